@@ -1,0 +1,58 @@
+# The commands of the project. `make repro` on a fresh clone does everything.
+#   make repro      install, run the pipeline, print the result
+#   make test       all tests but those that need a GPU
+#   make check      format, lint, types
+#   make coverage   tests with coverage of mirip/
+#   make ui         the MLflow UI on http://127.0.0.1:5000
+#   make lock       compile requirements*.txt anew from pyproject.toml
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(CURDIR)/$(VENV)/bin
+export PATH := $(BIN):$(PATH)
+export DVC_NO_ANALYTICS := 1
+
+.PHONY: repro test test-fast check format coverage ui lock clean
+
+repro: $(VENV)/.installed
+	dvc repro
+	@mirip summary
+
+test: $(VENV)/.installed
+	python -m pytest -m "not gpu"
+
+test-fast: $(VENV)/.installed
+	python -m pytest
+
+check: $(VENV)/.installed
+	ruff format --check .
+	ruff check .
+	mypy
+
+format: $(VENV)/.installed
+	ruff format .
+	ruff check --fix .
+
+coverage: $(VENV)/.installed
+	python -m pytest -m "not gpu" --cov --cov-report=term --cov-fail-under=90
+
+ui: $(VENV)/.installed
+	mlflow ui --backend-store-uri "sqlite:///$(CURDIR)/mlflow.db"
+
+lock: $(VENV)/.installed
+	uv pip compile pyproject.toml --universal --python-version 3.11 --no-emit-index-url \
+	  --custom-compile-command "make lock" -o requirements.txt
+	uv pip compile pyproject.toml --extra dev -c requirements.txt --universal --python-version 3.11 --no-emit-index-url \
+	  --custom-compile-command "make lock" -o requirements-dev.txt
+
+clean:
+	rm -rf $(VENV)
+
+# uv is faster than pip and, unlike it, never pairs a torch and a torchvision that do not fit.
+$(VENV)/.installed: requirements-dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] + ": make repro PYTHON=python3.12") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install -r requirements-dev.txt
+	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --no-deps --editable .
+	@touch $@

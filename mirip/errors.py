@@ -1,0 +1,65 @@
+"""Every error that Mirip raises, as one tree.
+
+MiripError
+├── ParamsError          a value in params.yaml or on the command line is unknown, missing or out of range
+├── DataError            something is wrong with what the user gave us
+│   ├── MetadataError    the metadata table: its columns, tiers or rows
+│   ├── ImageError       one image file: missing, truncated, not an image, too large
+│   └── SplitError       no split keeps the promises (whole groups, tier shares)
+├── BackboneError        a backbone cannot be found, loaded or verified
+├── CacheError           the feature cache is damaged, incomplete or of another recipe
+├── CheckpointError      a checkpoint cannot be read or does not belong to these features
+└── TrackingError        a result could not be published
+
+A message says what happened, the value seen, and what to do, in one line. Stages and the command line
+print it as it stands and exit with 1; only a bug shows a traceback.
+"""
+
+
+class MiripError(Exception):
+    """Base of every error that a user can cause and mend."""
+
+
+class ParamsError(MiripError):
+    """A parameter is unknown, missing or out of range."""
+
+
+class DataError(MiripError):
+    """The data that the user gave is not usable as it is."""
+
+
+class MetadataError(DataError):
+    """The metadata table lacks a column, has no usable row, or names an unknown tier."""
+
+
+class ImageError(DataError):
+    """An image file is missing, truncated, not an image, or too large to decode.
+
+    Args:
+        message: one line, without the file's path where the caller knows it.
+        kind: missing, truncated, not_an_image, too_large or outside.
+    """
+
+    def __init__(self, message: str, kind: str = "not_an_image") -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class SplitError(DataError):
+    """No split of the data keeps whole groups together and the tier shares close."""
+
+
+class BackboneError(MiripError):
+    """A backbone cannot be found, loaded, or is not the one that the recipe pins."""
+
+
+class CacheError(MiripError):
+    """The feature cache is damaged, incomplete, or was built by another recipe."""
+
+
+class CheckpointError(MiripError):
+    """A checkpoint cannot be read, or was trained on features of another fingerprint."""
+
+
+class TrackingError(MiripError):
+    """A result could not be published to the tracking server."""

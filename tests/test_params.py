@@ -1,0 +1,92 @@
+"""params.yaml: what is valid is read, what is not is said in one line."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from mirip.errors import ParamsError
+from mirip.params import Params, Recipe, load_params, override_params
+
+
+@pytest.fixture
+def values(project_root: Path) -> dict:
+    return yaml.safe_load((project_root / "params.yaml").read_text())
+
+
+def load(values: dict, tmp_path: Path) -> Params:
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(values, sort_keys=False))
+    return load_params(path)
+
+
+def test_the_projects_own_file_is_valid_and_spells_every_key_out(values, tmp_path) -> None:
+    params = load(values, tmp_path)
+    for name, section in params:
+        if name != "recipes":
+            assert set(values[name]) == set(type(section).model_fields), name
+
+
+def test_the_recipe_in_force_decides_the_features_file(values, tmp_path) -> None:
+    values["extract"]["recipe"] = "dinov2-large"
+    params = load(values, tmp_path)
+    assert params.recipe.backbone == "facebook/dinov2-large"
+    assert params.features_path == Path("features/dinov2-large.h5")
+
+
+def test_a_new_recipe_needs_no_more_than_its_backbone(values, tmp_path) -> None:
+    values["recipes"]["mine"] = {"backbone": "some/folder"}
+    assert load(values, tmp_path).recipes["mine"] == Recipe(backbone="some/folder")
+    assert Recipe().image_size == 768
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("train", "learnin_rate", 1), r"unknown key train\.learnin_rate; valid keys here: seed, device, learning_rate"),
+        (("recipes", "sample", {"size": 3}), r"unknown key recipes\.sample\.size; valid keys here: backbone, revision"),
+        (("train", "learning_rate", -1), r"train\.learning_rate: .*greater than 0.*got -1"),
+        (("train", "loss", "hinge"), r"train\.loss: .*'logistic' or 'margin'.*got 'hinge'"),
+        (("train", "head", {"depth": 3}), r"unknown key train\.head\.depth; valid keys here: hidden_dim"),
+        (("split", "train", 0.9), r"must add up to 1, got 0\.9 \+ 0\.1 \+ 0\.1"),
+        (("data", "tiers", ["S", "S"]), r"tiers must differ"),
+        (("extract", "recipe", "nope"), r"'nope', which is not among recipes: sample, dinov2-small"),
+    ],
+)
+def test_a_wrong_value_is_one_line_that_says_what_is_right(values, tmp_path, change, message) -> None:
+    section, key, value = change
+    values[section][key] = value
+    with pytest.raises(ParamsError, match=message) as error:
+        load(values, tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_names_may_be_null_one_or_many(values, tmp_path) -> None:
+    values["data"]["group"] = None
+    values["data"]["context"] = "theme"
+    data = load(values, tmp_path).data
+    assert data.group == ()
+    assert data.context == ("theme",)
+
+
+def test_a_missing_or_broken_file_is_one_line(tmp_path) -> None:
+    with pytest.raises(ParamsError, match="run from the project's root"):
+        load_params(tmp_path / "params.yaml")
+    (tmp_path / "params.yaml").write_text("a: [")
+    with pytest.raises(ParamsError, match="not valid YAML"):
+        load_params(tmp_path / "params.yaml")
+    (tmp_path / "params.yaml").write_text("just text")
+    with pytest.raises(ParamsError, match="not sections"):
+        load_params(tmp_path / "params.yaml")
+
+
+def test_options_start_from_the_products_defaults_where_there_is_no_file() -> None:
+    params = override_params(None, {"data.images": "i", "data.metadata": "m", "train.seed": 7})
+    assert params.train.seed == 7
+    assert params.recipe == Recipe()
+
+
+def test_params_are_frozen() -> None:
+    with pytest.raises(ValidationError):
+        Recipe().image_size = 3
