@@ -168,10 +168,11 @@ class BenchmarkParams(_Section):
 
 
 class ReportParams(_Section):
-    """The page that shows a result."""
+    """The page that shows a result; `notices` holds, by recipe, what a reader must know of it."""
 
     title: str = "Mirip"
     thumbnails: Annotated[int, Field(ge=0, le=200)] = 24
+    notices: dict[str, str] = {}
 
 
 class TrackParams(_Section):

@@ -1,6 +1,7 @@
 """What every test may use. Nothing here reaches a network."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ["DVC_NO_ANALYTICS"] = "1"
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side; waiting threads would spin
 for name in ("DVC_ROOT", "DVC_STAGE", "DVC_EXP_NAME", "DVC_EXP_BASELINE_REV", "MLFLOW_TRACKING_URI"):
     os.environ.pop(name, None)  # set where the tests run inside `dvc exp run` or against a user's server
 
@@ -38,3 +40,36 @@ def savoias() -> Path:
 def mobilenet() -> Path:
     """A real pretrained backbone, MobileNetV1, in Hugging Face format."""
     return _beside("weights/mobilenet_v1_1.0_224")
+
+
+def save_dinov2(folder: Path, *, seed: int = 0, **options: object) -> Path:
+    """Save a Dinov2 of 32-d and 2 layers with seeded weights."""
+    import torch
+    from transformers import Dinov2Config, Dinov2Model
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "patch_size": 14, "image_size": 28}
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        Dinov2Model(Dinov2Config(**(sizes | options))).save_pretrained(folder)
+    logging.enable_progress_bar()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def dinov2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny real Dinov2 in Hugging Face format."""
+    return save_dinov2(tmp_path_factory.mktemp("backbones") / "dinov2")
+
+
+@pytest.fixture(scope="session")
+def other_dinov2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with other weights."""
+    return save_dinov2(tmp_path_factory.mktemp("backbones") / "other", seed=1)
+
+
+@pytest.fixture(scope="session")
+def make_dinov2() -> Callable[..., Path]:
+    """What makes more of them."""
+    return save_dinov2

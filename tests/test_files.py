@@ -2,18 +2,24 @@
 
 import json
 import os
+from pathlib import Path
 
 import pytest
 
 from mirip.files import atomic_path, canonical_json, main_root, sha256_bytes, sha256_file, write_bytes, write_json
 
 
+def write_half_and_fail(path: Path) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(b"half")
+        _ = 1 / 0
+
+
 def test_a_failed_write_keeps_the_old_file_and_leaves_nothing_else(tmp_path) -> None:
     path = tmp_path / "a.bin"
     write_bytes(path, b"old")
-    with pytest.raises(RuntimeError), atomic_path(path) as temporary:
-        temporary.write_bytes(b"half")
-        raise RuntimeError
+    with pytest.raises(ZeroDivisionError):
+        write_half_and_fail(path)
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
 

