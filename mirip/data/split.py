@@ -1,0 +1,188 @@
+"""The split: train, val and test with the same share of each tier, and no group on two of them."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from mirip.data.allocation import SIDES, allocate, shares_off
+from mirip.data.duplicates import near_duplicate_labels
+from mirip.data.tables import read_table
+from mirip.errors import ParamsError, SplitError
+
+_COLUMNS = ("image_path", "image_sha256", "tier", "tier_rank", "group_id", "context")
+# A tier with so few groups cannot stand on all three sides.
+_MIN_GROUPS = 3
+
+
+class DataSplitter:
+    """Stratified split of whole groups.
+
+    Args:
+        train: share of the images on the train side.
+        val: share on the val side; 0 leaves the side out.
+        test: share on the test side; 0 leaves the side out.
+        seed: decides which groups go where.
+        max_tier_drift: percentage points that a tier's share on a side may differ from its share in all.
+
+    Raises:
+        ParamsError: the shares are negative or do not add up to 1.
+    """
+
+    def __init__(
+        self,
+        train: float = 0.8,
+        val: float = 0.1,
+        test: float = 0.1,
+        seed: int = 42,
+        max_tier_drift: float = 5.0,
+    ) -> None:
+        self._fractions = np.array([train, val, test], dtype=np.float64)
+        if (self._fractions < 0).any() or abs(self._fractions.sum() - 1) > 1e-9:
+            raise ParamsError(
+                f"train, val and test must be shares that add up to 1, got {train}, {val} and {test}: "
+                "set split.train, split.val and split.test"
+            )
+        self._seed = seed
+        self._max_tier_drift = max_tier_drift
+
+    def split(self, manifest: pd.DataFrame) -> pd.DataFrame:
+        """Put every row on one side, whole groups together.
+
+        Groups are known by the smallest sha256 of their images and ordered by a hash of it and the seed: the
+        order of the rows has no say, and new groups of one image move few of the old ones.
+
+        Args:
+            manifest: with image_path, image_sha256, tier, tier_rank, group_id and context.
+
+        Returns:
+            Those columns and `split` ("train", "val" or "test"), in the manifest's order.
+
+        Raises:
+            SplitError: there are too few groups, or no split was found that keeps the shares close.
+        """
+        if lacking := [name for name in _COLUMNS if name not in manifest]:
+            raise SplitError(f"the manifest lacks the columns {', '.join(lacking)}: run `dvc repro prepare`")
+        n_sides = int((self._fractions > 0).sum())
+        n_groups = manifest["group_id"].nunique()
+        if n_groups < n_sides:
+            raise SplitError(
+                f"{len(manifest)} images in {n_groups} groups cannot fill {n_sides} sides: give more images, "
+                "a finer data.group, or set split.val or split.test to 0"
+            )
+        group_of_row, counts, tiers = self._groups(manifest)
+        sides = allocate(counts, self._fractions, seed=self._seed, max_drift=self._max_tier_drift)  # (n_groups,)
+        splits = manifest[list(_COLUMNS)].reset_index(drop=True)
+        splits["split"] = pd.Series(np.array(SIDES, dtype=object)[sides[group_of_row]], dtype="str")
+        self._check_tiers(splits, counts, tiers)
+        return splits
+
+    def _groups(self, manifest: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, list[str]]:
+        """Return the group of each row (N,), tier counts of the groups (G, T) in their order, and the tiers."""
+        frame = manifest[["group_id", "image_sha256", "image_path"]]
+        keys = (frame["image_sha256"] + " " + frame["image_path"]).groupby(frame["group_id"]).min()
+        hashed = [hashlib.sha256(f"{self._seed} {key}".encode()).digest() for key in keys]
+        order = sorted(range(len(hashed)), key=hashed.__getitem__)
+        place = pd.Series(np.argsort(order), index=keys.index)
+        group_of_row = frame["group_id"].map(place).to_numpy(dtype=np.int64)
+        tier_of_row, names = pd.factorize(manifest["tier"], sort=True)
+        counts = np.zeros((len(keys), len(names)), dtype=np.int64)
+        np.add.at(counts, (group_of_row, tier_of_row), 1)
+        return group_of_row, counts, [str(name) for name in names]
+
+    def _check_tiers(self, splits: pd.DataFrame, counts: np.ndarray, tiers: list[str]) -> None:
+        sides = [side for side, fraction in zip(SIDES, self._fractions, strict=True) if fraction > 0]
+        shares = pd.crosstab(splits["tier"], splits["split"]).reindex(columns=sides, fill_value=0)
+        ways_out = "raise split.max_tier_drift, or use fewer sides (split.val or split.test 0)"
+        for tier, n_groups in zip(tiers, (counts > 0).sum(axis=0), strict=True):
+            empty = [side for side in sides if shares.loc[tier, side] == 0]
+            if empty and n_groups >= _MIN_GROUPS:
+                raise SplitError(
+                    f"no split puts tier {tier} ({n_groups} groups) on the {empty[0]} side without taking another tier "
+                    "away: give more images, a finer data.group, or set split.val or split.test to 0"
+                )
+        drift, tier, side = _largest_drift(splits)
+        if drift > self._max_tier_drift + 1e-9:
+            on_side = (splits.loc[splits["split"] == side, "tier"] == tier).mean()
+            in_all = (splits["tier"] == tier).mean()
+            raise SplitError(
+                f"tier {tier} makes {on_side:.1%} of {side} but {in_all:.1%} of all {len(splits)} images: "
+                f"{drift:.1f} points apart, {self._max_tier_drift:g} allowed; {ways_out}"
+            )
+
+
+def tier_drift(splits: pd.DataFrame) -> float:
+    """Return the largest difference between a tier's share on a side and in all, in percentage points.
+
+    Args:
+        splits: with `tier` and `split`.
+    """
+    return _largest_drift(splits)[0]
+
+
+def check_disjoint(splits: pd.DataFrame, manifest: pd.DataFrame, near_duplicate_bits: int = 4) -> None:
+    """Check that no group, file content or chain of near-duplicates stands on two sides.
+
+    Args:
+        splits: one row a manifest row, in any order.
+        manifest: with image_path, image_sha256, perceptual_hash and group_id.
+        near_duplicate_bits: perceptual hashes at most so many bits apart are one picture.
+
+    Raises:
+        SplitError: something stands on two sides, or the two tables list other images.
+    """
+    listed, expected = (sorted(zip(t["image_path"], t["image_sha256"], strict=True)) for t in (splits, manifest))
+    if listed != expected:
+        raise SplitError("the splits and the manifest list different images: run `dvc repro split`")
+    side = manifest["image_path"].map(splits.set_index("image_path")["split"]).to_numpy()
+    hashes = near_duplicate_labels(manifest["perceptual_hash"].to_numpy(), near_duplicate_bits)
+    alone = hashes < 0
+    hashes[alone] = hashes.max(initial=-1) + 1 + np.arange(alone.sum())
+    for what, labels in (
+        ("the group", manifest["group_id"].to_numpy()),
+        ("the same file", manifest["image_sha256"].to_numpy()),
+        ("a near-duplicate", hashes),
+    ):
+        rows = pd.DataFrame({"label": labels, "side": side, "path": manifest["image_path"].to_numpy()})
+        firsts = rows.drop_duplicates(["label", "side"])
+        torn = firsts[firsts.duplicated("label", keep=False)]
+        if not torn.empty:
+            pair = torn[torn["label"] == torn["label"].iloc[0]]
+            (first, second), (one, other) = pair["path"].iloc[:2], pair["side"].iloc[:2]
+            raise SplitError(
+                f"{what} stands on two sides: {first} in {one}, {second} in {other}; run `dvc repro prepare split`"
+            )
+
+
+def split_digest(splits: pd.DataFrame) -> str:
+    """Return a sha256, in hexadecimal, that names a split whatever the order of its rows.
+
+    Args:
+        splits: with image_sha256, image_path, tier and split.
+    """
+    columns = (splits[name] for name in ("image_sha256", "image_path", "tier", "split"))
+    lines = sorted(" ".join(row) for row in zip(*columns, strict=True))
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def public_id(image_sha256: str, image_path: str) -> str:
+    """Return the 16 hexadecimal digits by which a row may be named in Git, where paths may name people."""
+    return hashlib.sha256(f"{image_sha256} {image_path}".encode()).hexdigest()[:16]
+
+
+def read_splits(path: Path | str = "data/splits.parquet") -> pd.DataFrame:
+    """Read a split.
+
+    Raises:
+        DataError: the file is missing, damaged or not a split.
+    """
+    return read_table(path, (*_COLUMNS, "split"), "dvc repro split")
+
+
+def _largest_drift(splits: pd.DataFrame) -> tuple[float, str, str]:
+    """Return the largest drift in percentage points and the tier and side where it is."""
+    table = pd.crosstab(splits["tier"], splits["split"])
+    drift = np.abs(shares_off(table.to_numpy().T)).T
+    tier, side = np.unravel_index(drift.argmax(), drift.shape)
+    return float(drift[tier, side]), str(table.index[tier]), str(table.columns[side])

@@ -1,0 +1,218 @@
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from mirip.data.manifest import Prepared, build_manifest, read_manifest, write_manifest
+from mirip.data.metadata import read_metadata
+from mirip.errors import DataError, MetadataError
+from mirip.files import sha256_file
+
+TIERS = ("S", "A", "B", "C")
+
+
+def _picture(seed: int, size: tuple[int, int] = (96, 64)) -> Image.Image:
+    coarse = np.random.default_rng(seed).integers(256, size=(8, 8, 3), dtype=np.uint8)
+    return Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
+
+
+def _jpeg(path: Path, seed: int, **options: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _picture(seed).save(path, "JPEG", **options)
+
+
+def _prepared(root: Path, rows: list[dict[str, Any]], **options: Any) -> Prepared:
+    return build_manifest(pd.DataFrame(rows), root, tiers=TIERS, **options)
+
+
+@pytest.fixture
+def messy(tmp_path: Path) -> tuple[Path, pd.DataFrame]:
+    """Images and metadata with one of every kind of fault."""
+    root = tmp_path / "images"
+    for seed in range(4):
+        _jpeg(root / f"good_{seed}.jpg", seed)
+    (root / "text.jpg").write_text("I am not a picture")
+    (root / "cut.jpg").write_bytes((root / "good_0.jpg").read_bytes()[:-400])
+    Image.new("L", (300, 400)).save(root / "huge.png")
+    _jpeg(tmp_path / "secret.jpg", 9)
+    rows = [
+        ("good_0.jpg", "S"),
+        ("text.jpg", "A"),
+        ("cut.jpg", "A"),
+        ("good_1.jpg", "A"),
+        ("huge.png", "A"),
+        ("../secret.jpg", "B"),
+        ("gone.jpg", "B"),
+        ("good_2.jpg", "Z"),
+        ("./good_0.jpg", "C"),
+        ("good_3.jpg", "C"),
+        ("good_3.jpg", "C"),
+        ("cut.jpg", "A"),
+    ]
+    return root, pd.DataFrame(rows, columns=["image_path", "tier"])
+
+
+def test_every_fault_is_rejected_with_row_path_and_reason(messy: tuple[Path, pd.DataFrame]) -> None:
+    root, metadata = messy
+    prepared = build_manifest(metadata, root, tiers=TIERS, max_image_pixels=100_000)
+    assert prepared.manifest["image_path"].tolist() == ["good_0.jpg", "good_1.jpg", "good_3.jpg"]
+    assert prepared.manifest["row"].tolist() == [1, 4, 10]
+    rejected = {row.row: (row.image_path, row.reason) for row in prepared.rejected.itertuples()}
+    expected = {
+        2: ("text.jpg", "not an image"),
+        3: ("cut.jpg", "cut off"),
+        5: ("huge.png", "too large: 300 x 400"),
+        6: ("../secret.jpg", "leads out"),
+        7: ("gone.jpg", "missing"),
+        8: ("good_2.jpg", "tier 'Z' is not among data.tiers (S, A, B, C)"),
+        9: ("./good_0.jpg", "listed twice: first in row 1"),
+        11: ("good_3.jpg", "listed twice: first in row 10"),
+        12: ("cut.jpg", "listed twice: first in row 3"),
+    }
+    assert list(rejected) == list(expected)
+    for row, (path, part) in expected.items():
+        assert rejected[row][0] == path
+        assert part in rejected[row][1]
+    kinds = {name: n for name, n in prepared.counts.items() if name.startswith("rejected_")}
+    assert kinds.pop("rejected_listed_twice") == 3
+    assert set(kinds.values()) == {1}
+    assert prepared.counts["n_rows"] == 12
+    assert prepared.counts["n_images"] + prepared.counts["n_rejected"] == 12
+
+
+def test_the_manifest_tells_what_the_file_is(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    _jpeg(tmp_path / "a.jpg", 1, exif=exif, quality=90)
+    rows = [{"image_path": "a.jpg", "tier": "A", "dept": "oil", "theme": 3, "year": 2020}]
+    prepared = _prepared(tmp_path, rows, context=("dept", "theme"))
+    row = prepared.manifest.iloc[0]
+    assert row["image_sha256"] == sha256_file(tmp_path / "a.jpg")
+    assert (row["width_px"], row["height_px"]) == (64, 96)
+    assert row["file_bytes"] == (tmp_path / "a.jpg").stat().st_size
+    assert (row["format"], row["jpeg_quality"]) == ("JPEG", 90)
+    assert (row["tier"], row["tier_rank"], row["context"]) == ("A", 2, "oil / 3")
+    assert (row["meta_dept"], row["meta_theme"], row["meta_year"]) == ("oil", 3, 2020)
+    assert prepared.counts["converted_sideways_exif"] == 1
+    assert prepared.counts["n_tier_A"] == 1
+    assert prepared.manifest.dtypes.astype(str).to_dict() == {
+        "image_path": "str",
+        "row": "int64",
+        "image_sha256": "str",
+        "width_px": "int32",
+        "height_px": "int32",
+        "file_bytes": "int64",
+        "format": "str",
+        "perceptual_hash": "uint64",
+        "brightness": "float32",
+        "contrast": "float32",
+        "colourfulness": "float32",
+        "edge_density": "float32",
+        "jpeg_quality": "float32",
+        "tier": "str",
+        "tier_rank": "int8",
+        "group_id": "int64",
+        "context": "str",
+        "meta_dept": "str",
+        "meta_theme": "int64",
+        "meta_year": "int64",
+    }
+
+
+def test_groups_close_over_columns_copies_and_near_copies(tmp_path: Path) -> None:
+    for seed in range(5):
+        _jpeg(tmp_path / f"{seed}.jpg", seed, quality=95)
+    (tmp_path / "copy_of_1.jpg").write_bytes((tmp_path / "1.jpg").read_bytes())
+    _picture(2).resize((90, 60)).save(tmp_path / "like_2.jpg", quality=70)
+    rows = [
+        {"image_path": "0.jpg", "tier": "S", "artist": "kim", "post": None},
+        {"image_path": "1.jpg", "tier": "S", "artist": "lee", "post": 1},
+        {"image_path": "2.jpg", "tier": "S", "artist": None, "post": 2},
+        {"image_path": "3.jpg", "tier": "S", "artist": " ", "post": 1},
+        {"image_path": "4.jpg", "tier": "S", "artist": None, "post": None},
+        {"image_path": "copy_of_1.jpg", "tier": "A", "artist": "kim", "post": None},
+        {"image_path": "like_2.jpg", "tier": "A", "artist": "choi", "post": None},
+    ]
+    prepared = _prepared(tmp_path, rows, group=("artist", "post"))
+    assert prepared.manifest["group_id"].tolist() == [0, 0, 1, 0, 2, 0, 1]
+    counts = prepared.counts
+    assert (counts["n_groups"], counts["n_duplicates"], counts["n_near_duplicates"]) == (3, 1, 1)
+
+
+def test_blank_pages_do_not_tie_artists_together(tmp_path: Path) -> None:
+    for number in range(3):
+        Image.new("L", (50 + number, 50), 255).save(tmp_path / f"{number}.png")
+    prepared = _prepared(tmp_path, [{"image_path": f"{n}.png", "tier": "S"} for n in range(3)])
+    assert prepared.manifest["group_id"].tolist() == [0, 1, 2]
+    assert prepared.counts["n_near_duplicates"] == 0
+
+
+def test_thumbnails_are_small_distinct_and_sorted(tmp_path: Path) -> None:
+    for seed in range(3):
+        _jpeg(tmp_path / f"{seed}.jpg", seed)
+    (tmp_path / "copy.jpg").write_bytes((tmp_path / "0.jpg").read_bytes())
+    rows = [{"image_path": name, "tier": "S"} for name in ("0.jpg", "1.jpg", "2.jpg", "copy.jpg")]
+    thumbnails = _prepared(tmp_path, rows, thumbnail_px=32).thumbnails
+    assert thumbnails["image_sha256"].tolist() == sorted(sha256_file(tmp_path / f"{n}.jpg") for n in range(3))
+    for data in thumbnails["jpeg"]:
+        with Image.open(io.BytesIO(data)) as image:
+            assert (image.format, image.size) == ("JPEG", (32, 21))
+
+
+def test_the_number_of_threads_changes_nothing(messy: tuple[Path, pd.DataFrame]) -> None:
+    root, metadata = messy
+    one, many = (build_manifest(metadata, root, tiers=TIERS, workers=workers) for workers in (1, 5))
+    pd.testing.assert_frame_equal(one.manifest, many.manifest)
+    pd.testing.assert_frame_equal(one.rejected, many.rejected)
+    pd.testing.assert_frame_equal(one.thumbnails, many.thumbnails)
+
+
+def test_windows_separators_are_understood(tmp_path: Path) -> None:
+    _jpeg(tmp_path / "sub" / "a.jpg", 1)
+    prepared = _prepared(tmp_path, [{"image_path": "sub\\a.jpg", "tier": "S"}])
+    assert prepared.manifest["image_path"].tolist() == ["sub/a.jpg"]
+
+
+def test_nothing_usable_gives_an_empty_manifest(tmp_path: Path) -> None:
+    prepared = _prepared(tmp_path, [{"image_path": "", "tier": "S", "artist": "x"}], group=("artist",))
+    assert (len(prepared.manifest), len(prepared.thumbnails)) == (0, 0)
+    assert "empty path" in prepared.rejected["reason"][0]
+    assert "tier" in prepared.manifest
+
+
+def test_progress_counts_every_row(messy: tuple[Path, pd.DataFrame]) -> None:
+    root, metadata = messy
+    done: list[int] = []
+    build_manifest(metadata, root, tiers=TIERS, on_progress=done.append)
+    assert sum(done) == len(metadata)
+
+
+def test_what_the_params_point_at_must_be_there(tmp_path: Path) -> None:
+    rows = [{"image_path": "a.jpg", "tier": "S"}]
+    with pytest.raises(DataError, match=r"is not a folder: set data\.images"):
+        _prepared(tmp_path / "nowhere", rows)
+    with pytest.raises(MetadataError, match=r"data\.group names the column 'artist'"):
+        _prepared(tmp_path, rows, group=("artist",))
+    with pytest.raises(MetadataError, match=r"data\.context names the column 'theme'"):
+        _prepared(tmp_path, rows, context=("theme",))
+
+
+def test_a_written_manifest_reads_back_and_has_the_same_bytes_twice(messy: tuple[Path, pd.DataFrame]) -> None:
+    root, metadata = messy
+    for name in ("one", "two"):
+        write_manifest(root / name, build_manifest(metadata, root, tiers=TIERS).manifest)
+    assert (root / "one").read_bytes() == (root / "two").read_bytes()
+    pd.testing.assert_frame_equal(read_manifest(root / "one"), build_manifest(metadata, root, tiers=TIERS).manifest)
+
+
+@pytest.mark.slow
+def test_real_paintings_all_pass(savoias: Path) -> None:
+    metadata = read_metadata(savoias / "metadata.csv")
+    prepared = build_manifest(metadata, savoias, tiers=TIERS, context=("category",))
+    assert (prepared.counts["n_images"], prepared.counts["n_rejected"]) == (520, 0)
+    assert prepared.counts["n_duplicates"] == 10
+    assert prepared.counts["n_near_duplicates"] == 0

@@ -1,0 +1,86 @@
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from mirip.data.metadata import column_text, read_metadata, require_columns
+from mirip.errors import MetadataError
+
+
+def _csv(folder: Path, text: str, encoding: str = "utf-8") -> Path:
+    path = folder / "metadata.csv"
+    path.write_bytes(text.encode(encoding))
+    return path
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_reads_csv_with_and_without_byte_order_mark(tmp_path: Path, encoding: str) -> None:
+    table = read_metadata(_csv(tmp_path, "image_path,tier,artist\n 가/a.jpg , S ,kim\n", encoding))
+    assert list(table.columns) == ["image_path", "tier", "artist"]
+    assert table.iloc[0].tolist() == ["가/a.jpg", "S", "kim"]
+
+
+def test_reads_parquet_whatever_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "metadata.data"
+    pd.DataFrame({"image_path": ["a.jpg"], "tier": ["S"], "year": [2020]}).to_parquet(path)
+    table = read_metadata(path)
+    assert table["year"].tolist() == [2020]
+
+
+def test_filename_takes_the_name_image_path(tmp_path: Path) -> None:
+    table = read_metadata(_csv(tmp_path, "filename,tier\n007,1\n"))
+    assert table.to_dict("list") == {"image_path": ["007"], "tier": ["1"]}
+
+
+def test_image_path_wins_over_filename(tmp_path: Path) -> None:
+    table = read_metadata(_csv(tmp_path, "filename,image_path,tier\nx,a/x.jpg,S\n"))
+    assert table["image_path"].tolist() == ["a/x.jpg"]
+    assert table["filename"].tolist() == ["x"]
+
+
+def test_a_tier_may_be_called_na_and_an_empty_one_is_empty(tmp_path: Path) -> None:
+    table = read_metadata(_csv(tmp_path, "image_path,tier\na.jpg,NA\nb.jpg,\n"))
+    assert table["tier"].tolist() == ["NA", ""]
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding", "message"),
+    [
+        ("", "utf-8", "is empty"),
+        ("image_path,tier\n", "utf-8", "no rows"),
+        ("path,tier\na,S\n", "utf-8", r"no column image_path \(or filename\); its columns are: path, tier"),
+        ("image_path,grade\na,S\n", "utf-8", "no column tier; its columns are: image_path, grade"),
+        ("image_path,tier, tier\na,S,S\n", "utf-8", "more than one column named tier"),
+        ("image_path,tier,artist\na.jpg,S,김\n", "cp949", "not UTF-8 text"),
+        ('image_path,tier\n"a.jpg,S\nb.jpg,A,1,2\n', "utf-8", "cannot be read as CSV or Parquet"),
+    ],
+)
+def test_an_unusable_table_is_one_clear_line(tmp_path: Path, text: str, encoding: str, message: str) -> None:
+    with pytest.raises(MetadataError, match=message) as caught:
+        read_metadata(_csv(tmp_path, text, encoding))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_and_a_folder_say_what_to_set(tmp_path: Path) -> None:
+    with pytest.raises(MetadataError, match=r"is not here: set data\.metadata"):
+        read_metadata(tmp_path / "nowhere.csv")
+    with pytest.raises(MetadataError, match="is a folder"):
+        read_metadata(tmp_path)
+
+
+def test_a_damaged_parquet_file_is_a_metadata_error(tmp_path: Path) -> None:
+    path = tmp_path / "metadata.parquet"
+    path.write_bytes(b"PAR1 and then nothing of use")
+    with pytest.raises(MetadataError, match="cannot be read"):
+        read_metadata(path)
+
+
+def test_a_column_that_is_not_there_is_named_with_those_that_are() -> None:
+    table = pd.DataFrame({"image_path": ["a"], "tier": ["S"]})
+    with pytest.raises(MetadataError, match=r"data\.group names the column 'artist'.*it has: image_path, tier"):
+        require_columns(table, ["tier", "artist"], "data.group")
+
+
+def test_text_of_a_column_does_not_depend_on_holes() -> None:
+    assert column_text(pd.Series([7.0, float("nan"), 2.5])).tolist() == ["7", "", "2.5"]
+    assert column_text(pd.Series([" a ", None, 7], dtype=object)).tolist() == ["a", "", "7"]
