@@ -1,0 +1,141 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mirip.metrics.intervals import (
+    GroupSupport,
+    Interval,
+    accuracy_interval,
+    bootstrap_accuracies,
+    comparison,
+    group_support,
+    group_weights,
+    paired_difference_interval,
+    percentile_interval,
+    verdict,
+)
+from mirip.metrics.pairwise import pairwise_accuracy
+
+
+def simulated(rng, n_groups=60, n_images=90, noise=1.0):
+    group = np.concatenate([np.arange(n_groups), rng.integers(0, n_groups, n_images - n_groups)])
+    rank = rng.choice(4, size=n_images, p=[0.25, 0.4, 0.25, 0.1])
+    scores = 0.7 * rank + noise * (rng.normal(size=n_groups)[group] + rng.normal(size=n_images)) / np.sqrt(2)
+    return scores, rank, group
+
+
+def test_a_resample_draws_whole_groups_and_as_many_as_there_are():
+    group = np.array(["b", "a", "b", "c"])
+    weights = np.concatenate(list(group_weights(group, 200, np.random.default_rng(0))))
+    assert weights.shape == (200, 4)
+    assert (weights[:, 0] == weights[:, 2]).all()
+    assert (weights[:, [0, 1, 3]].sum(axis=1) == 3).all()
+    assert weights.mean(axis=0) == pytest.approx(1, abs=0.2)
+
+
+def test_replicates_equal_the_accuracy_of_the_repeated_rows():
+    rng = np.random.default_rng(1)
+    scores, rank, group = simulated(rng, 10, 20)
+    replicates = bootstrap_accuracies(scores, rank, group, rng=np.random.default_rng(5), n_bootstrap=20)[:, 0]
+    weights = np.concatenate(list(group_weights(group, 20, np.random.default_rng(5)))).astype(int)
+    for replicate, times in zip(replicates, weights, strict=True):
+        rows = np.repeat(np.arange(20), times)
+        assert replicate == pytest.approx(pairwise_accuracy(scores[rows], rank[rows]))
+
+
+def test_the_same_generator_gives_the_same_interval():
+    scores, rank, group = simulated(np.random.default_rng(2))
+    first, second = (accuracy_interval(scores, rank, group, rng=np.random.default_rng(7)) for _ in range(2))
+    assert first == second
+    assert first.low < pairwise_accuracy(scores, rank) < first.high
+    assert not first.small_sample
+
+
+@pytest.mark.parametrize(("n_groups", "n_images"), [(60, 90), (15, 25)])
+def test_intervals_cover_the_truth_about_as_often_as_they_say(n_groups, n_images):
+    rng = np.random.default_rng(3)
+    truth = pairwise_accuracy(*simulated(rng, 8000, 12_000)[:2])
+    covered = []
+    for _ in range(150):
+        scores, rank, group = simulated(rng, n_groups, n_images)
+        interval = accuracy_interval(scores, rank, group, rng=rng, n_bootstrap=300)
+        covered.append(interval.low <= truth <= interval.high)
+    assert 0.90 <= np.mean(covered) <= 0.995
+
+
+def test_works_of_one_group_widen_the_interval():
+    rng = np.random.default_rng(4)
+    rank = np.repeat(rng.integers(0, 3, 40), 5)
+    scores = np.repeat(rng.normal(size=40), 5)
+    by_group = accuracy_interval(scores, rank, np.repeat(np.arange(40), 5), rng=rng)
+    by_image = accuracy_interval(scores, rank, np.arange(200), rng=rng)
+    assert by_group.high - by_group.low > 1.5 * (by_image.high - by_image.low)
+
+
+def test_a_small_sample_is_flagged_and_wider_than_its_percentiles():
+    support = GroupSupport(10, 4)
+    replicates = np.random.default_rng(0).normal(0.7, 0.05, 5000)
+    low, high, small = percentile_interval(replicates, support)
+    plain = np.quantile(replicates, [0.025, 0.975])
+    assert small
+    assert low < plain[0] - 0.01
+    assert high > plain[1] + 0.01
+
+
+def test_with_many_groups_it_is_the_plain_percentile():
+    replicates = np.random.default_rng(0).normal(0.7, 0.05, 5000)
+    interval = percentile_interval(replicates, GroupSupport(10_000, 100), confidence=0.9)
+    assert interval[:2] == pytest.approx(np.quantile(replicates, [0.05, 0.95]), abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("n_groups", "fewest", "small"), [(29, 9, True), (30, 5, False), (30, 4, True), (500, 4, True)]
+)
+def test_what_counts_as_a_small_sample(n_groups, fewest, small):
+    assert GroupSupport(n_groups, fewest).small_sample is small
+
+
+def test_support_counts_groups_not_images():
+    assert group_support([0, 0, 1, 1, 1], ["a", "b", "c", "c", "c"]) == (3, 1)
+
+
+def test_resamples_without_a_tier_or_without_any_pair_are_survived():
+    interval = accuracy_interval([0.0, 1.0, 2.0], [0, 1, 2], [1, 2, 3], rng=np.random.default_rng(0))
+    assert interval == Interval(1.0, 1.0, True)
+
+
+def test_one_group_says_nothing():
+    rng = np.random.default_rng(0)
+    assert accuracy_interval([0.0, 1.0], [0, 1], [1, 1], rng=rng) == Interval(0.0, 1.0, True)
+    assert paired_difference_interval([0.0, 1.0], [1.0, 0.0], [0, 1], [1, 1], rng=rng) == Interval(-1.0, 1.0, True)
+
+
+def test_pairing_cancels_what_is_hard_for_both():
+    rng = np.random.default_rng(6)
+    scores, rank, group = simulated(rng)
+    other = scores + 0.01 * rng.normal(size=len(scores))
+    paired = paired_difference_interval(scores, other, rank, group, rng=rng)
+    own = accuracy_interval(scores, rank, group, rng=rng)
+    assert paired.high - paired.low < 0.2 * (own.high - own.low)
+    assert comparison(paired) == "within noise"
+
+
+def test_a_clear_difference_is_beyond_noise():
+    rng = np.random.default_rng(7)
+    scores, rank, group = simulated(rng, 200, 300, noise=0.3)
+    noise = rng.normal(size=len(scores))
+    assert comparison(paired_difference_interval(scores, noise, rank, group, rng=rng)) == "better"
+    assert comparison(paired_difference_interval(noise, scores, rank, group, rng=rng)) == "worse"
+
+
+@given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1), st.booleans())
+def test_verdict_is_met_only_by_the_whole_interval_of_a_large_sample(a, b, target, small):
+    low, high = min(a, b), max(a, b)
+    found = verdict(low, high, target, small)
+    assert (found == "met") == (low >= target and not small)
+    assert (found == "missed") == (high < target)
+
+
+def test_verdict_of_no_number_is_undecided():
+    assert verdict(float("nan"), float("nan"), 0.6, False) == "undecided"

@@ -1,0 +1,123 @@
+"""Plots: inline SVG that is deterministic, themeable and safe to stand in a page."""
+
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mirip.metrics import plots
+
+TIERS = ("S", "A", "B", "C")
+
+LADDER = pd.DataFrame(
+    {
+        "model": ["chance", "knn", "ridge", "mirip"],
+        "pairwise_accuracy": [0.5, 0.58, 0.66, 0.683],
+        "ci_low": [0.5, 0.52, 0.6, 0.62],
+        "ci_high": [0.5, 0.64, 0.71, 0.74],
+    }
+)
+TIER_PAIRS = pd.DataFrame(
+    {"better": ["S", "S", "A"], "worse": ["A", "B", "B"], "n_pairs": [1200, 0, 7], "accuracy": [0.7, np.nan, 0.4]}
+)
+CURVES = pd.DataFrame(
+    {
+        "epoch": [1, 2, 3],
+        "train_loss": [0.7, 0.6, 0.5],
+        "val_loss": [0.7, 0.65, np.nan],
+        "train_pairwise_accuracy": [0.5, 0.6, 0.7],
+        "val_pairwise_accuracy": [0.5, 0.55, 0.56],
+    }
+)
+RELIABILITY = pd.DataFrame({"bin": [0, 1], "confidence": [0.55, np.nan], "accuracy": [0.6, np.nan], "n_pairs": [9, 0]})
+
+
+def scores_plot(tiers: tuple[str, ...] = TIERS, n: int = 40) -> str:
+    rng = np.random.default_rng(0)
+    return plots.scores_by_tier_svg(rng.choice(tiers, n), rng.normal(size=n), tiers)
+
+
+DRAWINGS: dict[str, Callable[[], str]] = {
+    "ladder": lambda: plots.ladder_svg(LADDER, 0.6),
+    "tier-pairs": lambda: plots.tier_pairs_svg(TIER_PAIRS, ("S", "A", "B")),
+    "scores-by-tier": scores_plot,
+    "curves": lambda: plots.curves_svg(CURVES, 2),
+    "reliability": lambda: plots.reliability_svg(RELIABILITY),
+}
+
+
+def texts(svg: str) -> list[str]:
+    return [element.text or "" for element in ET.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_equal_values_give_equal_bytes(name: str) -> None:
+    assert DRAWINGS[name]() == DRAWINGS[name]()
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_a_drawing_carries_no_date_no_style_sheet_and_no_fixed_size(name: str) -> None:
+    svg = DRAWINGS[name]()
+    root = ET.fromstring(svg)
+    assert root.get("width") is None
+    assert root.get("role") == "img"
+    assert root.get("aria-label")
+    assert "<style" not in svg
+    assert "<metadata" not in svg
+    assert not re.search(r"\b20\d\d-\d\d", svg)
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_identifiers_are_the_drawings_own_and_every_reference_is_met(name: str) -> None:
+    svg = DRAWINGS[name]()
+    identifiers = re.findall(r'\bid="([^"]+)"', svg)
+    assert all(identifier.startswith(f"{name}-") for identifier in identifiers)
+    assert set(re.findall(r'(?:url\(|href=")#([^")]+)', svg)) <= set(identifiers)
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_colours_are_variables_that_a_dark_page_may_set(name: str) -> None:
+    bare = re.sub(r"var\(--plot-\w+, #[0-9a-f]{6}\)", "", DRAWINGS[name]())
+    assert "var(" not in bare
+    assert "#000000" not in bare
+    assert "var(--plot-" in DRAWINGS[name]()
+
+
+def test_the_ladder_shows_each_models_figure() -> None:
+    assert {"mirip", "68.3 %", "66.0 %", "58.0 %", "50.0 %", "target 60.0 %"} <= set(
+        texts(plots.ladder_svg(LADDER, 0.6))
+    )
+
+
+def test_a_figure_that_is_not_there_is_said_not_drawn() -> None:
+    ladder = LADDER.assign(pairwise_accuracy=[0.5, np.nan, 0.66, 0.68], ci_low=np.nan, ci_high=np.nan)
+    assert "not available" in texts(plots.ladder_svg(ladder, 0.6))
+
+
+def test_a_tier_pair_without_pairs_says_so() -> None:
+    shown = texts(plots.tier_pairs_svg(TIER_PAIRS, ("S", "A", "B")))
+    assert {"70.0 %", "40.0 %", "1,200 pairs", "no pairs"} <= set(shown)
+
+
+def test_names_are_written_as_they_are() -> None:
+    tiers = ("$x^2$", "<b>")
+    svg = scores_plot(tiers)
+    assert "<b>" not in svg
+    assert any(text.startswith("$x^2$") for text in texts(svg))
+
+
+def test_a_tier_of_many_works_is_thinned_out() -> None:
+    assert len(scores_plot(n=20_000)) < 150_000
+
+
+def test_a_single_epoch_and_an_empty_bin_can_be_drawn() -> None:
+    assert "kept: epoch 1" in texts(plots.curves_svg(CURVES.head(1), 1))
+    assert "stated probability" in texts(plots.reliability_svg(RELIABILITY.tail(1)))
+
+
+def test_two_tiers_are_one_cell() -> None:
+    pairs = pd.DataFrame({"better": ["S"], "worse": ["A"], "n_pairs": [4], "accuracy": [1.0]})
+    assert "100.0 %" in texts(plots.tier_pairs_svg(pairs, ("S", "A")))
