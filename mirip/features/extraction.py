@@ -1,0 +1,149 @@
+"""Bring a features file up to date: only what no one has computed yet goes through the backbone."""
+
+import json
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from mirip.errors import CacheError, DataError
+from mirip.features.cache import write_gathered
+from mirip.features.recipe import ResolvedRecipe, resolve
+from mirip.features.rows import Gathering, as_keys
+from mirip.features.store import FeatureStore, default_store_root
+from mirip.files import main_root, write_json
+from mirip.params import Recipe
+
+_LAST = Path(".mirip") / "last_extraction.json"
+
+
+@dataclass(frozen=True)
+class ExtractionSummary:
+    """What an extraction came to.
+
+    Attributes:
+        rows: distinct images in the features file.
+        computed: of these, how many went through the backbone now.
+        reused: the others.
+        dim: D, the width of a feature.
+        fingerprint: of the recipe.
+        content_digest: sha256 over keys and rows.
+        seconds: how long it took.
+    """
+
+    rows: int
+    computed: int
+    reused: int
+    dim: int
+    fingerprint: str
+    content_digest: str
+    seconds: float
+
+
+def extract_features(
+    items: Iterable[tuple[str, str]],
+    *,
+    image_root: Path | str,
+    recipe: Recipe,
+    path: Path | str,
+    store_root: Path | None = None,
+    batch_size: int = 8,
+    workers: int = 2,
+    device: str = "auto",
+    max_image_pixels: int = 200_000_000,
+    visible: bool = True,
+) -> ExtractionSummary:
+    """Write the features of exactly these images, computing only those that nothing on this machine holds.
+
+    Rows come from the store, then from the old features file if it has the same fingerprint; neither torch nor
+    the backbone is loaded where they hold all. The bytes written depend on the images and the recipe alone.
+
+    Args:
+        items: sha256 of each image's bytes, and its path below `image_root`; of equal content the first counts.
+        image_root: the folder of the images.
+        recipe: what decides the features.
+        path: the features file.
+        store_root: folder of the stores; None is .mirip/store in the main repository's root.
+        batch_size: images in a pass of the backbone.
+        workers: threads that read and decode.
+        device: auto, cpu or cuda.
+        max_image_pixels: a larger picture is an error.
+        visible: show progress on stderr.
+
+    Raises:
+        BackboneError: the backbone cannot be found or used, or is not the one pinned.
+        ImageError: an image cannot be decoded any more.
+        DataError: there is no image, or one changed since it was prepared.
+        CacheError: a feature is not finite in the stored dtype, or a file cannot be written.
+        KeyboardInterrupt: after Ctrl-C. In all these cases what was computed is kept, and the old file stands.
+    """
+    start = time.monotonic()
+    path = Path(path)
+    paths: dict[str, str] = {}
+    for sha256, image_path in items:
+        paths.setdefault(sha256, image_path)
+    if not paths:
+        raise DataError(f"there is no image to extract features of: {path} is not written")
+    resolved = resolve(recipe)
+    store = FeatureStore(store_root or default_store_root(), resolved)
+    keys = as_keys(sorted(paths))
+    with store.locked():
+        store.adopt(path)
+        missing = {key.decode() for key in store.gather(keys).missing}
+        if missing:
+            from mirip.features.backbone import DINOv2FeatureExtractor
+            from mirip.features.computation import ImageItem, compute_features
+
+            extractor = DINOv2FeatureExtractor.from_recipe(recipe, device)
+            if visible:
+                _announce(len(missing), len(paths), resolved, str(extractor.device))
+            compute_features(
+                [ImageItem(sha256, image_path) for sha256, image_path in paths.items() if sha256 in missing],
+                extractor,
+                store,
+                image_root=Path(image_root),
+                batch_size=batch_size,
+                workers=workers,
+                max_image_pixels=max_image_pixels,
+                visible=visible,
+            )
+        digest, dim = _write(path, store.gather(keys), resolved)
+        store.compact()
+    summary = ExtractionSummary(
+        rows=len(paths),
+        computed=len(missing),
+        reused=len(paths) - len(missing),
+        dim=dim,
+        fingerprint=resolved.fingerprint,
+        content_digest=digest,
+        seconds=time.monotonic() - start,
+    )
+    write_json(main_root() / _LAST, asdict(summary))
+    return summary
+
+
+def last_extraction() -> ExtractionSummary | None:
+    """Return what the last extraction in this repository came to; None where there was none."""
+    try:
+        return ExtractionSummary(**json.loads((main_root() / _LAST).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None  # a note for people: losing it costs nothing
+
+
+def _write(path: Path, gathering: Gathering, resolved: ResolvedRecipe) -> tuple[str, int]:
+    if len(gathering.missing):
+        raise CacheError(
+            f"the store lost {len(gathering.missing)} rows while they were gathered: run the same command again, and "
+            "check the disk if that does not help"
+        )
+    for leftover in path.parent.glob(f".{path.name}.*.tmp"):  # of a process that was killed while it wrote
+        leftover.unlink(missing_ok=True)
+    digest = write_gathered(path, gathering, resolved)
+    return digest, gathering.dim
+
+
+def _announce(n_missing: int, n_all: int, resolved: ResolvedRecipe, device: str) -> None:
+    print(f"extract: {n_missing} of {n_all} images go through {resolved.backbone} on {device}", file=sys.stderr)
+    if resolved.mean_std_source == "ImageNet":
+        print(f"extract: {resolved.backbone} names no mean and deviation: those of ImageNet are used", file=sys.stderr)

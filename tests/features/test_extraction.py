@@ -1,0 +1,441 @@
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from mirip.errors import BackboneError, CacheError, DataError, ImageError
+from mirip.features.cache import FeatureCache, verify_cache
+from mirip.features.extraction import ExtractionSummary, extract_features
+from mirip.features.store import default_store_root
+from mirip.params import Recipe
+
+Items = list[tuple[str, str]]
+MakePictures = Callable[[range], Items]
+
+
+class Project:
+    """A folder with pictures, a features file and a store."""
+
+    def __init__(self, folder: Path, recipe: Recipe) -> None:
+        self.images, self.path, self.recipe = folder / "images", folder / "features" / "tiny.h5", recipe
+        self.store = folder / ".mirip" / "store"
+
+    def extract(self, items: Items, recipe: Recipe | None = None, **options: object) -> ExtractionSummary:
+        settings = {"batch_size": 4, "device": "cpu", "visible": False, "store_root": self.store} | options
+        recipe = recipe or self.recipe
+        return extract_features(items, image_root=self.images, recipe=recipe, path=self.path, **settings)
+
+    def from_scratch(self, items: Items, recipe: Recipe | None = None, batch_size: int = 4) -> bytes:
+        """The bytes of a build with the same settings that knows nothing of the past."""
+        with tempfile.TemporaryDirectory() as folder:
+            fresh = Path(folder)
+            path = fresh / "scratch.h5"
+            extract_features(
+                items,
+                image_root=self.images,
+                recipe=recipe or self.recipe,
+                path=path,
+                store_root=fresh / "store",
+                batch_size=batch_size,
+                device="cpu",
+                visible=False,
+            )
+            return path.read_bytes()
+
+    def files(self) -> set[str]:
+        """Names of all files but pictures, those of shards left out."""
+        folders = (self.path.parent, self.store)
+        found = {path for folder in folders for path in folder.rglob("*") if path.is_file()}
+        return {path.name for path in found if not (path.parent.parent == self.store and path.suffix == ".h5")}
+
+
+@pytest.fixture
+def project(tmp_path: Path, recipe: Recipe) -> Project:
+    return Project(tmp_path, recipe)
+
+
+def test_features_are_those_of_the_backbone(project: Project, make_pictures: MakePictures) -> None:
+    from mirip.data.images import decode_image
+    from mirip.features.backbone import DINOv2FeatureExtractor
+
+    items = make_pictures(range(6))
+    project.extract(items)
+    extractor = DINOv2FeatureExtractor.from_recipe(project.recipe, "cpu")
+    cache = FeatureCache.open(project.path, project.recipe)
+    for sha256, name in items:
+        pixels = decode_image((project.images / name).read_bytes()).pixels
+        expected = extractor(extractor.transform(pixels)[None])
+        np.testing.assert_allclose(cache.rows([sha256]), expected.numpy(), atol=2e-3)
+
+
+def test_what_is_new_is_computed_and_the_bytes_are_those_from_scratch(
+    project: Project, make_pictures: MakePictures
+) -> None:
+    items = make_pictures(range(10))
+    assert project.extract(items[:7]).computed == 7
+    summary = project.extract(items)
+    assert (summary.rows, summary.computed, summary.reused, summary.dim) == (10, 3, 7, 32)
+    assert project.path.read_bytes() == project.from_scratch(items)
+    assert FeatureCache.open(project.path).content_digest == summary.content_digest
+    assert verify_cache(project.path) == []
+
+
+def test_one_new_one_changed_one_renamed_one_deleted_computes_two(
+    project: Project, make_pictures: MakePictures
+) -> None:
+    old = make_pictures(range(8))
+    project.extract(old)
+    before = project.path.read_bytes()
+    (project.images / "5.png").rename(project.images / "renamed.png")
+    changed, new = make_pictures(range(100, 102))
+    items = [*old[:4], (old[5][0], "renamed.png"), *old[6:], changed, new]  # 4 deleted, 7 stays
+    assert project.extract(items).computed == 2
+    assert project.path.read_bytes() == project.from_scratch(items)
+    shutil.move(project.images / "renamed.png", project.images / "5.png")
+    assert project.extract(old).computed == 0
+    assert project.path.read_bytes() == before
+
+
+def test_touched_files_are_not_computed_again(project: Project, make_pictures: MakePictures) -> None:
+    items = make_pictures(range(5))
+    project.extract(items)
+    for path in project.images.iterdir():
+        os.utime(path, (0, 0))
+    assert project.extract(items).computed == 0
+
+
+def test_identical_files_are_one_row(project: Project, make_pictures: MakePictures) -> None:
+    items = make_pictures(range(3))
+    shutil.copy(project.images / "0.png", project.images / "copy.png")
+    assert project.extract([*items, (items[0][0], "copy.png")]).rows == 3
+
+
+def test_from_recipe_to_recipe_and_back_computes_nothing(project: Project, make_pictures: MakePictures) -> None:
+    items = make_pictures(range(5))
+    squash = project.recipe.model_copy(update={"fit": "squash"})
+    project.extract(items)
+    before = project.path.read_bytes()
+    assert project.extract(items, squash).computed == 5
+    assert project.extract(items).computed == 0
+    assert project.path.read_bytes() == before
+    project.path.unlink()
+    assert project.extract(items, squash).computed == 0
+
+
+def test_a_change_that_changes_no_value_computes_nothing(project: Project, make_pictures: MakePictures) -> None:
+    items = make_pictures(range(5))
+    project.extract(items)
+    larger = project.recipe.model_copy(update={"image_size": 41})  # the same whole patches
+    with pytest.raises(CacheError, match="was built with image_size 28, params say 41"):
+        FeatureCache.open(project.path, larger)
+    assert project.extract(items, larger).computed == 0
+    assert FeatureCache.open(project.path, larger).recipe["image_size"] == 41
+
+
+def test_the_old_file_fills_a_store_that_was_deleted(project: Project, make_pictures: MakePictures) -> None:
+    items = make_pictures(range(6))
+    project.extract(items[:5])
+    shutil.rmtree(project.store)
+    assert project.extract(items).computed == 1
+    shutil.rmtree(project.store)
+    project.path.unlink()
+    assert project.extract(items).computed == 6
+
+
+def test_a_file_that_is_up_to_date_is_left(project: Project, make_pictures: MakePictures) -> None:
+    items = make_pictures(range(3))
+    project.extract(items)
+    state = project.path.stat()
+    project.extract(list(reversed(items)))
+    assert (project.path.stat().st_ino, project.path.stat().st_mtime_ns) == (state.st_ino, state.st_mtime_ns)
+
+
+def test_a_hard_linked_copy_keeps_its_bytes(project: Project, make_pictures: MakePictures, tmp_path: Path) -> None:
+    items = make_pictures(range(4))
+    project.extract(items[:3])
+    os.link(project.path, tmp_path / "in_dvc_cache")
+    before = project.path.read_bytes()
+    project.extract(items)
+    assert (tmp_path / "in_dvc_cache").read_bytes() == before
+
+
+@pytest.mark.parametrize("where", ["features", "store", "both"])
+def test_damage_heals(
+    project: Project, make_pictures: MakePictures, where: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    items = make_pictures(range(6))
+    digest = project.extract(items).content_digest
+    before = project.path.read_bytes()
+    shards = list(project.store.rglob("*.h5"))
+    damaged = {"features": [project.path], "store": shards, "both": [project.path, *shards]}[where]
+    for path in damaged:
+        with h5py.File(path, "r+") as file:
+            file["features"][2] = 0
+    assert project.extract(items).computed == (6 if where == "both" else 0)
+    assert project.path.read_bytes() == before
+    assert FeatureCache.open(project.path).content_digest == digest
+    assert len(list(project.store.rglob("*.h5"))) == 1
+    assert "is damaged" in capsys.readouterr().err or where == "features"
+
+
+def test_a_picture_that_changed_since_prepare_is_named(project: Project, make_pictures: MakePictures) -> None:
+    items = make_pictures(range(6))
+    Image.new("RGB", (20, 20)).save(project.images / "2.png")
+    with pytest.raises(DataError, match=r"^2\.png .*changed since: run `dvc repro prepare`"):
+        project.extract(items)
+    assert not project.path.exists()
+    assert project.extract([item for item in items if item[1] != "2.png"]).computed == 0
+
+
+def test_a_broken_picture_is_named_and_loses_nothing(project: Project, make_pictures: MakePictures) -> None:
+    items = make_pictures(range(6))
+    (project.images / "3.png").unlink()
+    with pytest.raises(ImageError, match=r"^3\.png is missing.*the other 5 new images are kept") as caught:
+        project.extract(items)
+    assert caught.value.kind == "missing"
+    assert project.extract([item for item in items if item[1] != "3.png"]).computed == 0
+
+
+def test_a_picture_above_the_limit_is_named(project: Project, make_pictures: MakePictures) -> None:
+    with pytest.raises(ImageError, match=r"0\.png is too large.*and 1 more"):
+        project.extract(make_pictures(range(2)), max_image_pixels=50)
+
+
+def test_no_images_is_an_error(project: Project) -> None:
+    with pytest.raises(DataError, match="no image"):
+        project.extract([])
+
+
+def test_features_that_float16_cannot_hold_are_named(
+    project: Project, make_pictures: MakePictures, dinov2: Path, tmp_path: Path
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    folder = shutil.copytree(dinov2, tmp_path / "loud")
+    tensors = load_file(folder / "model.safetensors")
+    tensors["layernorm.weight"] = tensors["layernorm.weight"] * 1e6
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    loud = project.recipe.model_copy(update={"backbone": str(folder)})
+    items = make_pictures(range(2))
+    with pytest.raises(CacheError, match=r"0\.png has features that are not finite.*stored_dtype to float32"):
+        project.extract(items, loud)
+    project.extract(items, loud.model_copy(update={"stored_dtype": "float32"}))
+    assert np.abs(FeatureCache.open(project.path).features).max() > 65504
+
+
+def test_a_backbone_that_is_not_the_pinned_one_is_refused(project: Project, make_pictures: MakePictures) -> None:
+    pinned = project.recipe.model_copy(update={"weights_sha256": "0" * 64})
+    with pytest.raises(BackboneError, match="the recipe pins 0000"):
+        project.extract(make_pictures(range(2)), pinned)
+
+
+def test_a_store_that_cannot_be_written_leaves_the_old_file(project: Project, make_pictures: MakePictures) -> None:
+    items = make_pictures(range(3))
+    project.extract(items[:2])
+    before = project.path.read_bytes()
+    blocked = project.store.with_name("blocked")
+    blocked.write_text("")
+    with pytest.raises(OSError, match="blocked"):
+        project.extract(items, store_root=blocked)
+    assert project.path.read_bytes() == before
+
+
+def test_ctrl_c_keeps_what_was_computed(
+    project: Project, make_pictures: MakePictures, capfd: pytest.CaptureFixture[str]
+) -> None:
+    if threading.current_thread() is not threading.main_thread():
+        pytest.skip("signals reach the main thread only")
+    items = make_pictures(range(50))
+
+    def press() -> None:
+        deadline = time.monotonic() + 30
+        while not list(project.store.glob("*/*.h5")) and time.monotonic() < deadline:
+            time.sleep(0.001)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=press)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        project.extract(items, batch_size=1)
+    thread.join()
+    said = capfd.readouterr().err
+    kept = int(said.split("stopped with ")[1].split()[0])
+    assert "run the same command again to go on" in said
+    assert 0 < kept < 50
+    assert project.extract(items, batch_size=1).reused == kept
+    assert project.path.read_bytes() == project.from_scratch(items, batch_size=1)
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from mirip.features.extraction import extract_features
+from mirip.params import Recipe
+folder, backbone, batch_size = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+items = [tuple(line.split()) for line in (folder / "items.txt").read_text().splitlines()]
+summary = extract_features(items, image_root=folder / "images", path=folder / "features/tiny.h5", device="cpu",
+    recipe=Recipe(backbone=backbone, image_size=28, compute_dtype="float32"), batch_size=batch_size,
+    store_root=folder / ".mirip/store")
+print(summary.computed)
+"""
+
+
+def start_process(project: Project, items: Items, batch_size: int) -> subprocess.Popen[str]:
+    folder = project.images.parent
+    (folder / "items.txt").write_text("\n".join(" ".join(item) for item in items))
+    command = [sys.executable, "-c", SCRIPT, str(folder), project.recipe.backbone, str(batch_size)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def kill_when(process: subprocess.Popen[str], condition: Callable[[], bool]) -> None:
+    while process.poll() is None and not condition():
+        time.sleep(0.001)
+    process.kill()
+    process.communicate()
+
+
+def rows_kept(project: Project) -> int:
+    """Count the rows that the store holds, as a killed process left it."""
+    keys: set[bytes] = set()
+    for path in project.store.glob("*/*.h5"):
+        with h5py.File(path) as file:
+            keys |= set(file["image_sha256"][...].tolist())
+    return len(keys)
+
+
+def test_kill_9_loses_at_most_a_batch(project: Project, make_pictures: MakePictures) -> None:
+    items = make_pictures(range(100))
+    kill_when(start_process(project, items, 2), lambda: len(list(project.store.glob("*/*.h5"))) >= 9)
+    kept = rows_kept(project)
+    assert not project.path.exists()
+    assert 18 <= kept < 100
+    summary = project.extract(items, batch_size=2)
+    assert (summary.reused, summary.computed) == (kept, 100 - kept)
+    assert project.path.read_bytes() == project.from_scratch(items, batch_size=2)
+    assert project.files() == {"tiny.h5", f"{summary.fingerprint}.lock"}
+
+
+@pytest.mark.slow
+def test_ten_kills_at_random_moments_end_in_the_same_bytes(project: Project, make_pictures: MakePictures) -> None:
+    items = make_pictures(range(400))
+    rng = np.random.default_rng(0)
+    kept = 0
+    for _ in range(10):
+        goal = kept + int(rng.integers(1, 35))
+        kill_when(start_process(project, items, 4), lambda goal=goal: rows_kept(project) >= goal)
+        assert rows_kept(project) >= kept
+        kept = rows_kept(project)
+    summary = project.extract(items)
+    assert summary.reused == kept
+    assert project.path.read_bytes() == project.from_scratch(items)
+    assert project.files() == {"tiny.h5", f"{summary.fingerprint}.lock"}
+
+
+@pytest.mark.slow
+def test_two_processes_compute_each_row_once(project: Project, make_pictures: MakePictures) -> None:
+    items = make_pictures(range(60))
+    processes = [start_process(project, items, 4) for _ in range(2)]
+    outputs = [process.communicate() for process in processes]
+    assert sorted(int(out) for out, _ in outputs) == [0, 60]
+    assert project.path.read_bytes() == project.from_scratch(items)
+
+
+def test_two_at_once_compute_each_row_once(project: Project, make_pictures: MakePictures) -> None:
+    items = make_pictures(range(20))
+    computed: list[int] = []
+    threads = [threading.Thread(target=lambda: computed.append(project.extract(items).computed)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(computed) == [0, 20]
+
+
+@pytest.mark.parametrize("workers", [0, 1, 4])
+def test_workers_and_company_change_no_bit(project: Project, make_pictures: MakePictures, workers: int) -> None:
+    items = make_pictures(range(9))
+    project.extract(list(reversed(items)), workers=workers)
+    assert project.path.read_bytes() == project.from_scratch(items)
+
+
+def test_nothing_missing_loads_no_torch(project: Project, make_pictures: MakePictures) -> None:
+    items = make_pictures(range(4))
+    project.extract(items)
+    code = SCRIPT + "\nprint('torch' in sys.modules)"
+    (project.images.parent / "items.txt").write_text("\n".join(" ".join(item) for item in items))
+    command = [sys.executable, "-c", code, str(project.images.parent), project.recipe.backbone, "4"]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert result.stdout.split() == ["0", "False"]
+
+
+def test_the_store_stands_in_the_main_repository_by_default(
+    project: Project, make_pictures: MakePictures, main_repository: Path
+) -> None:
+    summary = project.extract(make_pictures(range(2)), store_root=None)
+    assert (default_store_root() / summary.fingerprint).is_dir()
+    assert default_store_root() == main_repository / ".mirip" / "store"
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["pad", "squash"]),
+        st.sets(st.integers(0, 9), min_size=1),
+        st.sampled_from(["nothing", "file lost", "store lost", "file damaged", "shard damaged", "leftovers"]),
+    ),
+    min_size=1,
+    max_size=5,
+)
+
+
+@given(steps=STEPS)
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_history_ends_in_the_bytes_from_scratch(
+    steps: list[tuple[str, set[int], str]], make_pictures: MakePictures, recipe: Recipe, tmp_path: Path
+) -> None:
+    pool = make_pictures(range(10))
+    with tempfile.TemporaryDirectory() as folder:
+        project = Project(Path(folder), recipe)
+        project.images = tmp_path / "images"
+        known: set[tuple[str, int]] = set()
+        in_file: set[tuple[str, int]] = set()
+        for fit, chosen, accident in steps:
+            accident_happens(project, accident)
+            if accident in ("file lost", "file damaged"):
+                in_file = set()
+            if accident == "store lost":
+                known = {row for row in in_file if row[0] == fit}
+            items, mine = [pool[i] for i in chosen], recipe.model_copy(update={"fit": fit})
+            computed = project.extract(items, mine).computed
+            in_file = {(fit, i) for i in chosen}
+            if accident == "shard damaged":
+                break  # which rows it held, the store decides
+            assert computed == len(in_file - known)
+            known |= in_file
+        assert project.path.read_bytes() == project.from_scratch(items, mine)
+        assert project.files() == {"tiny.h5"} | {path.name for path in project.store.glob("*.lock")}
+
+
+def accident_happens(project: Project, accident: str) -> None:
+    shards = sorted(project.store.glob("*/*.h5"))
+    if accident == "file lost":
+        project.path.unlink(missing_ok=True)
+    elif accident == "store lost":
+        shutil.rmtree(project.store, ignore_errors=True)
+    elif accident == "leftovers" and shards:
+        (project.path.parent / f".{project.path.name}.abc.tmp").write_bytes(b"half")
+    elif (accident == "file damaged" and project.path.exists()) or (accident == "shard damaged" and shards):
+        victim = project.path if accident == "file damaged" else shards[0]
+        victim.write_bytes(victim.read_bytes()[:-100])
