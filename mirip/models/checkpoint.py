@@ -1,0 +1,87 @@
+"""What a trained model is on disk: the head, and all that its scores depend on."""
+
+import io
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mirip.errors import CheckpointError
+from mirip.files import write_bytes
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trained head with its provenance and calibration.
+
+    Attributes:
+        model_state_dict: weights and buffers of PairwiseRankingModel, without the backbone.
+        config: the training options, as TrainParams dumps them.
+        tiers: names of the tiers, best first.
+        recipe: the resolved recipe of the features it was trained on.
+        fingerprint: that recipe's fingerprint; the model takes no other features.
+        split_digest: digest of the split; its test side was not seen in training.
+        temperature: P(a beats b) = sigmoid((score_a - score_b) / temperature).
+        ordinal_slope: slope of the cumulative logit model of the tier given the score.
+        ordinal_thresholds: its K - 1 increasing thresholds.
+        score_percentiles: 101 quantiles of the out-of-fold scores of the training side.
+    """
+
+    model_state_dict: dict[str, torch.Tensor]
+    config: dict[str, Any]
+    tiers: list[str]
+    recipe: dict[str, Any]
+    fingerprint: str
+    split_digest: str
+    temperature: float
+    ordinal_slope: float
+    ordinal_thresholds: list[float]
+    score_percentiles: list[float]
+
+
+def save_checkpoint(path: Path | str, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint atomically; equal checkpoints give equal bytes, whatever the file's name."""
+    write_bytes(path, _to_bytes(asdict(checkpoint)))
+
+
+def load_checkpoint(path: Path | str) -> Checkpoint:
+    """Read a checkpoint without running any code in it.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, or lacks a field.
+    """
+    values = load_state(path)
+    missing = [field.name for field in fields(Checkpoint) if field.name not in values]
+    if missing:
+        raise CheckpointError(f"{path} is not a checkpoint of Mirip: it lacks {', '.join(missing)}; train again")
+    return Checkpoint(**{field.name: values[field.name] for field in fields(Checkpoint)})
+
+
+def save_state(path: Path | str, state: dict[str, Any]) -> None:
+    """Write a state of tensors and plain values atomically."""
+    write_bytes(path, _to_bytes(state))
+
+
+def load_state(path: Path | str) -> dict[str, Any]:
+    """Read what `save_state` wrote, on the CPU.
+
+    Raises:
+        CheckpointError: the file is missing or damaged.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise CheckpointError(f"{path} is not here: run `dvc repro train`, or give the path of a checkpoint") from None
+    except Exception as error:  # damaged bytes make torch's unpickler raise nearly anything
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(f"{path} cannot be read as a checkpoint ({reason}): train again or restore it") from None
+    if not isinstance(state, dict):
+        raise CheckpointError(f"{path} holds a {type(state).__name__}, not a checkpoint: train again")
+    return state
+
+
+def _to_bytes(state: dict[str, Any]) -> bytes:
+    buffer = io.BytesIO()  # torch.save to a path would write the file's name into the bytes
+    torch.save(state, buffer)
+    return buffer.getvalue()

@@ -1,0 +1,248 @@
+"""Judgement of a ranking against tiers: every figure with its interval, and next to it what simpler models reach."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from mirip.metrics.calibration import (
+    brier_score,
+    coverage_table,
+    expected_calibration_error,
+    reliability_table,
+    win_probability,
+)
+from mirip.metrics.intervals import (
+    GroupSupport,
+    Interval,
+    bootstrap_accuracies,
+    comparison,
+    group_support,
+    percentile_interval,
+    verdict,
+)
+from mirip.metrics.pairwise import PairCounter, TierPairCounts, rank_correlations, sample_pairs
+
+Scalar = float | int | str | bool
+
+MODEL_NAME = "mirip"
+_MAX_CALIBRATION_PAIRS = 2_000_000
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What `Evaluator.evaluate` found.
+
+    Attributes:
+        metrics: flat scalars, the names of metrics/evaluate.json. Accuracies lie in [0, 1]; a figure that does not
+            exist (no pair, a baseline not given) is NaN.
+        tier_pairs: better, worse, n_pairs, accuracy, pair ("S > A", for plots); best tiers first.
+        gaps: tier_gap, n_pairs, accuracy.
+        reliability: bin, confidence, accuracy, n_pairs.
+        coverage: min_confidence, coverage, accuracy.
+        ladder: model, pairwise_accuracy, ci_low, ci_high, and margin, margin_ci_low, margin_ci_high: accuracy of the
+            model judged minus this row's, on the same resamples. Rows: chance, the baselines, mirip.
+    """
+
+    metrics: dict[str, Scalar]
+    tier_pairs: pd.DataFrame
+    gaps: pd.DataFrame
+    reliability: pd.DataFrame
+    coverage: pd.DataFrame
+    ladder: pd.DataFrame
+
+    def summary(self) -> str:
+        """Say the result in a few lines of words."""
+        m = self.metrics
+        lines = [
+            f"pairwise accuracy {m['pairwise_accuracy']:.3f}, interval {m['pairwise_accuracy_ci_low']:.3f} to "
+            f"{m['pairwise_accuracy_ci_high']:.3f} at {m['confidence']:.0%} ({m['n_images']} images, "
+            f"{m['n_groups']} groups, {m['n_pairs']} pairs): target {m['target_accuracy']:.2f} {m['verdict']}"
+        ]
+        if m["small_sample"]:
+            lines.append(
+                f"small sample: {m['n_groups']} groups, {m['min_groups_in_tier']} in the tier that has fewest; "
+                "the interval is a rough one, and the verdict at best undecided"
+            )
+        for row in self.ladder.iloc[1:-1].to_dict("records"):
+            difference = Interval(row["margin_ci_low"], row["margin_ci_high"], bool(m["small_sample"]))
+            lines.append(_versus(row["model"], row["pairwise_accuracy"], row["margin"], difference))
+        return "\n".join(lines)
+
+
+class Evaluator:
+    """Judges scores against tiers on one side of a split.
+
+    Args:
+        target_accuracy: judged on the interval: met, missed or undecided.
+        confidence: nominal coverage of all intervals.
+        n_bootstrap: resamples over groups.
+        seed: of the resamples, and of the pairs drawn for calibration where there are more than two million.
+    """
+
+    def __init__(
+        self,
+        *,
+        target_accuracy: float = 0.60,
+        confidence: float = 0.95,
+        n_bootstrap: int = 2000,
+        seed: int = 42,
+    ) -> None:
+        self.target_accuracy = target_accuracy
+        self.confidence = confidence
+        self.n_bootstrap = n_bootstrap
+        self.seed = seed
+
+    def evaluate(
+        self,
+        scores: ArrayLike,
+        tier_rank: ArrayLike,
+        *,
+        tiers: Sequence[str],
+        group_id: ArrayLike | None = None,
+        context: ArrayLike | None = None,
+        temperature: float = 1.0,
+        baselines: Mapping[str, ArrayLike] | None = None,
+    ) -> Evaluation:
+        """Judge scores (N,) against tier ranks (N,), both higher is better.
+
+        Args:
+            scores: (N,) finite numbers.
+            tier_rank: (N,) integers in 0..K-1.
+            tiers: names of the K tiers, best first.
+            group_id: (N,) labels of what is resampled together; None: every image stands alone.
+            context: (N,) labels within which a comparison is fair; None: all images are of one context.
+            temperature: P(a beats b) = sigmoid((score_a - score_b) / temperature), fitted elsewhere.
+            baselines: name -> scores (N,) of other models on the same images.
+
+        Raises:
+            ValueError: shapes differ, a score is not finite, or a rank has no tier.
+        """
+        values, rank = np.asarray(scores, dtype=np.float64), np.asarray(tier_rank, dtype=np.int64)
+        group = np.arange(len(values)) if group_id is None else np.asarray(group_id)
+        counts = PairCounter(values, rank, n_tiers=len(tiers)).count()
+        within = counts if context is None else PairCounter(values, rank, context, n_tiers=len(tiers)).count()
+        support = group_support(rank, group)
+        ladder = self._ladder(values, rank, group, baselines or {}, support)
+        judged = ladder.iloc[-1]
+        interval = Interval(judged["ci_low"], judged["ci_high"], support.small_sample)
+        better, worse = sample_pairs(rank, rng=np.random.default_rng(self.seed), max_pairs=_MAX_CALIBRATION_PAIRS)
+        better_wins = win_probability(values[better] - values[worse], temperature)
+        tau_b, spearman = rank_correlations(values, rank)
+        metrics: dict[str, Scalar] = {
+            "pairwise_accuracy": float(counts.micro),
+            "pairwise_accuracy_ci_low": float(interval.low),
+            "pairwise_accuracy_ci_high": float(interval.high),
+            "pairwise_accuracy_macro": float(counts.macro),
+            "pairwise_accuracy_within_context": float(within.micro),
+            "kendall_tau_b": tau_b,
+            "spearman": spearman,
+            "ece": expected_calibration_error(better_wins),
+            "brier": brier_score(better_wins),
+            "n_images": len(values),
+            "n_groups": support.n_groups,
+            "n_pairs": int(counts.pairs.sum()),
+            "n_pairs_within_context": int(within.pairs.sum()),
+            "min_groups_in_tier": support.fewest_in_tier,
+            "small_sample": support.small_sample,
+            "confidence": self.confidence,
+            "target_accuracy": self.target_accuracy,
+            "verdict": verdict(interval.low, interval.high, self.target_accuracy, support.small_sample),
+            **_baseline_metrics(ladder),
+        }
+        return Evaluation(
+            metrics,
+            tier_pair_table(counts, tiers),
+            gap_table(counts),
+            reliability_table(better_wins),
+            coverage_table(better_wins),
+            ladder,
+        )
+
+    def _ladder(
+        self,
+        scores: NDArray[np.float64],
+        rank: NDArray[np.int64],
+        group: NDArray[np.generic],
+        baselines: Mapping[str, ArrayLike],
+        support: GroupSupport,
+    ) -> pd.DataFrame:
+        names = [*baselines, MODEL_NAME]
+        score_sets = np.stack([*(np.asarray(b, dtype=np.float64) for b in baselines.values()), scores])
+        rng = np.random.default_rng(self.seed)
+        resampled = bootstrap_accuracies(score_sets, rank, group, rng=rng, n_bootstrap=self.n_bootstrap)
+        accuracies = [float(PairCounter(row, rank).count().micro) for row in score_sets]
+        # Chance orders every pair by a coin: exactly one half in any resample that has a pair.
+        names.insert(0, "chance")
+        accuracies.insert(0, 0.5 if np.isfinite(accuracies[-1]) else float("nan"))
+        resampled = np.column_stack([np.where(np.isnan(resampled[:, -1]), np.nan, 0.5), resampled])
+        rows = []
+        for name, accuracy, replicates in zip(names, accuracies, resampled.T, strict=True):
+            own = percentile_interval(replicates, support, confidence=self.confidence)
+            margin = percentile_interval(
+                resampled[:, -1] - replicates, support, confidence=self.confidence, limits=(-1.0, 1.0)
+            )
+            rows.append(
+                {
+                    "model": name,
+                    "pairwise_accuracy": accuracy,
+                    "ci_low": own.low,
+                    "ci_high": own.high,
+                    "margin": accuracies[-1] - accuracy,
+                    "margin_ci_low": margin.low,
+                    "margin_ci_high": margin.high,
+                }
+            )
+        return pd.DataFrame(rows)
+
+
+def tier_pair_table(counts: TierPairCounts, tiers: Sequence[str]) -> pd.DataFrame:
+    """Return accuracy by tier pair, best tiers first: better, worse, n_pairs, accuracy (NaN without pairs), pair."""
+    best = len(tiers) - 1
+    return pd.DataFrame(
+        [
+            {
+                "better": tiers[best - high],
+                "worse": tiers[best - low],
+                "n_pairs": int(counts.pairs[high, low]),
+                "accuracy": float(counts.accuracy[high, low]),
+                "pair": f"{tiers[best - high]} > {tiers[best - low]}",
+            }
+            for high in range(best, 0, -1)
+            for low in range(high - 1, -1, -1)
+        ]
+    )
+
+
+def gap_table(counts: TierPairCounts) -> pd.DataFrame:
+    """Return accuracy by the distance between tiers: tier_gap (1 to K-1), n_pairs, accuracy (NaN without pairs)."""
+    rows = []
+    for distance in range(1, counts.pairs.shape[-1]):
+        wins, pairs = counts.gap(distance)
+        accuracy = float(wins / pairs) if pairs > 0 else float("nan")
+        rows.append({"tier_gap": distance, "n_pairs": int(pairs), "accuracy": accuracy})
+    return pd.DataFrame(rows, columns=["tier_gap", "n_pairs", "accuracy"])
+
+
+def _baseline_metrics(ladder: pd.DataFrame) -> dict[str, Scalar]:
+    """Flat figures of each baseline; ridge and k-NN are always there, NaN where they were not given."""
+    metrics: dict[str, Scalar] = {"baseline_ridge_accuracy": float("nan"), "baseline_knn_accuracy": float("nan")}
+    for row in ladder.iloc[1:-1].to_dict("records"):
+        name = row["model"]
+        metrics[f"baseline_{name}_accuracy"] = row["pairwise_accuracy"]
+        metrics[f"margin_over_{name}"] = row["margin"]
+        metrics[f"margin_over_{name}_ci_low"] = row["margin_ci_low"]
+        metrics[f"margin_over_{name}_ci_high"] = row["margin_ci_high"]
+    return metrics
+
+
+def _versus(name: str, accuracy: float, margin: float, difference: Interval) -> str:
+    judgement = comparison(difference)
+    words = {
+        "better": f"the model is better than {name}",
+        "worse": f"the model is worse than {name}: use {name}, or train differently",
+        "within noise": f"the model is within noise of {name}: no gain over it is shown",
+    }[judgement]
+    return f"{words} ({accuracy:.3f}; difference {margin:+.3f}, {difference.low:+.3f} to {difference.high:+.3f})"

@@ -1,0 +1,126 @@
+"""A trained model on the test side: what evaluate, audit and the command line share."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from mirip.data.split import public_id, split_digest
+from mirip.errors import CheckpointError, DataError
+from mirip.features.cache import FeatureCache
+from mirip.files import sha256_bytes
+from mirip.models.baselines import knn_scores, ridge_scores
+from mirip.models.checkpoint import Checkpoint
+from mirip.models.evaluator import Evaluation, Evaluator
+from mirip.models.ranking import PairwiseRankingModel
+from mirip.params import EvaluateParams
+
+Floats = NDArray[np.float64]
+
+
+def load_judged_model(
+    path: Path | str, splits: pd.DataFrame, cache: FeatureCache, tiers: Sequence[str]
+) -> tuple[PairwiseRankingModel, Checkpoint]:
+    """Load a model on the CPU, if it was trained on these features, this split and these tiers.
+
+    Raises:
+        CheckpointError: the file is missing or damaged, or the model was trained on something else.
+    """
+    model = PairwiseRankingModel.from_checkpoint(path, device="cpu")
+    assert model.checkpoint is not None
+    trained = model.checkpoint
+    for what, expected, found in (
+        ("features of fingerprint", trained.fingerprint[:12], cache.fingerprint[:12]),
+        ("the split", trained.split_digest[:12], split_digest(splits)[:12]),
+        ("the tiers", ", ".join(trained.tiers), ", ".join(tiers)),
+    ):
+        if expected != found:
+            raise CheckpointError(f"{path} was trained on {what} {expected}, here is {found}: run `dvc repro train`")
+    return model, trained
+
+
+def judged_side(splits: pd.DataFrame) -> pd.DataFrame:
+    """Return the test side's rows.
+
+    Raises:
+        DataError: it holds no cross-tier pair.
+    """
+    test = splits[splits["split"] == "test"]
+    if test["tier_rank"].nunique() < 2:
+        tiers = ", ".join(sorted(test["tier"].unique())) or "none"
+        raise DataError(
+            f"the test side holds {len(test)} images of the tiers {tiers}, so no pair to judge: raise split.test"
+        )
+    return test
+
+
+def model_scores(model: PairwiseRankingModel, features: NDArray[np.float32]) -> Floats:
+    """Score features (N, D) as (N,) float64, higher is better."""
+    with torch.inference_mode():
+        return np.asarray(model.score(torch.from_numpy(features)).numpy(), dtype=np.float64)
+
+
+def baseline_scores(splits: pd.DataFrame, cache: FeatureCache, test_x: NDArray[np.float32]) -> dict[str, Floats]:
+    """Fit the baselines on the training side alone, and score the features (M, D) of the test side: name -> (M,)."""
+    train = splits[splits["split"] == "train"]
+    train_x, rank = cache.rows(train["image_sha256"].tolist()), train["tier_rank"].to_numpy()
+    return {"knn": knn_scores(train_x, rank, test_x), "ridge": ridge_scores(train_x, rank, test_x)}
+
+
+def judge(
+    model: PairwiseRankingModel,
+    images: pd.DataFrame,
+    cache: FeatureCache,
+    settings: EvaluateParams,
+    baselines: Mapping[str, Floats] | None = None,
+) -> tuple[Evaluation, Floats]:
+    """Score images by their cached features and judge the scores.
+
+    Args:
+        model: on the CPU, loaded from a checkpoint.
+        images: N rows with image_sha256, tier_rank, group_id and context.
+        cache: holds their features.
+        settings: target, confidence and resamples.
+        baselines: name -> scores (N,) of other models on the same images.
+
+    Returns:
+        The evaluation, and the scores (N,).
+    """
+    assert model.checkpoint is not None
+    scores = model_scores(model, cache.rows(images["image_sha256"].tolist()))
+    evaluation = Evaluator(
+        target_accuracy=settings.target_accuracy,
+        confidence=settings.confidence,
+        n_bootstrap=settings.n_bootstrap,
+        seed=settings.seed,
+    ).evaluate(
+        scores,
+        images["tier_rank"].to_numpy(),
+        tiers=model.checkpoint.tiers,
+        group_id=images["group_id"].to_numpy(),
+        context=images["context"].to_numpy(),
+        temperature=model.checkpoint.temperature,
+        baselines=baselines,
+    )
+    return evaluation, scores
+
+
+def public_scores(test: pd.DataFrame, scores: Floats) -> pd.DataFrame:
+    """Return id, group, tier, tier_rank, context, score; id, group and context are hashes of 16 digits."""
+    return pd.DataFrame(
+        {
+            "id": [public_id(*key) for key in zip(test["image_sha256"], test["image_path"], strict=True)],
+            "group": [_hashed(value) for value in test["group_id"]],
+            "tier": test["tier"].to_numpy(),
+            "tier_rank": test["tier_rank"].to_numpy(),
+            "context": [_hashed(value) for value in test["context"]],
+            "score": scores,
+        }
+    )
+
+
+def _hashed(value: object) -> str:
+    return sha256_bytes(str(value).encode())[:16]

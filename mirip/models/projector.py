@@ -1,0 +1,48 @@
+"""The trainable projection of frozen features."""
+
+import torch
+from torch import nn
+
+
+class Projector(nn.Module):
+    """An MLP from backbone features to a smaller embedding: in_dim -> hidden_dim -> out_dim.
+
+    Features enter standardised by the mean and deviation of the training side (`fit_standardizer`); both are
+    buffers, so that they travel with the weights. Each layer is followed by LayerNorm and GELU.
+
+    Args:
+        in_dim: width of the features, D.
+        hidden_dim: width of the hidden layer.
+        out_dim: width of the embedding.
+        dropout: share of hidden units dropped in training, in [0, 1).
+    """
+
+    feature_mean: torch.Tensor
+    feature_std: torch.Tensor
+
+    def __init__(self, in_dim: int = 1024, hidden_dim: int = 512, out_dim: int = 256, dropout: float = 0.1) -> None:
+        super().__init__()
+        self.register_buffer("feature_mean", torch.zeros(in_dim))
+        self.register_buffer("feature_std", torch.ones(in_dim))
+        self.layers = nn.Sequential(
+            nn.Linear(in_dim, hidden_dim),
+            nn.LayerNorm(hidden_dim),
+            nn.GELU(),
+            nn.Dropout(dropout),
+            nn.Linear(hidden_dim, out_dim),
+            nn.LayerNorm(out_dim),
+            nn.GELU(),
+            nn.Dropout(dropout),
+        )
+
+    @torch.no_grad()
+    def fit_standardizer(self, features: torch.Tensor) -> None:
+        """Take mean and deviation per feature from `features` (N, in_dim); a constant feature keeps deviation 1."""
+        std, mean = torch.std_mean(features, dim=0, correction=0)
+        self.feature_mean.copy_(mean)
+        self.feature_std.copy_(torch.where(std > 1e-6 * (1 + mean.abs()), std, torch.ones_like(std)))
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Project `features` (B, in_dim) float32 to (B, out_dim) float32."""
+        embedding: torch.Tensor = self.layers((features - self.feature_mean) / self.feature_std)  # (B, D) -> (B, 256)
+        return embedding

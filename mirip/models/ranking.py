@@ -1,0 +1,132 @@
+"""The product's model: two images in, two scores out."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple, Self
+
+import torch
+from torch import nn
+
+from mirip.data.images import read_pixels
+from mirip.errors import CheckpointError
+from mirip.features.backbone import DINOv2FeatureExtractor, resolve_device
+from mirip.features.recipe import declared_recipe
+from mirip.metrics.calibration import win_probability
+from mirip.models.checkpoint import Checkpoint, load_checkpoint
+from mirip.models.projector import Projector
+from mirip.models.score_head import ScoreHead
+from mirip.params import TrainParams
+
+
+class Comparison(NamedTuple):
+    """Scores of two images, higher is better, and the probability that the first is the better one."""
+
+    score_a: float
+    score_b: float
+    probability: float
+
+
+class PairwiseRankingModel(nn.Module):
+    """Frozen backbone, projector and score head: (img1, img2) -> (score1, score2), higher is better.
+
+    The backbone is no part of the state dict: `load_state_dict(checkpoint["model_state_dict"])` is strict and
+    small, and the backbone is loaded when first used.
+
+    Args:
+        extractor: the backbone; None takes facebook/dinov2-large at 768.
+        feature_dim: D, the width of its features.
+        config: sizes of the head and dropout; None takes the defaults.
+    """
+
+    checkpoint: Checkpoint | None = None
+
+    def __init__(
+        self,
+        extractor: DINOv2FeatureExtractor | None = None,
+        *,
+        feature_dim: int = 1024,
+        config: TrainParams | None = None,
+    ) -> None:
+        super().__init__()
+        config = config or TrainParams()
+        head = config.head
+        # A plain attribute, not a submodule: the frozen backbone stays out of parameters() and state_dict().
+        object.__setattr__(self, "extractor", extractor or DINOv2FeatureExtractor())
+        self.projector = Projector(feature_dim, head.hidden_dim, head.embedding_dim, config.dropout)
+        self.score_head = ScoreHead(head.embedding_dim, head.score_hidden_dim)
+
+    extractor: DINOv2FeatureExtractor
+
+    @classmethod
+    def from_checkpoint(cls, path: Path | str, *, device: str = "auto") -> Self:
+        """Load a trained model; its backbone is found by the recipe in the checkpoint, when first used.
+
+        Raises:
+            CheckpointError: the file is missing, damaged, or its weights do not fit its config.
+        """
+        checkpoint = load_checkpoint(path)
+        try:
+            config = TrainParams.model_validate(
+                {key: value for key, value in checkpoint.config.items() if key in TrainParams.model_fields}
+            )
+            recipe = declared_recipe(checkpoint.recipe)
+            feature_dim = len(checkpoint.model_state_dict["projector.feature_mean"])
+            model = cls(DINOv2FeatureExtractor.from_recipe(recipe, device), feature_dim=feature_dim, config=config)
+            model.load_state_dict(checkpoint.model_state_dict)
+        except (KeyError, ValueError, RuntimeError) as error:
+            reason = str(error).splitlines()[0]
+            raise CheckpointError(f"{path} does not fit this version of Mirip ({reason}): train again") from None
+        model.checkpoint = checkpoint
+        return model.to(resolve_device(device)).eval()
+
+    def score(self, features: torch.Tensor) -> torch.Tensor:
+        """Score features (B, D) float32 of the backbone as (B,) float32."""
+        scores: torch.Tensor = self.score_head(self.projector(features)).squeeze(-1)  # (B, D) -> (B, 1) -> (B,)
+        return scores
+
+    def forward(self, img1: torch.Tensor, img2: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Score two batches of transformed images, each (B, 3, H, W) float32, as (B, 1) float32 each.
+
+        The transform is `extractor.transform`.
+        """
+        scores = self.score(self._features(torch.cat([img1, img2])))[:, None]  # (2B, 3, H, W) -> (2B, 1)
+        return scores[: len(img1)], scores[len(img1) :]
+
+    @torch.inference_mode()
+    def score_images(self, paths: Sequence[Path | str]) -> list[float]:
+        """Score image files, one number each, higher is better.
+
+        Raises:
+            ImageError: a file is missing or no image.
+            BackboneError: the backbone cannot be found or loaded.
+            CheckpointError: the backbone found is not the one that the model was trained on.
+        """
+        self.check_backbone()
+        scores: list[float] = []
+        for path in paths:  # one at a time: the value must not depend on the company
+            features = self._features(self.extractor.transform(read_pixels(path))[None])
+            scores.append(float(self.score(features)))
+        return scores
+
+    def compare(self, a: Path | str, b: Path | str) -> Comparison:
+        """Compare two image files; see `score_images` for what is raised."""
+        score_a, score_b = self.score_images([a, b])
+        temperature = self.checkpoint.temperature if self.checkpoint else 1.0
+        return Comparison(score_a, score_b, float(win_probability(score_a - score_b, temperature)))
+
+    def check_backbone(self) -> None:
+        """Raise CheckpointError where the backbone found is not the one that the model was trained on."""
+        if self.checkpoint is None:
+            return
+        found, trained = self.extractor.resolved.fingerprint, self.checkpoint.fingerprint
+        if found != trained:
+            raise CheckpointError(
+                f"the backbone {self.extractor.resolved.backbone} has fingerprint {found[:12]}, the model was "
+                f"trained on {trained[:12]}: restore that backbone or train again"
+            )
+
+    def _features(self, images: torch.Tensor) -> torch.Tensor:
+        """Embed images as the cache would hold them, rounded alike: what is served is what was trained on."""
+        features: torch.Tensor = self.extractor(images)
+        stored = torch.float16 if self.extractor.recipe.stored_dtype == "float16" else torch.float32
+        return features.to(self.projector.feature_mean.device, stored).float()

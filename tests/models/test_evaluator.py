@@ -1,0 +1,162 @@
+import math
+
+import numpy as np
+import pytest
+
+from mirip.metrics.intervals import paired_difference_interval
+from mirip.metrics.pairwise import pairwise_accuracy
+from mirip.models.evaluator import Evaluator
+
+TIERS = ("S", "A", "B", "C")
+NAMES = [
+    "pairwise_accuracy",
+    "pairwise_accuracy_ci_low",
+    "pairwise_accuracy_ci_high",
+    "pairwise_accuracy_macro",
+    "pairwise_accuracy_within_context",
+    "kendall_tau_b",
+    "spearman",
+    "ece",
+    "brier",
+    "n_images",
+    "n_groups",
+    "n_pairs",
+    "target_accuracy",
+    "verdict",
+    "baseline_ridge_accuracy",
+    "baseline_knn_accuracy",
+]
+
+
+@pytest.fixture
+def judged():
+    """Scores of a good model, tier ranks, groups of two, two contexts."""
+    rng = np.random.default_rng(0)
+    rank = rng.choice(4, size=120, p=[0.25, 0.4, 0.25, 0.1])
+    return rank + rng.normal(size=120), rank, np.arange(120) // 2, np.where(np.arange(120) % 3, "oil", "ink")
+
+
+def evaluate(judged, evaluator=None, **options):
+    scores, rank, group, context = judged
+    arguments = {"tiers": TIERS, "group_id": group, "context": context, "temperature": 0.8, **options}
+    return (evaluator or Evaluator(n_bootstrap=300)).evaluate(scores, rank, **arguments)
+
+
+def test_all_names_are_there_flat_with_and_without_baselines(judged):
+    plain = evaluate(judged).metrics
+    full = evaluate(judged, baselines={"knn": judged[1] * 0.0, "ridge": judged[0]}).metrics
+    for metrics in (plain, full):
+        assert set(NAMES) <= set(metrics)
+        assert all(isinstance(value, float | int | str) for value in metrics.values())
+    assert math.isnan(plain["baseline_ridge_accuracy"])
+    assert full["baseline_knn_accuracy"] == 0.5
+    assert full["baseline_ridge_accuracy"] == full["pairwise_accuracy"]
+
+
+def test_headline_figures_are_those_of_the_metrics(judged):
+    scores, rank, _, context = judged
+    metrics = evaluate(judged).metrics
+    assert metrics["pairwise_accuracy"] == pairwise_accuracy(scores, rank)
+    assert metrics["pairwise_accuracy_within_context"] == pairwise_accuracy(scores, rank, context=context)
+    assert metrics["pairwise_accuracy_ci_low"] < metrics["pairwise_accuracy"] < metrics["pairwise_accuracy_ci_high"]
+    assert (metrics["n_images"], metrics["n_groups"]) == (120, 60)
+    assert metrics["verdict"] == "met"
+
+
+def test_without_context_every_pair_is_within_it(judged):
+    metrics = evaluate(judged, context=None).metrics
+    assert metrics["pairwise_accuracy_within_context"] == metrics["pairwise_accuracy"]
+
+
+def test_the_target_is_judged_on_the_interval(judged):
+    def verdict(target):
+        return evaluate(judged, Evaluator(target_accuracy=target, n_bootstrap=300)).metrics["verdict"]
+
+    accuracy = evaluate(judged).metrics["pairwise_accuracy"]
+    assert [verdict(0.6), verdict(accuracy - 0.01), verdict(0.99)] == ["met", "undecided", "missed"]
+
+
+def test_a_small_sample_is_at_best_undecided_and_says_so(judged):
+    scores, rank, _, context = judged
+    few = evaluate((scores, rank, np.arange(120) % 12, context))
+    assert few.metrics["small_sample"]
+    assert few.metrics["verdict"] == "undecided"
+    assert "small sample: 12 groups" in few.summary()
+    assert "small sample" not in evaluate(judged).summary()
+
+
+def test_tier_pairs_and_gaps_add_up(judged):
+    evaluation = evaluate(judged)
+    pairs, gaps = evaluation.tier_pairs, evaluation.gaps
+    assert list(pairs["better"] + pairs["worse"]) == ["SA", "SB", "SC", "AB", "AC", "BC"]
+    assert pairs["n_pairs"].sum() == gaps["n_pairs"].sum() == evaluation.metrics["n_pairs"]
+    total = (pairs["n_pairs"] * pairs["accuracy"]).sum() / pairs["n_pairs"].sum()
+    assert total == pytest.approx(evaluation.metrics["pairwise_accuracy"])
+    assert pairs["accuracy"].mean() == pytest.approx(evaluation.metrics["pairwise_accuracy_macro"])
+    assert gaps["accuracy"].is_monotonic_increasing
+
+
+def test_the_ladder_compares_on_the_same_resamples(judged):
+    scores, rank, group, _ = judged
+    other = rank + 2 * np.random.default_rng(1).normal(size=120)
+    ladder = evaluate(judged, Evaluator(n_bootstrap=300, seed=9), baselines={"ridge": other}).ladder.set_index("model")
+    assert list(ladder.index) == ["chance", "ridge", "mirip"]
+    assert ladder.loc["chance", ["pairwise_accuracy", "ci_low", "ci_high"]].tolist() == [0.5, 0.5, 0.5]
+    expected = paired_difference_interval(scores, other, rank, group, rng=np.random.default_rng(9), n_bootstrap=300)
+    assert tuple(ladder.loc["ridge", ["margin_ci_low", "margin_ci_high"]]) == pytest.approx(expected[:2])
+    assert ladder.loc["mirip", "margin"] == 0
+
+
+@pytest.mark.parametrize(
+    ("baseline", "words"),
+    [
+        (lambda scores, rank: np.random.default_rng(0).normal(size=len(rank)), "better than ridge"),
+        (lambda scores, rank: scores + 0.2 * np.random.default_rng(0).normal(size=len(rank)), "within noise of ridge"),
+        (lambda scores, rank: rank + 0.0, "worse than ridge"),
+    ],
+)
+def test_the_summary_says_in_words_how_it_stands_to_ridge(judged, baseline, words):
+    scores, rank, _, _ = judged
+    summary = evaluate(judged, baselines={"ridge": baseline(scores, rank)}).summary()
+    assert words in summary
+    assert "target 0.60 met" in summary
+
+
+def test_no_signal_is_never_met():
+    rng = np.random.default_rng(0)
+    verdicts = {
+        Evaluator(n_bootstrap=200)
+        .evaluate(rng.normal(size=150), rng.integers(0, 4, 150), tiers=TIERS)
+        .metrics["verdict"]
+        for _ in range(20)
+    }
+    assert verdicts <= {"undecided", "missed"}
+
+
+def test_calibration_follows_the_temperature(judged):
+    calibrated, boasting = (evaluate(judged, temperature=t) for t in (0.8, 0.05))
+    assert calibrated.metrics["ece"] < boasting.metrics["ece"]
+    assert calibrated.metrics["brier"] < boasting.metrics["brier"]
+    assert calibrated.reliability["n_pairs"].sum() == calibrated.metrics["n_pairs"]
+    assert calibrated.coverage["coverage"].is_monotonic_decreasing
+
+
+def test_a_tier_without_images_has_no_accuracy(judged):
+    scores, rank, group, context = judged
+    kept = rank < 3
+    pairs = evaluate((scores[kept], rank[kept], group[kept], context[kept])).tier_pairs
+    absent = pairs["better"] == "S"
+    assert (pairs.loc[absent, "n_pairs"] == 0).all()
+    assert pairs.loc[absent, "accuracy"].isna().all()
+    assert pairs.loc[~absent, "accuracy"].notna().all()
+
+
+def test_a_rank_without_a_tier_is_refused(judged):
+    with pytest.raises(ValueError, match="n_tiers is 2"):
+        evaluate(judged, tiers=("good", "bad"))
+
+
+def test_the_same_seed_gives_the_same_figures(judged):
+    first, second = (evaluate(judged, baselines={"ridge": judged[1]}) for _ in range(2))
+    assert first.metrics == pytest.approx(second.metrics, nan_ok=True)
+    assert first.ladder.equals(second.ladder)

@@ -1,0 +1,126 @@
+"""The trainer: it learns, it stops, it resumes to the same bytes, it says no in words."""
+
+import numpy as np
+import pytest
+import torch
+
+from mirip.errors import CheckpointError, DataError
+from mirip.models.config import TrainingConfig
+from mirip.models.trainer import RankingData, Trainer
+from mirip.params import HeadParams
+
+SMALL = HeadParams(hidden_dim=16, embedding_dim=8, score_hidden_dim=4)
+
+
+def made_data(n: int, seed: int, signal: float = 2.0) -> RankingData:
+    rng = np.random.default_rng(seed)
+    tier = rng.integers(0, 4, n)
+    features = rng.normal(size=(n, 24)).astype(np.float32)
+    features[:, 0] += signal * tier
+    return RankingData(features, tier, rng.integers(0, 2, n))
+
+
+def config(**changes) -> TrainingConfig:
+    return TrainingConfig(head=SMALL, learning_rate=0.01, max_epochs=12, images_per_step=64, device="cpu", **changes)
+
+
+def weights(model) -> dict[str, bytes]:
+    return {name: value.numpy().tobytes() for name, value in model.state_dict().items()}
+
+
+@pytest.mark.parametrize("changes", [{}, {"loss": "margin"}, {"pair_balance": "balanced"}, {"pair_context": "same"}])
+def test_it_learns_to_rank_unseen_images(changes) -> None:
+    result = Trainer(config(**changes)).fit(made_data(300, 0), made_data(100, 1))
+    assert result.val_pairwise_accuracy > 0.85
+
+
+def test_it_learns_from_batches_of_pairs() -> None:
+    settings = TrainingConfig(head=SMALL, learning_rate=0.01, max_epochs=8, batch_size=32, device="cpu")
+    assert settings.images_per_step is None
+    assert Trainer(settings).fit(made_data(300, 0), made_data(100, 1)).val_pairwise_accuracy > 0.85
+
+
+def test_the_model_is_that_of_its_best_epoch() -> None:
+    result = Trainer(config()).fit(made_data(200, 0, 0.3), val := made_data(80, 1, 0.3))
+    best = result.curves["val_pairwise_accuracy"].max()
+    assert result.val_pairwise_accuracy == best
+    assert result.curves.loc[result.best_epoch - 1, "val_pairwise_accuracy"] == best
+    from mirip.metrics.pairwise import pairwise_accuracy
+
+    with torch.inference_mode():
+        scores = result.model.score(torch.from_numpy(val.features)).numpy()
+    assert pairwise_accuracy(scores, val.tier_rank) == pytest.approx(best)
+
+
+def test_it_stops_when_validation_no_longer_improves() -> None:
+    result = Trainer(config(early_stopping_patience=2)).fit(made_data(100, 0, 0.0), made_data(60, 1, 0.0))
+    assert len(result.curves) == min(result.best_epoch + 2, 12)
+
+
+@pytest.mark.parametrize("images_per_step", [64, None])
+def test_same_seed_same_bytes_other_seed_other_bytes(images_per_step) -> None:
+    train, val = made_data(120, 0), made_data(60, 1)
+    first, second, other = (
+        weights(
+            Trainer(config(seed=seed).model_copy(update={"images_per_step": images_per_step, "max_epochs": 3}))
+            .fit(train, val)
+            .model
+        )
+        for seed in (1, 1, 2)
+    )
+    assert first == second
+    assert first != other
+
+
+def test_training_leaves_the_global_random_state_alone() -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    Trainer(config()).fit_epochs(made_data(60, 0), 1)
+    assert torch.rand(1) == expected
+
+
+def test_a_resumed_training_ends_in_the_same_bytes(tmp_path) -> None:
+    train, val = made_data(150, 0, 0.3), made_data(60, 1, 0.3)
+    settings = config(save_every_n_epochs=2, early_stopping_patience=12)
+    through = Trainer(settings, checkpoint_dir=tmp_path).fit(train, val)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"epoch_{n:04d}.pt" for n in range(2, 13, 2)]
+    resumed = Trainer(settings).fit(train, val, resume_from=tmp_path / "epoch_0004.pt")
+    assert weights(resumed.model) == weights(through.model)
+    assert resumed.curves.equals(through.curves)
+    assert resumed.best_epoch == through.best_epoch
+
+
+def test_resuming_another_training_is_refused_naming_the_option(tmp_path) -> None:
+    train, val = made_data(100, 0), made_data(60, 1)
+    Trainer(config(save_every_n_epochs=2), checkpoint_dir=tmp_path).fit(train, val)
+    with pytest.raises(CheckpointError, match=r"other options \(dropout\)"):
+        Trainer(config(save_every_n_epochs=2, dropout=0.5)).fit(train, val, resume_from=tmp_path / "epoch_0002.pt")
+    with pytest.raises(CheckpointError, match="other images or features"):
+        Trainer(config(save_every_n_epochs=2)).fit(made_data(90, 7), val, resume_from=tmp_path / "epoch_0002.pt")
+
+
+def test_one_tier_alone_is_an_error_on_either_side() -> None:
+    good = made_data(60, 0)
+    one_tier = RankingData(good.features, np.zeros_like(good.tier_rank), good.context)
+    with pytest.raises(DataError, match="validation side holds no cross-tier pair"):
+        Trainer(config()).fit(good, one_tier)
+    with pytest.raises(DataError, match="training side holds no cross-tier pair"):
+        Trainer(config()).fit(one_tier, good)
+
+
+def test_defaults_are_those_of_the_requirements() -> None:
+    expected = {
+        "learning_rate": 1e-4,
+        "weight_decay": 0.01,
+        "batch_size": 32,
+        "max_epochs": 100,
+        "gradient_clip_norm": 1.0,
+        "early_stopping_patience": 10,
+        "scheduler_t_max": 100,
+        "scheduler_eta_min": 1e-6,
+        "save_every_n_epochs": 5,
+        "seed": 42,
+    }
+    defaults = TrainingConfig().model_dump()
+    assert {name: defaults[name] for name in expected} == expected

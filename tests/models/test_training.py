@@ -1,0 +1,132 @@
+"""Training as the stage and the command line do it: whole groups out of fold, a calibrated checkpoint."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mirip.data.split import split_digest
+from mirip.features.cache import FeatureCache
+from mirip.metrics.calibration import win_probability
+from mirip.metrics.pairwise import pairwise_accuracy
+from mirip.models.trainer import RankingData
+from mirip.models.training import _folds, out_of_fold_scores, ranking_data, train_ranker, training_key
+from mirip.params import HeadParams, TrainParams
+
+CONFIG = TrainParams(
+    head=HeadParams(hidden_dim=16, embedding_dim=8, score_hidden_dim=4),
+    learning_rate=0.01,
+    max_epochs=10,
+    images_per_step=128,
+    device="cpu",
+)
+
+
+@pytest.fixture(scope="module")
+def splits() -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    n = 500
+    rank = rng.choice(4, size=n, p=[0.25, 0.4, 0.25, 0.1])
+    return pd.DataFrame(
+        {
+            "image_path": [f"{k}.jpg" for k in range(n)],
+            "image_sha256": [hashlib.sha256(str(k).encode()).hexdigest() for k in range(n)],
+            "tier": ["CBAS"[r] for r in rank],
+            "tier_rank": rank.astype(np.int8),
+            "group_id": rng.integers(0, 200, n),
+            "context": rng.choice(["oil", "ink"], n),
+            "split": rng.choice(["train", "val", "test"], n, p=[0.8, 0.1, 0.1]),
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def cache(splits: pd.DataFrame) -> FeatureCache:
+    rng = np.random.default_rng(1)
+    order = np.argsort(splits["image_sha256"].to_numpy())
+    features = rng.normal(size=(len(splits), 12))
+    features[:, 0] += splits["tier_rank"].to_numpy()
+    keys = splits["image_sha256"].to_numpy()[order].astype("S64")
+    return FeatureCache(Path("x.h5"), keys, features[order].astype(np.float16), "f" * 64, {"pooling": "cls"}, "d" * 64)
+
+
+def test_a_side_comes_in_the_order_of_the_split(splits, cache) -> None:
+    val = ranking_data(splits, cache, "val")
+    rows = splits[splits["split"] == "val"]
+    assert val.tier_rank.tolist() == rows["tier_rank"].tolist()
+    np.testing.assert_array_equal(val.features, cache.rows(rows["image_sha256"].tolist()))
+    assert len({(code, name) for code, name in zip(val.context, rows["context"], strict=True)}) == 2
+
+
+def test_folds_keep_groups_whole_and_share_out_the_best_tier() -> None:
+    rng = np.random.default_rng(0)
+    groups, rank = rng.integers(0, 60, 300), rng.choice(4, 300, p=[0.3, 0.4, 0.2, 0.1])
+    fold = _folds(groups, rank, 5, rng)
+    assert all(len(set(fold[groups == group])) == 1 for group in set(groups))
+    assert set(fold) == set(range(5))
+    assert all((rank[fold == k] == 3).any() for k in range(5))
+
+
+def test_no_image_is_scored_by_a_model_that_saw_its_group() -> None:
+    """Features name the group and nothing else: seen, they would give the tier away; unseen, they say nothing."""
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(60), 4)
+    rank = np.repeat(rng.integers(0, 4, 60), 4)
+    features = np.eye(60, dtype=np.float32)[groups]
+    data = RankingData(features, rank, np.zeros(240, int))
+    scores, judged = out_of_fold_scores(data, groups, CONFIG, epochs=10)
+    assert judged.all()
+    assert abs(pairwise_accuracy(scores, rank) - 0.5) < 0.12
+
+
+def test_the_checkpoint_carries_what_a_score_means(splits, cache) -> None:
+    checkpoint, result = train_ranker(splits, cache, config=CONFIG, tiers=["S", "A", "B", "C"])
+    assert checkpoint.split_digest == split_digest(splits)
+    assert checkpoint.fingerprint == cache.fingerprint
+    assert checkpoint.ordinal_thresholds == sorted(checkpoint.ordinal_thresholds)
+    assert len(checkpoint.ordinal_thresholds) == 3
+    assert len(checkpoint.score_percentiles) == 101
+    test = ranking_data(splits, cache, "test")
+    import torch
+
+    with torch.inference_mode():
+        scores = result.model.score(torch.from_numpy(test.features)).numpy()
+    better, worse = np.nonzero(test.tier_rank[:, None] > test.tier_rank[None, :])
+    claimed = win_probability(scores[better] - scores[worse], checkpoint.temperature)
+    assert np.maximum(claimed, 1 - claimed).mean() == pytest.approx((claimed > 0.5).mean(), abs=0.1)
+
+
+def test_the_test_side_has_no_say(splits, cache) -> None:
+    """Not even in the standardisation: with the test side's features spoiled, the model is the same."""
+    spoiled = cache.features.copy()
+    test_keys = splits.loc[splits["split"] == "test", "image_sha256"].to_numpy().astype("S64")
+    spoiled[np.isin(cache.keys, test_keys)] = 1000
+    other = FeatureCache(cache.path, cache.keys, spoiled, cache.fingerprint, cache.recipe, cache.content_digest)
+    first, _ = train_ranker(splits, cache, config=CONFIG, tiers=["S", "A", "B", "C"])
+    second, _ = train_ranker(splits, other, config=CONFIG, tiers=["S", "A", "B", "C"])
+    assert all(value.equal(second.model_state_dict[name]) for name, value in first.model_state_dict.items())
+    assert first.temperature == second.temperature
+
+
+def test_a_training_can_be_interrupted_and_resumed(splits, cache, tmp_path) -> None:
+    config = CONFIG.model_copy(update={"save_every_n_epochs": 3, "early_stopping_patience": 10})
+    through, _ = train_ranker(splits, cache, config=config, tiers=["S", "A", "B", "C"], checkpoint_dir=tmp_path)
+    for late in ("epoch_0006.pt", "epoch_0009.pt"):
+        (tmp_path / late).unlink()
+    resumed, _ = train_ranker(
+        splits, cache, config=config, tiers=["S", "A", "B", "C"], checkpoint_dir=tmp_path, resume=True
+    )
+    assert all(value.equal(resumed.model_state_dict[name]) for name, value in through.model_state_dict.items())
+
+
+def test_a_training_is_named_by_all_that_decides_it() -> None:
+    base = training_key(CONFIG, "f", "c", "s")
+    others = [
+        training_key(CONFIG.model_copy(update={"seed": 1}), "f", "c", "s"),
+        training_key(CONFIG, "g", "c", "s"),
+        training_key(CONFIG, "f", "d", "s"),
+        training_key(CONFIG, "f", "c", "t"),
+    ]
+    assert len({base, *others}) == 5
