@@ -1,0 +1,51 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from mirip.sample.artists import assign_works
+from mirip.sample.drawing import draw
+from mirip.sample.faults import faults_of
+
+SEED = 42
+
+
+@pytest.fixture(scope="module")
+def works():
+    return assign_works(SEED, 10, 10)
+
+
+def spread(picture):
+    grey = picture.mean(axis=2)
+    return np.percentile(grey, 99.5) - np.percentile(grey, 0.5)
+
+
+def test_a_master_uses_a_fuller_range_of_tone_than_a_beginner(works):
+    wins = [
+        spread(draw(replace(work, skill=2.0), SEED)) > spread(draw(replace(work, skill=-2.0), SEED)) for work in works
+    ]
+    assert np.mean(wins) > 0.8
+
+
+def test_skill_decides_neither_size_nor_paper(works):
+    master, beginner = (draw(replace(works[0], skill=skill), SEED) for skill in (2.0, -2.0))
+    assert master.shape == beginner.shape
+    paper = [np.percentile(picture, 95, axis=(0, 1)) for picture in (master, beginner)]
+    assert paper[0] == pytest.approx(paper[1], abs=14)
+
+
+def colourfulness(work, medium):
+    picture = draw(replace(work, medium=medium, skill=1.5), SEED).astype(float)
+    return np.ptp(picture - np.median(picture, axis=(0, 1)), axis=2).mean()
+
+
+def test_watercolour_has_more_colour_than_the_dry_media(works):
+    for work in works[:3]:
+        watercolour = colourfulness(work, "watercolour")
+        assert watercolour > 1.2 * max(colourfulness(work, "pencil"), colourfulness(work, "charcoal"))
+
+
+def test_faults_fall_with_skill():
+    rng = np.random.default_rng(0)
+    mean = {skill: np.mean([list(vars(faults_of(skill, rng)).values()) for _ in range(50)]) for skill in (-1.5, 0, 1.5)}
+    assert mean[-1.5] > mean[0] + 0.3 > mean[1.5] + 0.6
