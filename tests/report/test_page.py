@@ -1,0 +1,156 @@
+"""The page: self-contained, safe against what users name their files, and never a number with nothing behind it."""
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from result_folder import write_result_folder
+
+from mirip.data.split import public_id
+from mirip.params import load_params
+from mirip.report.page import Inputs, render
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
+    from stages.report import gather
+
+    folder = write_result_folder(tmp_path_factory.mktemp("result"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        return gather(load_params())
+
+
+@pytest.fixture(scope="module")
+def page(inputs: Inputs) -> str:
+    return render(inputs)
+
+
+def with_metrics(inputs: Inputs, stage: str, **changes: object) -> Inputs:
+    return replace(inputs, metrics={**inputs.metrics, stage: {**inputs.metrics[stage], **changes}})
+
+
+def visible(page: str) -> str:
+    body = re.sub(r"<(style|svg).*?</\1>", " ", page, flags=re.DOTALL)
+    return " ".join(re.sub(r"<[^>]+>", " ", body).split())
+
+
+class Fetched(HTMLParser):
+    """Collects every address that a browser would fetch, and scripts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.addresses: list[str] = []
+        self.scripts = 0
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.scripts += tag == "script"
+        self.addresses += [v or "" for k, v in attributes if k in ("src", "href", "srcset", "data", "xlink:href")]
+
+
+def test_nothing_is_fetched_and_no_script_runs(page: str) -> None:
+    fetched = Fetched()
+    fetched.feed(page)
+    assert fetched.addresses
+    assert all(address.startswith(("data:", "#")) for address in fetched.addresses)
+    assert fetched.scripts == 0
+    assert "@import" not in page
+    assert not re.search(r"url\((?!#)", page)
+
+
+def test_accuracy_interval_and_verdict_are_shown(inputs: Inputs, page: str) -> None:
+    evaluate = inputs.metrics["evaluate"]
+    low, high = (evaluate[f"pairwise_accuracy_ci_{end}"] for end in ("low", "high"))
+    assert f"{evaluate['pairwise_accuracy']:.1%}".replace("%", " %") in visible(page)
+    assert f"{low * 100:.1f} % to {high * 100:.1f} %" in visible(page)
+    words = {"met": "Target met", "undecided": "Undecided", "missed": "Target missed"}
+    assert words[evaluate["verdict"]] in visible(page)
+
+
+def test_a_small_sample_is_warned_of(inputs: Inputs) -> None:
+    assert "Small sample" in visible(render(with_metrics(inputs, "evaluate", small_sample=True)))
+    assert "Small sample" not in visible(render(with_metrics(inputs, "evaluate", small_sample=False)))
+
+
+def test_the_notice_of_the_recipe_in_force_is_shown_and_no_other(inputs: Inputs) -> None:
+    report = inputs.params.report.model_copy(
+        update={"notices": {"sample": "Weights are random.", "other": "Not this."}}
+    )
+    shown = visible(render(replace(inputs, params=inputs.params.model_copy(update={"report": report}))))
+    assert "Weights are random." in shown
+    assert "Not this." not in shown
+
+
+def test_a_missing_figure_reads_not_available(inputs: Inputs) -> None:
+    shown = visible(render(with_metrics(inputs, "evaluate", pairwise_accuracy_within_context=None)))
+    assert "Within one context not available" in shown
+
+
+def test_a_page_of_empty_metrics_shows_no_figure_as_if_measured(inputs: Inputs) -> None:
+    shown = visible(render(replace(inputs, metrics={stage: {} for stage in inputs.metrics})))
+    assert "Pairwise accuracy on the test side not available" in shown
+    assert "Target met" not in shown
+    assert "predictor that sees no picture: not available" in shown
+    assert "nan" not in shown.lower().split()
+    assert "None" not in shown.replace("Findings None.", "")
+
+
+def test_file_names_and_advice_are_escaped(inputs: Inputs) -> None:
+    attack = '<script>alert("x")</script>.jpg'
+    splits = inputs.splits.copy()
+    best = inputs.scores["score"].idxmax()
+    ids = [public_id(*key) for key in zip(splits["image_sha256"], splits["image_path"], strict=True)]
+    place = ids.index(inputs.scores.loc[best, "id"])
+    splits.loc[place, "image_path"] = attack
+    scores = inputs.scores.copy()
+    scores.loc[best, "id"] = public_id(splits.loc[place, "image_sha256"], attack)
+    rejected = pd.DataFrame({"row": [1], "image_path": [attack], "reason": [attack]})
+    findings = inputs.findings.assign(advice=attack)
+    page = render(replace(inputs, splits=splits, scores=scores, rejected=rejected, findings=findings))
+    assert "<script" not in page
+    assert page.count("&lt;script&gt;") >= 4
+
+
+def test_off_gpu_a_requirement_is_not_measured(page: str) -> None:
+    shown = visible(page)
+    assert "412 ms under 100 ms on a GPU not measured off GPU" in shown
+    assert "24.4 s under 6 h met" in shown
+    assert "Intel Xeon, 2 cores" in shown
+
+
+def test_rejected_rows_are_counted_and_listed_with_their_reasons(page: str) -> None:
+    assert "5 rows left out of 605" in visible(page)
+    assert "the file ends after 20480 bytes" in visible(page)
+
+
+def test_provenance_names_model_features_split_and_recipe(inputs: Inputs, page: str) -> None:
+    hashes = [inputs.metrics["extract"][name] for name in ("fingerprint", "content_digest")]
+    for digest in (*hashes, inputs.metrics["split"]["digest"], inputs.model_sha256):
+        assert digest in page
+
+
+def test_pictures_stand_in_the_page_as_data(inputs: Inputs, page: str) -> None:
+    assert page.count("data:image/jpeg;base64,") == inputs.params.report.thumbnails
+
+
+def test_no_thumbnails_asked_for_none_shown(inputs: Inputs) -> None:
+    report = inputs.params.report.model_copy(update={"thumbnails": 0})
+    page = render(replace(inputs, params=inputs.params.model_copy(update={"report": report})))
+    assert "data:image/jpeg" not in page
+
+
+def test_identifiers_are_unique(page: str) -> None:
+    identifiers = re.findall(r'\bid="([^"]+)"', page)
+    assert len(identifiers) == len(set(identifiers))
+
+
+def test_equal_inputs_give_equal_bytes(inputs: Inputs, page: str) -> None:
+    assert render(inputs) == page
+
+
+def test_the_page_stays_small(page: str, tmp_path: Path) -> None:
+    assert len(page.encode()) < 1_000_000
