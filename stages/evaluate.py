@@ -1,0 +1,72 @@
+"""Judge the trained model on the test side, next to what simpler models reach there.
+
+Reads   data/splits.parquet, features/<recipe>.h5, models/best_model.pt
+Writes  metrics/evaluate.json, metrics/evaluate/*.csv, metrics/scores.csv
+Run     python -m stages.evaluate          (or `dvc repro evaluate`)
+
+metrics/scores.csv goes into Git so that anyone can recompute every figure; what would name a person or a file
+(path, group, context) stands there as a hash.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mirip.data.split import read_splits
+from mirip.features.cache import FeatureCache
+from mirip.files import write_json, write_text
+from mirip.models.evaluator import Evaluation
+from mirip.models.judgement import baseline_scores, judge, judged_side, load_judged_model, public_scores
+from mirip.params import load_params
+from stages import run
+
+SPLITS = Path("data/splits.parquet")
+MODEL = Path("models/best_model.pt")
+METRICS = Path("metrics/evaluate.json")
+TABLES = Path("metrics/evaluate")
+SCORES = Path("metrics/scores.csv")
+
+
+def tables_of(evaluation: Evaluation, test: pd.DataFrame, scores: NDArray[np.float64]) -> dict[str, pd.DataFrame]:
+    """Return the tables of metrics/evaluate/ by file name; scores_by_tier holds neither ids nor their order."""
+    by_tier = pd.DataFrame({"tier": test["tier"].to_numpy(), "rank": -test["tier_rank"].to_numpy(), "score": scores})
+    return {
+        "tier_pairs": evaluation.tier_pairs,
+        "gaps": evaluation.gaps,
+        "reliability": evaluation.reliability,
+        "coverage": evaluation.coverage,
+        "ladder": evaluation.ladder,
+        "scores_by_tier": by_tier.sort_values(["rank", "score"], kind="stable")[["tier", "score"]],
+    }
+
+
+def write_tables(folder: Path, tables: Mapping[str, pd.DataFrame]) -> None:
+    """Write each table as CSV, six significant digits, and remove tables that another version left in the folder."""
+    for name, table in tables.items():
+        write_text(folder / f"{name}.csv", table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+    for stale in folder.glob("*.csv"):
+        if stale.stem not in tables:
+            stale.unlink()
+
+
+def main() -> None:
+    """Evaluate as params.yaml says."""
+    params = load_params()
+    splits = read_splits(SPLITS)
+    cache = FeatureCache.open(params.features_path, params.recipe)
+    model, _ = load_judged_model(MODEL, splits, cache, params.data.tiers)
+    test = judged_side(splits)
+    baselines = baseline_scores(splits, cache, cache.rows(test["image_sha256"].tolist()))
+    evaluation, scores = judge(model, test, cache, params.evaluate, baselines)
+    write_tables(TABLES, tables_of(evaluation, test, scores))
+    write_text(SCORES, public_scores(test, scores).to_csv(index=False, float_format="%.9g", lineterminator="\n"))
+    write_json(METRICS, evaluation.metrics)
+    for line in evaluation.summary().splitlines():
+        print(f"evaluate: {line}")
+
+
+if __name__ == "__main__":
+    run(main)

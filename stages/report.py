@@ -1,0 +1,109 @@
+"""Show the result on one page that needs no network.
+
+Reads   metrics/*.json, metrics/train/, metrics/evaluate/, metrics/audit/, metrics/scores.csv, data/splits.parquet,
+        data/rejected.csv, data/thumbnails.parquet, models/best_model.pt
+Writes  metrics/report.html          (kept by DVC, never in Git: it shows people's pictures)
+Run     python -m stages.report      (or `dvc repro report`)
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from mirip.data.split import read_splits
+from mirip.data.tables import read_table
+from mirip.errors import DataError
+from mirip.files import sha256_file, write_text
+from mirip.params import Params, load_params
+from mirip.report.page import Inputs, render
+from stages import run
+
+METRICS = Path("metrics")
+DATA = Path("data")
+MODEL = Path("models/best_model.pt")
+PAGE = Path("metrics/report.html")
+
+STAGES = {
+    "data": "prepare",
+    "split": "split",
+    "extract": "extract",
+    "train": "train",
+    "evaluate": "evaluate",
+    "audit": "audit",
+    "benchmark": "benchmark",
+}
+
+
+def read_scalars(name: str) -> dict[str, Any]:
+    """Read metrics/<name>.json.
+
+    Raises:
+        DataError: the file is missing or is not JSON.
+    """
+    path = METRICS / f"{name}.json"
+    try:
+        scalars: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{path} is not here: run `dvc repro {STAGES[name]}`") from None
+    except ValueError as error:
+        raise DataError(f"{path} is damaged ({error}): run `dvc repro --force {STAGES[name]}`") from None
+    return scalars
+
+
+def read_csv(path: Path, columns: tuple[str, ...], stage: str) -> pd.DataFrame:
+    """Read a table that `stage` wrote; a tier named NA or null stays a name.
+
+    Raises:
+        DataError: the file is missing, damaged, or lacks a column.
+    """
+    texts = dict.fromkeys(("tier", "better", "worse", "model", "shortcut", "image_path", "name", "id"), str)
+    try:
+        table = pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=[""])
+    except FileNotFoundError:
+        raise DataError(f"{path} is not here: run `dvc repro {stage}`") from None
+    except ValueError as error:
+        raise DataError(f"{path} is damaged ({' '.join(str(error).split())}): run `dvc repro {stage}`") from None
+    if lacking := [name for name in columns if name not in table]:
+        raise DataError(f"{path} lacks the columns {', '.join(lacking)}: run `dvc repro {stage}`")
+    return table
+
+
+def gather(params: Params) -> Inputs:
+    """Read what the page shows.
+
+    Raises:
+        DataError: a file is missing or damaged.
+    """
+    accuracy = ("pairwise_accuracy", "ci_low", "ci_high")
+    curves = ("epoch", "train_loss", "val_loss", "train_pairwise_accuracy", "val_pairwise_accuracy")
+    if not MODEL.is_file():
+        raise DataError(f"{MODEL} is not here: run `dvc repro train`")
+    return Inputs(
+        params=params,
+        metrics={name: read_scalars(name) for name in STAGES},
+        curves=read_csv(METRICS / "train/curves.csv", curves, "train"),
+        ladder=read_csv(METRICS / "evaluate/ladder.csv", ("model", *accuracy), "evaluate"),
+        tier_pairs=read_csv(
+            METRICS / "evaluate/tier_pairs.csv", ("better", "worse", "n_pairs", "accuracy"), "evaluate"
+        ),
+        reliability=read_csv(METRICS / "evaluate/reliability.csv", ("confidence", "accuracy", "n_pairs"), "evaluate"),
+        shortcuts=read_csv(METRICS / "audit/shortcuts.csv", ("shortcut", *accuracy), "audit"),
+        findings=read_csv(METRICS / "audit/findings.csv", ("name", "severity", "value", "p_value", "advice"), "audit"),
+        scores=read_csv(METRICS / "scores.csv", ("id", "tier", "score"), "evaluate"),
+        splits=read_splits(DATA / "splits.parquet"),
+        rejected=read_csv(DATA / "rejected.csv", ("row", "image_path", "reason"), "prepare"),
+        thumbnails=read_table(DATA / "thumbnails.parquet", ("image_sha256", "jpeg"), "dvc repro prepare"),
+        model_sha256=sha256_file(MODEL),
+    )
+
+
+def main() -> None:
+    """Write the page."""
+    write_text(PAGE, render(gather(load_params())))
+    print(f"report: {PAGE}")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,130 @@
+"""What tests of stages share: a small project with params, manifest, splits, features and a trained model."""
+
+import hashlib
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from mirip.data.manifest import write_manifest
+from mirip.data.split import DataSplitter
+from mirip.data.tables import write_table
+from mirip.features.cache import FeatureCache, write_cache
+from mirip.features.recipe import ResolvedRecipe
+from mirip.models.checkpoint import save_checkpoint
+from mirip.models.training import train_ranker
+from mirip.params import TrainParams, load_params
+
+N = 240
+
+
+class JudgedProject:
+    """A project in a folder; its methods break it in one way each."""
+
+    def __init__(self, folder: Path, project_root: Path) -> None:
+        self.folder, self._project_root = folder, project_root
+
+    def build(self) -> None:
+        """Build everything up to the trained model."""
+        self.write_params()
+        manifest = _manifest()
+        write_manifest(self.folder / "data/manifest.parquet", manifest)
+        splits = DataSplitter(train=0.6, val=0.1, test=0.3).split(manifest)
+        write_table(self.folder / "data/splits.parquet", splits)
+        self.write_features(splits)
+        params = load_params(self.folder / "params.yaml")
+        cache = FeatureCache.open(self.folder / params.features_path, params.recipe)
+        config = TrainParams(max_epochs=4, images_per_step=64, learning_rate=3e-3, calibration_folds=2)
+        checkpoint, _ = train_ranker(splits, cache, config=config, tiers=params.data.tiers)
+        save_checkpoint(self.folder / "models/best_model.pt", checkpoint)
+
+    def write_params(self, **sections: dict[str, Any]) -> None:
+        """Write params.yaml as the project's own, with a recipe of no weights and fewer resamples."""
+        values = yaml.safe_load((self._project_root / "params.yaml").read_text(encoding="utf-8"))
+        values["recipes"] = {"tiny": {"backbone": "elsewhere/tiny", "image_size": 28}}
+        values["extract"]["recipe"] = "tiny"
+        values["data"] |= {"group": ["artist"], "context": ["medium"]}
+        values["evaluate"]["n_bootstrap"] = values["audit"]["n_bootstrap"] = 200
+        for name, section in sections.items():
+            values[name] |= section
+        (self.folder / "params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+
+    def write_features(self, splits: pd.DataFrame, weights_sha256: str = "0" * 64) -> None:
+        """Write features of which a few directions tell the tier."""
+        rng = np.random.default_rng(1)
+        features = rng.normal(size=(len(splits), 16))
+        features[:, :4] += splits["tier_rank"].to_numpy()[:, None]
+        recipe = ResolvedRecipe(
+            backbone="elsewhere/tiny",
+            revision=None,
+            weights_sha256=weights_sha256,
+            image_size=28,
+            fit="pad",
+            interpolation="bicubic",
+            pooling="cls",
+            normalize="none",
+            compute_dtype="bfloat16",
+            stored_dtype="float16",
+            model_type="dinov2",
+            config_sha256="0" * 64,
+            size_px=28,
+            mean=(0.5, 0.5, 0.5),
+            std=(0.5, 0.5, 0.5),
+            mean_std_source="ImageNet",
+            folder=Path("elsewhere/tiny"),
+        )
+        write_cache(self.folder / "features/tiny.h5", splits["image_sha256"].tolist(), features, recipe)
+
+    def outputs(self) -> dict[str, bytes]:
+        """Bytes of everything under metrics/, by path."""
+        paths = sorted(path for path in (self.folder / "metrics").rglob("*") if path.is_file())
+        return {str(path.relative_to(self.folder)): path.read_bytes() for path in paths}
+
+
+@pytest.fixture(scope="session")
+def _built(tmp_path_factory: pytest.TempPathFactory, project_root: Path) -> Path:
+    folder = tmp_path_factory.mktemp("judged_project")
+    JudgedProject(folder, project_root).build()
+    return folder
+
+
+@pytest.fixture
+def judged_project(_built: Path, tmp_path: Path, project_root: Path, monkeypatch: pytest.MonkeyPatch) -> JudgedProject:
+    """A project as it stands before evaluate and audit, as working directory; the column university tells the tier."""
+    shutil.copytree(_built, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return JudgedProject(tmp_path, project_root)
+
+
+def _manifest() -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    rank = rng.choice(4, size=N, p=[0.25, 0.4, 0.25, 0.1])
+    artist = rng.integers(0, 160, size=N)
+    medium = np.where(rng.random(N) < 0.5, "oil", "ink")
+    statistics = ("brightness", "contrast", "colourfulness", "edge_density")
+    return pd.DataFrame(
+        {
+            "image_path": [f"images/{k}.jpg" for k in range(N)],
+            "row": np.arange(1, N + 1),
+            "image_sha256": [hashlib.sha256(str(k).encode()).hexdigest() for k in range(N)],
+            "width_px": rng.integers(60, 90, N).astype(np.int32),
+            "height_px": rng.integers(60, 90, N).astype(np.int32),
+            "file_bytes": rng.integers(1000, 9000, N),
+            "format": ["JPEG"] * N,
+            "perceptual_hash": rng.integers(1, 2**64, size=N, dtype=np.uint64),
+            **{name: rng.random(N).astype(np.float32) for name in statistics},
+            "jpeg_quality": np.full(N, 75, np.float32),
+            "tier": ["CBAS"[r] for r in rank],
+            "tier_rank": rank.astype(np.int8),
+            "group_id": pd.factorize(artist)[0].astype(np.int64),
+            "context": medium,
+            "meta_artist": [f"artist {a}" for a in artist],
+            "meta_medium": medium,
+            "meta_title": [f"untitled {k}" for k in range(N)],
+            "meta_university": [f"university {r * 2 + k % 2}" for k, r in enumerate(rank)],
+        }
+    )

@@ -1,0 +1,52 @@
+"""The stage benchmark: verdicts that can be trusted, figures of a real backbone."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from stages import benchmark, run
+from stages.benchmark import verdict
+
+
+def test_a_verdict_needs_a_measurement() -> None:
+    assert verdict(99.9, 100) == "met"
+    assert verdict(100.0, 100) == "missed"
+    assert verdict(None, 100) == "not_measured"
+    assert verdict(5.0, 100, measured=False) == "not_measured"
+
+
+@pytest.fixture
+def figures(tmp_path, monkeypatch, project_root, dinov2) -> dict:
+    values = yaml.safe_load((project_root / "params.yaml").read_text())
+    values["recipes"]["tiny"] = {"backbone": str(dinov2), "image_size": 28, "compute_dtype": "float32"}
+    values["extract"] |= {"recipe": "tiny", "device": "cpu"}
+    values["benchmark"] = {"pair_runs": 3, "batch_size": 32, "train_rows": 200, "train_epochs": 2}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
+    monkeypatch.chdir(tmp_path)
+    run(benchmark.main)
+    return json.loads(Path("metrics/benchmark.json").read_text())
+
+
+def test_every_figure_is_there_and_off_gpu_the_gpu_requirements_are_not_judged(figures) -> None:
+    assert 0 < figures["pair_latency_ms_p50"] <= figures["pair_latency_ms_p95"] <= figures["pair_latency_ms_p99"]
+    assert figures["pair_latency_cached_ms_p50"] < figures["pair_latency_ms_p50"]
+    assert figures["pair_latency_from_file_ms_p50"] > figures["pair_latency_ms_p50"]
+    assert figures["images_per_second"] > 0
+    assert figures["train_seconds_10k"] > 0
+    assert figures["peak_memory_gib_batch_32"] is None
+    assert figures["device"] == "cpu"
+    assert figures["hardware"].endswith("threads")
+    assert {figures[f"{name}_verdict"] for name in ("pair_latency", "memory", "train")} == {"not_measured"}
+
+
+def test_a_made_photo_is_a_jpeg_of_six_megapixels_and_a_function_of_its_seed() -> None:
+    from mirip.data.images import decode_image
+    from mirip.models.latency import made_photo
+
+    data = made_photo(0, width=300, height=200)
+    assert decode_image(data).pixels.shape == (200, 300, 3)
+    assert data == made_photo(0, width=300, height=200)
+    assert data != made_photo(1, width=300, height=200)
+    assert decode_image(data).pixels.std() > 20

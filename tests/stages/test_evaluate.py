@@ -1,0 +1,114 @@
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from mirip.data.split import DataSplitter, read_splits
+from mirip.data.tables import write_table
+from mirip.metrics.pairwise import pairwise_accuracy
+from stages import evaluate, run
+
+NAMES = {
+    "pairwise_accuracy",
+    "pairwise_accuracy_ci_low",
+    "pairwise_accuracy_ci_high",
+    "pairwise_accuracy_macro",
+    "pairwise_accuracy_within_context",
+    "kendall_tau_b",
+    "spearman",
+    "ece",
+    "brier",
+    "n_images",
+    "n_groups",
+    "n_pairs",
+    "target_accuracy",
+    "verdict",
+    "baseline_ridge_accuracy",
+    "baseline_knn_accuracy",
+}
+TABLES = {
+    "tier_pairs": ["better", "worse", "n_pairs", "accuracy", "pair"],
+    "gaps": ["tier_gap", "n_pairs", "accuracy"],
+    "reliability": ["bin", "confidence", "accuracy", "n_pairs"],
+    "coverage": ["min_confidence", "coverage", "accuracy"],
+    "ladder": ["model", "pairwise_accuracy", "ci_low", "ci_high", "margin", "margin_ci_low", "margin_ci_high"],
+    "scores_by_tier": ["tier", "score"],
+}
+
+
+def fails(judged_project):
+    """Run the stage, which must fail and write nothing; return its message."""
+    before = judged_project.outputs()
+    with pytest.raises(SystemExit) as stop:
+        run(evaluate.main)
+    assert judged_project.outputs() == before
+    assert "\n" not in str(stop.value)
+    return str(stop.value)
+
+
+def test_writes_every_table_and_every_name(judged_project, capsys):
+    run(evaluate.main)
+    metrics = json.loads(evaluate.METRICS.read_text())
+    assert set(metrics) >= NAMES
+    assert not any(isinstance(value, list | dict) for value in metrics.values())
+    assert {path.stem for path in evaluate.TABLES.iterdir()} == set(TABLES)
+    for name, columns in TABLES.items():
+        assert list(pd.read_csv(evaluate.TABLES / f"{name}.csv")) == columns
+    assert pd.read_csv(evaluate.TABLES / "ladder.csv")["model"].tolist() == ["chance", "knn", "ridge", "mirip"]
+    printed = capsys.readouterr().out
+    assert "evaluate: pairwise accuracy 0." in printed
+    assert "ridge" in printed
+
+
+def test_learned_quality_is_above_chance_and_every_figure_is_of_the_test_side(judged_project):
+    run(evaluate.main)
+    metrics = json.loads(evaluate.METRICS.read_text())
+    splits = read_splits(evaluate.SPLITS)
+    assert metrics["n_images"] == (splits["split"] == "test").sum()
+    assert metrics["pairwise_accuracy"] > 0.7
+    assert metrics["baseline_ridge_accuracy"] > 0.7
+
+
+def test_the_public_scores_give_the_figure_and_name_nobody(judged_project):
+    run(evaluate.main)
+    scores = pd.read_csv(evaluate.SCORES, dtype={"id": str, "group": str, "context": str})
+    assert list(scores) == ["id", "group", "tier", "tier_rank", "context", "score"]
+    metrics = json.loads(evaluate.METRICS.read_text())
+    assert pairwise_accuracy(scores["score"], scores["tier_rank"]) == pytest.approx(metrics["pairwise_accuracy"])
+    assert scores["group"].nunique() == metrics["n_groups"]
+    text = evaluate.SCORES.read_text()
+    assert not any(word in text for word in ("oil", "ink", "artist", "images/"))
+    assert scores["id"].str.fullmatch("[0-9a-f]{16}").all()
+
+
+def test_a_second_run_gives_the_same_bytes_and_removes_old_tables(judged_project):
+    run(evaluate.main)
+    first = judged_project.outputs()
+    (evaluate.TABLES / "of_an_older_version.csv").write_text("a\n1\n")
+    run(evaluate.main)
+    assert judged_project.outputs() == first
+
+
+def test_features_of_another_recipe_are_refused(judged_project):
+    judged_project.write_features(read_splits(evaluate.SPLITS), weights_sha256="1" * 64)
+    assert "was trained on features of fingerprint" in fails(judged_project)
+
+
+def test_another_split_is_refused(judged_project):
+    splits = read_splits(evaluate.SPLITS)
+    write_table(evaluate.SPLITS, DataSplitter(0.6, 0.1, 0.3, seed=1).split(splits.drop(columns="split")))
+    assert "was trained on the split" in fails(judged_project)
+
+
+def test_other_tiers_are_refused(judged_project):
+    judged_project.write_params(data={"tiers": ["S", "A", "B", "D"]})
+    assert "was trained on the tiers S, A, B, C, here is S, A, B, D" in fails(judged_project)
+
+
+@pytest.mark.parametrize("missing", ["data/splits.parquet", "features/tiny.h5", "models/best_model.pt"])
+def test_a_missing_file_is_one_line_that_says_what_to_run(judged_project, missing):
+    Path(missing).unlink()
+    message = fails(judged_project)
+    assert missing in message
+    assert "dvc repro" in message

@@ -1,0 +1,82 @@
+"""The stage `report`."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from result_folder import write_result_folder
+
+from mirip.errors import DataError
+from stages import report
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(write_result_folder(tmp_path, n_images=200))
+    return tmp_path
+
+
+def test_it_writes_the_page_and_says_where(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    report.main()
+    assert (folder / "metrics/report.html").read_text().startswith("<!doctype html>")
+    assert capsys.readouterr().out == "report: metrics/report.html\n"
+
+
+@pytest.mark.parametrize(
+    ("missing", "command"),
+    [
+        ("metrics/evaluate.json", "dvc repro evaluate"),
+        ("metrics/data.json", "dvc repro prepare"),
+        ("metrics/train/curves.csv", "dvc repro train"),
+        ("metrics/audit/shortcuts.csv", "dvc repro audit"),
+        ("metrics/benchmark.json", "dvc repro benchmark"),
+        ("models/best_model.pt", "dvc repro train"),
+        ("data/thumbnails.parquet", "dvc repro prepare"),
+        ("data/splits.parquet", "dvc repro split"),
+    ],
+)
+def test_a_missing_input_is_an_error_that_names_it_and_the_command(folder: Path, missing: str, command: str) -> None:
+    (folder / missing).unlink()
+    with pytest.raises(DataError, match=f"{missing} is not here.*{command}"):
+        report.main()
+    assert not (folder / "metrics/report.html").exists()
+
+
+def test_a_damaged_file_is_an_error(folder: Path) -> None:
+    (folder / "metrics/train.json").write_text("{")
+    with pytest.raises(DataError, match="is damaged"):
+        report.main()
+
+
+def test_a_table_that_lacks_a_column_is_an_error(folder: Path) -> None:
+    (folder / "metrics/evaluate/ladder.csv").write_text("model\nmirip\n")
+    with pytest.raises(DataError, match="lacks the columns pairwise_accuracy"):
+        report.main()
+
+
+def test_an_empty_list_of_findings_is_fine(folder: Path) -> None:
+    (folder / "metrics/audit/findings.csv").write_text("name,severity,value,p_value,advice\n")
+    report.main()
+
+
+def test_a_tier_named_na_stays_a_name(tmp_path: Path) -> None:
+    path = tmp_path / "scores.csv"
+    path.write_text("id,tier,score\n0012,NA,1.5\n0013,,\n")
+    table = report.read_csv(path, ("id", "tier", "score"), "evaluate")
+    assert table["tier"][0] == "NA"
+    assert table["id"][0] == "0012"
+
+
+def test_the_module_runs_alone_and_an_error_is_one_line(folder: Path, project_root: Path) -> None:
+    (folder / "metrics/evaluate.json").unlink()
+    done = subprocess.run(
+        [sys.executable, "-m", "stages.report"],
+        env={"PYTHONPATH": str(project_root), "PATH": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: metrics/evaluate.json is not here")
+    assert len(done.stderr.splitlines()) == 1

@@ -1,0 +1,161 @@
+"""The stage `track`: one run a result, and a server that is away loses nothing."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+from result_folder import edit_json, migrated_database, write_result_folder
+
+from mirip.errors import DataError
+from mirip.params import load_params
+from stages import track
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = write_result_folder(tmp_path_factory.mktemp("result"), n_images=200)
+    (folder / ".dvc").mkdir()
+    (folder / "mlflow.db").write_bytes(migrated_database())
+    return folder
+
+
+@pytest.fixture
+def folder(result: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    copy = tmp_path / "project"
+    shutil.copytree(result, copy)
+    monkeypatch.chdir(copy)
+    return copy
+
+
+def runs() -> list[Any]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from mlflow import MlflowClient
+
+        store = MlflowClient(tracking_uri=f"sqlite:///{Path.cwd() / 'mlflow.db'}")
+        return list(store.search_runs([e.experiment_id for e in store.search_experiments()]))
+
+
+def set_params(folder: Path, old: str, new: str) -> None:
+    text = (folder / "params.yaml").read_text()
+    assert old in text
+    (folder / "params.yaml").write_text(text.replace(old, new))
+
+
+def test_it_publishes_and_says_where(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    track.main()
+    captured = capfd.readouterr()
+    assert captured.out.startswith("track: run sample logistic lr=0.0001 seed=42 ")
+    assert captured.out.endswith(f"in sqlite:///{folder}/mlflow.db (new)\n")
+    assert captured.err == ""
+
+
+def test_a_run_holds_every_stages_metrics_the_recipe_in_force_and_the_curves(folder: Path) -> None:
+    track.main()
+    (run,) = runs()
+    assert run.data.metrics["val_pairwise_accuracy"] == run.data.metrics["train.val_pairwise_accuracy"] == 0.708
+    assert run.data.metrics["benchmark.pair_latency_ms_p50"] == 412.3
+    assert "curve/val_loss" in run.data.metrics
+    assert run.data.params["train.learning_rate"] == "0.0001"
+    assert run.data.params["recipe.backbone"] == "models/backbones/sample"
+    assert run.data.tags["mirip.hardware"] == "Intel Xeon, 2 cores"
+    assert run.data.tags["mirip.fingerprint"] == track.read_metrics(folder / "metrics")["extract"]["fingerprint"]
+
+
+def test_the_same_result_again_is_the_same_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    track.main()
+    track.main()
+    assert capsys.readouterr().out.endswith("(unchanged)\n")
+    assert len(runs()) == 1
+
+
+def test_another_title_of_the_page_is_the_same_result_and_another_loss_is_not(folder: Path) -> None:
+    track.main()
+    set_params(folder, "title: Mirip", "title: Ours")
+    track.main()
+    assert len(runs()) == 1
+    set_params(folder, "loss: logistic", "loss: margin")
+    track.main()
+    assert len(runs()) == 2
+
+
+def test_another_model_is_another_result(folder: Path) -> None:
+    track.main()
+    (folder / "models/best_model.pt").write_bytes(b"other weights")
+    track.main()
+    assert len(runs()) == 2
+
+
+def test_a_new_measurement_of_latency_is_the_same_run(folder: Path) -> None:
+    track.main()
+    edit_json(folder / "metrics/benchmark.json", pair_latency_ms_p50=400.0)
+    track.main()
+    (run,) = runs()
+    assert run.data.metrics["benchmark.pair_latency_ms_p50"] == 400.0
+
+
+def test_an_experiments_name_and_baseline_are_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DVC_EXP_NAME", "puffy-cats")
+    monkeypatch.setenv("DVC_EXP_BASELINE_REV", "a" * 40)
+    track.main()
+    (run,) = runs()
+    assert run.info.run_name == run.data.tags["dvc.experiment"] == "puffy-cats"
+    assert run.data.tags["dvc.baseline"] == "a" * 40
+
+
+def test_a_name_in_params_wins_and_renames(folder: Path) -> None:
+    track.main()
+    set_params(folder, "run_name: null", "run_name: mine")
+    track.main()
+    (run,) = runs()
+    assert run.info.run_name == "mine"
+
+
+def test_git_tells_commit_and_whether_code_or_params_differ_from_it(folder: Path) -> None:
+    identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+    for command in (["init", "-q"], ["add", "params.yaml", "metrics"], [*identity, "commit", "-qm", "start"]):
+        subprocess.run(["git", *command], check=True)
+    edit_json(folder / "metrics/train.json", epochs=29)
+    tags = track.build_record(load_params()).tags
+    assert len(tags["git.commit"]) == 40
+    assert tags["git.dirty"] == "false"
+    set_params(folder, "title: Mirip", "title: Ours")
+    assert track.build_record(load_params()).tags["git.dirty"] == "true"
+
+
+def test_tracking_turned_off_says_so_and_does_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    set_params(folder, "enabled: true", "enabled: false")
+    track.main()
+    assert "off" in capsys.readouterr().out
+    assert runs() == []
+
+
+def test_without_a_result_there_is_nothing_to_publish(folder: Path) -> None:
+    (folder / "metrics/evaluate.json").unlink()
+    with pytest.raises(DataError, match=r"metrics/evaluate.json is not here.*dvc repro evaluate"):
+        track.main()
+
+
+def test_a_server_that_is_away_is_a_warning_with_the_command_to_publish_later(folder: Path, project_root: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    done = subprocess.run(
+        [sys.executable, "-m", "stages.track"],
+        env={**os.environ, "PYTHONPATH": str(project_root), "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{port}"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("warning: ")
+    assert "dvc repro --single-item --force track" in done.stderr

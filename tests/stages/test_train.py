@@ -1,0 +1,83 @@
+"""The stage train: what it writes, that it says no, that an interrupted run goes on."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from mirip.files import main_root
+from mirip.models.checkpoint import load_checkpoint
+from stages import run, train
+
+SHORT = {"max_epochs": 6, "images_per_step": 64, "learning_rate": 0.003, "save_every_n_epochs": 2}
+
+
+@pytest.fixture
+def project(judged_project, monkeypatch):
+    monkeypatch.setenv("DVC_ROOT", str(judged_project.folder))
+    judged_project.write_params(train=SHORT)
+    train.MODEL.unlink()
+    return judged_project
+
+
+def test_it_writes_model_figures_and_curves(project, capsys) -> None:
+    run(train.main)
+    figures = json.loads(train.METRICS.read_text())
+    curves = pd.read_csv(train.CURVES)
+    assert figures["epochs"] == len(curves) == 6
+    assert figures["val_pairwise_accuracy"] == pytest.approx(curves["val_pairwise_accuracy"].max(), abs=1e-5)
+    assert curves["learning_rate"].is_monotonic_decreasing
+    assert load_checkpoint(train.MODEL).temperature == figures["temperature"]
+    assert "best" in capsys.readouterr().out.splitlines()[-1]
+    assert not list((main_root() / ".mirip" / "checkpoints").glob("*"))
+
+
+def test_the_same_seed_gives_the_same_bytes(project) -> None:
+    run(train.main)
+    first = train.MODEL.read_bytes()
+    run(train.main)
+    assert train.MODEL.read_bytes() == first
+    project.write_params(train={**SHORT, "seed": 1})
+    run(train.main)
+    assert train.MODEL.read_bytes() != first
+
+
+def test_an_interrupted_training_goes_on_and_ends_in_the_same_bytes(project, monkeypatch) -> None:
+    run(train.main)
+    through = train.MODEL.read_bytes()
+    train.MODEL.unlink()
+    from mirip.models.trainer import Trainer
+
+    epochs = []
+    save = Trainer._save
+
+    def save_and_fail(self, state) -> None:
+        save(self, state)
+        epochs.append(state.epoch)
+        if state.epoch == 4:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Trainer, "_save", save_and_fail)
+    with pytest.raises(SystemExit, match="interrupted"):
+        run(train.main)
+    assert not train.MODEL.exists()
+    resumed = []
+    monkeypatch.setattr(Trainer, "_save", lambda self, state: resumed.append(state.epoch))
+    run(train.main)
+    assert resumed == [5, 6]
+    assert train.MODEL.read_bytes() == through
+
+
+def test_features_of_another_recipe_are_refused_naming_the_field(project) -> None:
+    project.write_params(
+        train=SHORT, recipes={"tiny": {"backbone": "elsewhere/tiny", "image_size": 28, "fit": "squash"}}
+    )
+    with pytest.raises(SystemExit, match=r"error: features/tiny\.h5 was built with fit pad, params say squash"):
+        run(train.main)
+    assert not train.MODEL.exists()
+
+
+def test_missing_inputs_are_one_line(project) -> None:
+    train.SPLITS.unlink()
+    with pytest.raises(SystemExit, match=r"error: data/splits\.parquet is not here: run `dvc repro split`"):
+        run(train.main)
