@@ -1,0 +1,184 @@
+"""The command line: `mirip train | evaluate | score | compare | rank | summary`.
+
+Heavy imports stand inside the commands, so that --help answers at once.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mirip.errors import MiripError
+from mirip.params import Params, load_params, override_params
+
+MODEL = Path("models/best_model.pt")
+
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # before torch is loaded, as in stages/__init__.py
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; an error that a user can mend is one line on stderr."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.command(options)
+    except MiripError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except OSError as error:
+        print(f"error: {error.strerror or error}: {error.filename or 'no file named'}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def train(options: argparse.Namespace) -> None:
+    """Train on any image folder and metadata file, into a folder of its own."""
+    from mirip.jobs import train_job
+
+    train_job(_params(options), options.output, resume=options.resume)
+
+
+def evaluate(options: argparse.Namespace) -> None:
+    """Judge a checkpoint on another image folder and metadata file."""
+    from mirip.jobs import evaluate_job
+
+    evaluate_job(_params(options), options.checkpoint, options.output)
+
+
+def score(options: argparse.Namespace) -> None:
+    """Print the score of each image file."""
+    for path, value in zip(options.images, _model(options).score_images(options.images), strict=True):
+        print(f"{value:+.4f}  {path}")
+
+
+def compare(options: argparse.Namespace) -> None:
+    """Say which of two image files is the better one, and how sure that is."""
+    result = _model(options).compare(options.a, options.b)
+    better = options.a if result.probability >= 0.5 else options.b
+    probability = max(result.probability, 1 - result.probability)
+    print(f"{result.score_a:+.4f}  {options.a}")
+    print(f"{result.score_b:+.4f}  {options.b}")
+    print(f"{better} is the better one with probability {probability:.2f}")
+
+
+def rank(options: argparse.Namespace) -> None:
+    """Print image files from best to worst."""
+    scored = zip(_model(options).score_images(options.images), options.images, strict=True)
+    for place, (value, path) in enumerate(sorted(scored, key=lambda item: -item[0]), start=1):
+        print(f"{place:4}  {value:+.4f}  {path}")
+
+
+def summary(options: argparse.Namespace) -> None:
+    """Print the result of the last `dvc repro` as a short table."""
+    from mirip.summary import print_summary
+
+    print_summary(load_params(options.params or "params.yaml"))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="mirip", description="Rank the quality of artworks, learned from tiers.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    command = _command(commands, "train", train)
+    _add_data_flags(command)
+    command.add_argument("--output", type=Path, required=True, help="folder for the model, metrics and all in between")
+    command.add_argument("--epochs", type=int, help="max_epochs")
+    command.add_argument("--batch-size", type=int, help="cross-tier pairs a step")
+    command.add_argument("--learning-rate", type=float)
+    command.add_argument("--seed", type=int, help="of the training")
+    command.add_argument("--recipe", help="name of the feature recipe")
+    command.add_argument("--backbone", help="local folder or hub id, instead of the recipe's own")
+    command.add_argument("--resume", action="store_true", help="go on from the latest checkpoint in the output folder")
+    command.add_argument("--experiment", help="tracking experiment")
+    command.add_argument("--run-name", help="tracking run name")
+    command.add_argument("--no-tracking", action="store_true", help="do not publish to MLflow")
+
+    command = _command(commands, "evaluate", evaluate)
+    command.add_argument("--checkpoint", type=Path, default=MODEL, help=f"default {MODEL}")
+    _add_data_flags(command)
+    command.add_argument("--output", type=Path, help="JSON file for the metrics; default: print only")
+
+    for name, function in (("score", score), ("rank", rank)):
+        command = _command(commands, name, function)
+        _add_model_flags(command)
+        command.add_argument("images", type=Path, nargs="+", metavar="IMAGE")
+
+    command = _command(commands, "compare", compare)
+    _add_model_flags(command)
+    command.add_argument("a", type=Path, metavar="IMAGE_A")
+    command.add_argument("b", type=Path, metavar="IMAGE_B")
+
+    command = _command(commands, "summary", summary)
+    command.add_argument("--params", type=Path, help="default: params.yaml")
+    return parser
+
+
+def _command(commands: Any, name: str, function: Any) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=function.__doc__, description=function.__doc__)
+    parser.set_defaults(command=function)
+    return parser
+
+
+def _add_data_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, required=True, help="folder that image paths are relative to")
+    parser.add_argument("--metadata", type=Path, required=True, help="CSV or Parquet with image_path and tier")
+    parser.add_argument("--tiers", nargs="+", help="best first; default S A B C")
+    parser.add_argument("--group", nargs="*", help="columns whose rows belong on one side of the split")
+    parser.add_argument("--context", nargs="*", help="columns within which a comparison is fair")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"])
+    parser.add_argument("--params", type=Path, help="values that no flag names; default: params.yaml, if it is here")
+
+
+def _add_model_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--checkpoint", type=Path, default=MODEL, help=f"default {MODEL}")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+
+
+def _model(options: argparse.Namespace) -> Any:
+    from mirip.models.ranking import PairwiseRankingModel
+
+    return PairwiseRankingModel.from_checkpoint(options.checkpoint, device=options.device)
+
+
+def _params(options: argparse.Namespace) -> Params:
+    """Take values from flags, then from the params file, then from the defaults.
+
+    Groups and contexts are columns of one table: those of a params file are not carried over to another.
+    """
+    flags = vars(options)
+    changes: dict[str, Any] = {
+        "data.images": options.data,
+        "data.metadata": options.metadata,
+        "data.group": options.group or [],
+        "data.context": options.context or [],
+        "data.tiers": options.tiers,
+        "train.max_epochs": flags.get("epochs"),
+        "train.batch_size": flags.get("batch_size"),
+        "train.learning_rate": flags.get("learning_rate"),
+        "train.seed": flags.get("seed"),
+        "train.device": options.device,
+        "extract.device": options.device,
+        "extract.recipe": flags.get("recipe"),
+        "track.experiment": flags.get("experiment"),
+        "track.run_name": flags.get("run_name"),
+    }
+    changes = {key: value for key, value in changes.items() if value is not None}
+    if flags.get("batch_size") is not None:
+        changes["train.images_per_step"] = None
+    if flags.get("no_tracking"):
+        changes["track.enabled"] = False
+    path = options.params or (Path("params.yaml") if Path("params.yaml").is_file() else None)
+    params = override_params(path, changes)
+    if backbone := flags.get("backbone"):
+        recipe = f"recipes.{params.extract.recipe}"
+        own = {"backbone": backbone, "revision": None, "weights_sha256": None}
+        params = override_params(path, changes | {f"{recipe}.{key}": value for key, value in own.items()})
+    return params
+
+
+if __name__ == "__main__":
+    sys.exit(main())

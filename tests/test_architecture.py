@@ -1,0 +1,124 @@
+"""The shape of the project: which package may import which, how long a stage is, what the folders are called."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+
+# Imports run from a row to the rows above it and within the row's own package, never downwards.
+LAYERS = [
+    {"errors", "files", "params", "progress"},
+    {"data", "metrics", "sample", "tracking"},
+    {"features", "report"},
+    {"models"},
+    {"jobs", "summary", "serve"},
+    {"cli"},
+]
+STAGES = "sample prepare split extract train evaluate audit benchmark report track".split()
+MAY_IMPORT_MLFLOW = {"mirip/tracking.py"}
+
+
+def python_files(folder: str) -> list[Path]:
+    return sorted((ROOT / folder).rglob("*.py"))
+
+
+def imported_modules(path: Path) -> set[str]:
+    """Names of all modules that a file imports, also inside functions and for type checking."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def layer_of(package: str) -> int:
+    return next(level for level, packages in enumerate(LAYERS) if package in packages)
+
+
+@pytest.mark.parametrize("path", python_files("mirip"), ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_run_one_way(path: Path) -> None:
+    own = path.relative_to(ROOT / "mirip").with_suffix("").parts[0]
+    if own == "__init__":
+        return  # the public names, loaded when first used
+    for module in imported_modules(path):
+        parts = module.split(".")
+        assert parts[0] != "stages", f"{path} imports {module}"
+        if parts[0] == "mirip" and len(parts) > 1 and parts[1] != own:
+            assert layer_of(parts[1]) < layer_of(own) or layer_of(own) == 0, f"{path} imports {module}"
+
+
+@pytest.mark.parametrize("path", python_files("mirip/metrics"), ids=lambda path: path.name)
+def test_metrics_know_neither_torch_nor_files(path: Path) -> None:
+    assert not {name.split(".")[0] for name in imported_modules(path)} & {"torch", "h5py", "pathlib", "os"}
+
+
+def test_only_tracking_imports_mlflow() -> None:
+    importers = {
+        str(path.relative_to(ROOT))
+        for path in python_files("mirip") + python_files("stages")
+        if any(name.split(".")[0] == "mlflow" for name in imported_modules(path))
+    }
+    assert importers <= MAY_IMPORT_MLFLOW
+
+
+def test_every_stage_has_a_file_a_section_a_test_and_a_place_in_the_pipeline() -> None:
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    pipeline = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    pipeline |= yaml.safe_load((ROOT / "data" / "dvc.yaml").read_text())["stages"]
+    assert sorted(pipeline) == sorted(STAGES)
+    for stage in STAGES:
+        assert pipeline[stage]["cmd"] == f"python -m stages.{stage}"
+        assert (ROOT / "stages" / f"{stage}.py").is_file()
+        assert (ROOT / "tests" / "stages" / f"test_{stage}.py").is_file(), stage
+        assert stage in params
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_reads_like_a_page(stage: str) -> None:
+    assert len((ROOT / "stages" / f"{stage}.py").read_text().splitlines()) <= 155
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_depends_on_the_packages_that_it_imports(stage: str) -> None:
+    """Also on those that they import in turn: otherwise an edit there would leave a stale result."""
+    pipeline = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    pipeline |= yaml.safe_load((ROOT / "data" / "dvc.yaml").read_text())["stages"]
+    declared = set(pipeline[stage]["deps"])
+    seen: set[Path] = set()
+    todo = [ROOT / "stages" / f"{stage}.py"]
+    while todo:
+        path = todo.pop()
+        if path in seen:
+            continue
+        seen.add(path)
+        for module in imported_modules(path):
+            candidate = ROOT / (module.replace(".", "/") + ".py")
+            if module.startswith("mirip.") and candidate.is_file():
+                todo.append(candidate)
+    needed = {path.relative_to(ROOT) for path in seen if path.is_relative_to(ROOT / "mirip")}
+    # These three decide how an error, a file or a progress bar looks, never a value.
+    needed -= {Path("mirip/errors.py"), Path("mirip/files.py"), Path("mirip/progress.py")}
+    missing = {str(path) for path in needed if not any(path.is_relative_to(folder) for folder in declared)}
+    assert not missing
+
+
+def test_public_names_are_what_the_package_says() -> None:
+    import mirip
+
+    for name in mirip.__all__:
+        assert getattr(mirip, name).__name__ == name
+    with pytest.raises(AttributeError, match="it has DINOv2FeatureExtractor"):
+        _ = mirip.Nonsense
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    code = "import sys, mirip, mirip.cli; print(sorted({'torch', 'pandas', 'mlflow', 'sklearn'} & set(sys.modules)))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert result.stdout.strip() == "[]"

@@ -1,0 +1,221 @@
+"""The whole pipeline with real DVC, in a clone of the working tree, on a small sample."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
+
+SMALL = {
+    "sample": {"n_images": 120, "n_artists": 90},
+    "split": {"max_tier_drift": 20.0},
+    "evaluate": {"n_bootstrap": 200},
+    "audit": {"n_bootstrap": 200},
+    "benchmark": {"pair_runs": 3, "batch_size": 2, "train_rows": 200, "train_epochs": 2},
+    "train": {"max_epochs": 10},
+}
+STAGES = "sample prepare split extract train evaluate audit benchmark report track".split()
+
+
+@dataclass
+class Project:
+    """A repository in which commands can be run."""
+
+    root: Path
+
+    def run(self, *command: str, check: bool = True) -> str:
+        """Run a command and return what it printed."""
+        environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+        done = subprocess.run(
+            command, cwd=self.root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        assert done.returncode == 0 or not check, f"{' '.join(command)}\n{done.stdout}"
+        return done.stdout
+
+    def stages_run(self, output: str) -> list[str]:
+        """Names of the stages whose command ran, in order."""
+        return re.findall(r"Running stage '(?:data/dvc\.yaml:)?(\w+)'", output)
+
+    def json(self, name: str) -> dict:
+        """Content of metrics/<name>.json."""
+        return json.loads((self.root / "metrics" / f"{name}.json").read_text())
+
+    def edit(self, path: str, old: str, new: str) -> None:
+        """Replace text in a file; it must be there."""
+        text = (self.root / path).read_text()
+        assert old in text
+        (self.root / path).write_text(text.replace(old, new, 1))
+
+
+def clone(project_root: Path, root: Path) -> Project:
+    """Copy what Git tracks, or would track, into a new repository with small params and no results."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=project_root, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    for name in filter(None, listed.split("\0")):
+        if (project_root / name).is_file() and not name.endswith("dvc.lock") and not name.startswith("metrics/"):
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(project_root / name, root / name)
+    params = yaml.safe_load((root / "params.yaml").read_text())
+    for section, changes in SMALL.items():
+        params[section] |= changes
+    (root / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    project = Project(root)
+    project.run("git", "init", "-q", "-b", "main")
+    project.run("git", "config", "user.name", "Test")
+    project.run("git", "config", "user.email", "test@example.org")
+    project.run("git", "add", "-A")
+    project.run("git", "commit", "-q", "-m", "start")
+    return project
+
+
+@pytest.fixture(scope="module")
+def repro(project_root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, str]:
+    """A clone after its first `dvc repro`, committed, and what that printed."""
+    project = clone(project_root, tmp_path_factory.mktemp("clone"))
+    output = project.run("dvc", "repro")
+    project.run("git", "add", "-A")
+    project.run("git", "commit", "-q", "-m", "results")
+    return project, output
+
+
+@pytest.fixture
+def project(repro: tuple[Project, str]) -> Iterator[Project]:
+    """The clone, put back to its committed state afterwards."""
+    project, _ = repro
+    yield project
+    project.run("git", "checkout", "-q", ".")
+    project.run("git", "clean", "-fdq", "mirip", "stages")
+    project.run("dvc", "checkout", "-q", check=False)
+
+
+def test_every_stage_runs_once_in_order(repro) -> None:
+    project, output = repro
+    assert sorted(project.stages_run(output)) == sorted(STAGES)
+    assert (project.root / "metrics" / "report.html").is_file()
+    assert re.search(r"^extract: \d+ rows, \d+ computed, 0 reused$", output, re.MULTILINE)
+
+
+def test_the_second_repro_runs_nothing_and_git_is_clean(project) -> None:
+    assert project.stages_run(project.run("dvc", "repro")) == []
+    assert "up to date" in project.run("dvc", "status")
+    assert project.run("git", "status", "--short") == ""
+
+
+def test_metrics_have_the_names_that_other_tools_rely_on(project) -> None:
+    evaluate = """pairwise_accuracy pairwise_accuracy_ci_low pairwise_accuracy_ci_high pairwise_accuracy_macro
+        pairwise_accuracy_within_context kendall_tau_b spearman ece brier n_images n_groups n_pairs target_accuracy
+        verdict baseline_ridge_accuracy baseline_knn_accuracy"""
+    audit = """best_shortcut best_shortcut_accuracy margin_over_shortcut margin_over_shortcut_ci_low
+        margin_over_shortcut_ci_high n_findings"""
+    benchmark = """pair_latency_ms_p50 pair_latency_ms_p95 pair_latency_ms_p99 pair_latency_from_file_ms_p50
+        pair_latency_cached_ms_p50 images_per_second train_seconds_10k device pair_latency_verdict memory_verdict
+        train_verdict"""
+    assert set(evaluate.split()) <= set(project.json("evaluate"))
+    assert set(audit.split()) <= set(project.json("audit"))
+    assert set(benchmark.split()) <= set(project.json("benchmark"))
+    assert set(project.json("train")) >= {"val_pairwise_accuracy", "best_epoch", "epochs"}
+    assert set(project.json("extract")) == {"rows", "dim", "fingerprint", "content_digest"}
+    for name in ("data", "split", "extract", "train", "evaluate", "audit", "benchmark"):
+        assert not any(isinstance(value, list | dict) for value in project.json(name).values()), name
+
+
+def test_the_planted_files_are_rejected_and_counted(project) -> None:
+    planted = json.loads((project.root / "data/sample/truth.json").read_text())["planted"]
+    rejected = (project.root / "data/rejected.csv").read_text()
+    counts = project.json("data")
+    assert counts["n_rejected"] == len(rejected.splitlines()) - 1 == 4
+    for kind in ("rejected_missing", "rejected_truncated", "rejected_not_an_image", "rejected_unknown_tier"):
+        assert counts[kind] == 1, kind
+    for kind in ("sideways_exif", "cmyk", "alpha", "sixteen_bit", "grey", "palette"):
+        assert counts[f"converted_{kind}"] >= 1, kind
+    assert counts["n_duplicates"] == 1
+    assert len(planted) == 12
+
+
+def test_the_checkpoint_is_small_and_safe_to_load(project) -> None:
+    path = project.root / "models" / "best_model.pt"
+    assert path.stat().st_size < 5_000_000
+    assert {"model_state_dict", "recipe", "fingerprint"} <= set(torch.load(path, weights_only=True))
+
+
+def test_an_experiment_on_the_head_skips_all_up_to_extract_and_the_benchmark(project) -> None:
+    output = project.run("dvc", "exp", "run", "-S", "train.learning_rate=0.0003")
+    assert project.stages_run(output) == ["train", "evaluate", "audit", "report", "track"]
+    assert "train.learning_rate" in project.run("dvc", "params", "diff")
+    assert "pairwise_accuracy" in project.run("dvc", "metrics", "diff", "--all")
+    runs = project.run("python", "-c", RUNS)
+    assert len(runs.split()) == 2, runs
+
+
+RUNS = """
+import os, logging
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+import mlflow
+mlflow.set_tracking_uri("sqlite:///mlflow.db")
+for run in mlflow.search_runs(search_all_experiments=True, output_format="list"):
+    print(run.info.run_id)
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "old", "new", "may_run"),
+    [
+        ("stages/extract.py", "import", "# a remark\nimport", {"extract"}),
+        ("stages/benchmark.py", "Time the", "Time  the", {"benchmark", "report", "track"}),
+    ],
+)
+def test_a_remark_in_a_stage_does_not_train(project, path, old, new, may_run) -> None:
+    before = (project.root / "models" / "best_model.pt").read_bytes()
+    project.edit(path, old, new)
+    assert set(project.stages_run(project.run("dvc", "repro"))) <= may_run
+    assert (project.root / "models" / "best_model.pt").read_bytes() == before
+
+
+def test_an_edit_of_the_page_does_not_run_anything(project) -> None:
+    (project.root / "mirip" / "serve").mkdir(exist_ok=True)
+    (project.root / "mirip" / "serve" / "page.py").write_text('"""A page."""\n')
+    assert project.stages_run(project.run("dvc", "repro")) == []
+
+
+def test_python_of_the_readme_runs(project) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (project.root / "README.md").read_text(), re.DOTALL)
+    assert len(blocks) == 2
+    short, long = (project.run("python", "-c", block) for block in blocks)
+    scores = [float(number) for number in re.findall(r"-?\d+\.\d+", short)[:2]]
+    assert [float(number) for number in long.split()] == pytest.approx(scores, abs=1e-4)
+
+
+def test_commands_for_files_answer_alike(project) -> None:
+    images = [f"data/sample/images/000{n}.jpg" for n in (1, 2, 3)]
+    scored = dict(reversed(line.split(maxsplit=1)) for line in project.run("mirip", "score", *images).splitlines())
+    ranked = [line.split()[-1] for line in project.run("mirip", "rank", *images).splitlines()]
+    assert ranked == sorted(images, key=lambda path: -float(scored[path]))
+    assert f"{ranked[0]} is the better one" in project.run("mirip", "compare", ranked[0], ranked[-1])
+
+
+def test_the_summary_says_what_came_out(project) -> None:
+    shown = project.run("mirip", "summary")
+    assert f"{project.json('evaluate')['pairwise_accuracy']:.3f}" in shown
+    assert project.json("evaluate")["verdict"] in shown
+    assert "metrics/report.html" in shown
+
+
+@pytest.mark.slow
+def test_two_clones_give_the_same_bytes(project_root, repro, tmp_path) -> None:
+    first, _ = repro
+    second = clone(project_root, tmp_path / "other")
+    second.run("dvc", "repro", "evaluate")
+    for name in ("features/sample.h5", "models/best_model.pt", "metrics/evaluate.json", "metrics/scores.csv"):
+        assert (second.root / name).read_bytes() == (first.root / name).read_bytes(), name
