@@ -56,23 +56,28 @@ def print_summary(params: Params) -> None:
     Raises:
         DataError: nothing has been evaluated yet.
     """
+    from rich import box
     from rich.console import Console
     from rich.table import Table
 
     metrics = {name: _read(Path("metrics") / f"{name}.json") for name in ("evaluate", "audit", "benchmark")}
     if not metrics["evaluate"]:
         raise DataError("metrics/evaluate.json is not here: run `dvc repro`")
-    table = Table(title=f"Mirip with recipe {params.extract.recipe} ({params.recipe.backbone})", title_justify="left")
-    table.add_column("")
-    table.add_column("", justify="right", style="bold")
-    table.add_column("")
+    table = Table(
+        title=f"Mirip with recipe {params.extract.recipe} ({params.recipe.backbone})",
+        title_justify="left",
+        show_header=False,
+        box=box.SIMPLE_HEAD,
+    )
+    table.add_column()
+    table.add_column(justify="right", style="bold")
+    table.add_column()
     for row in summary_rows(metrics, last_extraction()):
         table.add_row(*row)
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     console.print(table)
-    console.print("The page:     metrics/report.html")
-    console.print("The figures:  dvc metrics show    dvc plots show    make ui")
-    console.print("A value:      dvc exp run -S train.learning_rate=0.0003    then: dvc metrics diff")
+    console.print("Look at metrics/report.html, then `make ui`, or in .venv: `dvc metrics show`, `dvc plots show`.")
+    console.print("Try a value: `dvc exp run -S train.learning_rate=0.0003`, then `dvc metrics diff`.")
 
 
 def _read(path: Path) -> dict[str, Any]:
