@@ -172,7 +172,7 @@ for run in mlflow.search_runs(search_all_experiments=True, output_format="list")
 @pytest.mark.parametrize(
     ("path", "old", "new", "may_run"),
     [
-        ("stages/extract.py", "import", "# a remark\nimport", {"extract"}),
+        ("stages/extract.py", "\nimport pandas", "\n# a remark\nimport pandas", {"extract"}),
         ("stages/benchmark.py", "Time the", "Time  the", {"benchmark", "report", "track"}),
     ],
 )
