@@ -1,22 +1,25 @@
 """Training and evaluation off the pipeline: what the stages do, in one folder."""
 
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from mirip.data.manifest import Prepared, check_usable, prepare_images, write_manifest
-from mirip.data.split import DataSplitter
-from mirip.data.tables import write_table
+from mirip.data.split import DataSplitter, check_disjoint
+from mirip.data.tables import write_csv, write_table
 from mirip.errors import MetadataError, TrackingError
 from mirip.features.cache import FeatureCache
 from mirip.features.extraction import extract_features
-from mirip.files import main_root, write_json, write_text
-from mirip.models.checkpoint import save_checkpoint
+from mirip.files import main_root, write_json
+from mirip.models.checkpoint import Checkpoint, save_checkpoint
 from mirip.models.judgement import baseline_scores, judge, judged_side, load_judged_model
 from mirip.models.ranking import PairwiseRankingModel
-from mirip.models.training import train_ranker, training_summary
+from mirip.models.trainer import Trainer
+from mirip.models.training import short_keys, train_ranker, training_summary
 from mirip.params import Params, Recipe
 from mirip.tracking import log_training_run
 
@@ -27,42 +30,45 @@ def train_job(params: Params, output: Path, *, resume: bool = False) -> None:
     Raises:
         MiripError: as the stages do.
     """
-    prepared = prepare_images(params.data, params.prepare)
-    _tell_rejected(prepared)
-    check_usable(prepared, params.data.max_rejected_fraction)
+    prepared = _prepare(params)
     splits = DataSplitter(**params.split.model_dump()).split(prepared.manifest)
-    write_text(output / "rejected.csv", prepared.rejected.to_csv(index=False, lineterminator="\n"))
+    check_disjoint(splits, prepared.manifest, params.prepare.near_duplicate_bits)
+    write_csv(output / "rejected.csv", prepared.rejected)
     write_manifest(output / "manifest.parquet", prepared.manifest)
     write_table(output / "splits.parquet", splits)
     cache = _extract(params, params.recipe, splits, output / "features.h5")
-    checkpoint, result = train_ranker(
-        splits,
-        cache,
-        config=params.train,
-        tiers=params.data.tiers,
-        checkpoint_dir=output / "checkpoints",
-        resume=resume,
-        verbose=True,
-    )
+    checkpoints = output / "checkpoints"
+    if not resume:
+        for stale in checkpoints.glob("epoch_*.pt"):  # of another training: `--resume` must never find them
+            stale.unlink()
+    trainer = Trainer(params.train, checkpoint_dir=checkpoints)
+    checkpoint, result = train_ranker(splits, cache, trainer, tiers=params.data.tiers, resume=resume, verbose=True)
     save_checkpoint(output / "best_model.pt", checkpoint)
-    write_text(output / "curves.csv", result.curves.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
-    write_json(output / "train.json", training_summary(checkpoint, result))
+    write_csv(output / "curves.csv", result.curves)
+    figures = training_summary(checkpoint, result)
+    write_json(output / "train.json", figures)
     model, _ = load_judged_model(output / "best_model.pt", splits, cache, params.data.tiers)
     test = judged_side(splits)
     baselines = baseline_scores(splits, cache, cache.rows(test["image_sha256"].tolist()))
     evaluation, _ = judge(model, test, cache, params.evaluate, baselines)
     write_json(output / "evaluate.json", evaluation.metrics)
     print(evaluation.summary())
+    if notice := params.report.notices.get(params.extract.recipe):
+        print(f"note: {notice}")
     print(f"model: {output / 'best_model.pt'}, val_pairwise_accuracy {result.val_pairwise_accuracy:.3f}")
     if params.track.enabled:
-        _publish(params, output, {**training_summary(checkpoint, result), **evaluation.metrics}, result.curves)
+        metrics = {f"train.{name}": value for name, value in figures.items()}
+        judged = {f"evaluate.{name}": value for name, value in evaluation.metrics.items()}
+        _publish(params, output, {**metrics, **judged}, result.curves)
 
 
 def evaluate_job(params: Params, checkpoint: Path, output: Path | None) -> None:
-    """Judge a checkpoint on all works of a metadata file, with the recipe that the checkpoint carries.
+    """Judge a checkpoint on the works of a metadata file, with the recipe that the checkpoint carries.
+
+    Works that the model was trained on, or its epoch chosen by, are left out.
 
     Raises:
-        MetadataError: the tiers are not those of the checkpoint.
+        MetadataError: the tiers are not those of the checkpoint, or no work is left to judge by.
         MiripError: as the stages do.
     """
     model = PairwiseRankingModel.from_checkpoint(checkpoint, device="cpu")
@@ -74,21 +80,36 @@ def evaluate_job(params: Params, checkpoint: Path, output: Path | None) -> None:
             f"give --tiers {' '.join(trained.tiers)}"
         )
     model.check_backbone()
-    prepared = prepare_images(params.data, params.prepare)
-    _tell_rejected(prepared)
-    check_usable(prepared, params.data.max_rejected_fraction)
-    path = main_root() / ".mirip" / "evaluate" / f"{trained.fingerprint[:16]}.h5"
-    cache = _extract(params, model.extractor.recipe, prepared.manifest, path)
-    path.unlink()  # its rows stay in the store
-    evaluation, _ = judge(model, prepared.manifest, cache, params.evaluate)
+    images = _unseen(_prepare(params).manifest, trained)
+    folder = main_root() / ".mirip"
+    folder.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="evaluate-", dir=folder) as scratch:  # the rows stay in the store
+        cache = _extract(params, model.extractor.recipe, images, Path(scratch) / "features.h5")
+    evaluation, _ = judge(model, images, cache, params.evaluate)
     if output is not None:
         write_json(output, evaluation.metrics)
     print(evaluation.summary())
 
 
-def _tell_rejected(prepared: Prepared) -> None:
+def _prepare(params: Params) -> Prepared:
+    prepared = prepare_images(params.data, params.prepare)
     for row in prepared.rejected.itertuples():
         print(f"left out: row {row.row}, {row.image_path} {row.reason}", file=sys.stderr)
+    check_usable(prepared, params.data.max_rejected_fraction)
+    return prepared
+
+
+def _unseen(manifest: pd.DataFrame, trained: Checkpoint) -> pd.DataFrame:
+    seen = np.isin(short_keys(manifest["image_sha256"].tolist()), trained.seen_images.numpy())
+    if seen.any():
+        print(f"left out: {seen.sum()} of {len(manifest)} works, which the model saw in training", file=sys.stderr)
+    unseen = manifest[~seen]
+    if unseen["tier_rank"].nunique() < 2:
+        raise MetadataError(
+            f"{len(unseen)} works of {unseen['tier'].nunique()} tiers are left to judge by: "
+            "give works of two tiers that the model has not seen in training"
+        )
+    return unseen
 
 
 def _extract(params: Params, recipe: Recipe, images: pd.DataFrame, path: Path) -> FeatureCache:
@@ -110,7 +131,7 @@ def _publish(params: Params, output: Path, figures: Mapping[str, object], curves
         published = log_training_run(
             experiment=params.track.experiment,
             run_name=params.track.run_name,
-            params=params.model_dump(mode="json", include={"data", "split", "extract", "train"})
+            params=params.model_dump(mode="json", include={"data", "prepare", "split", "extract", "train", "evaluate"})
             | {"recipe": params.recipe.model_dump(mode="json")},
             metrics=figures,
             curves=curves,

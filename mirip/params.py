@@ -87,7 +87,7 @@ class SplitParams(_Section):
     """Stratified split of whole groups."""
 
     seed: int = 42
-    train: Fraction = 0.8
+    train: Annotated[float, Field(gt=0, le=1)] = 0.8
     val: Fraction = 0.1
     test: Fraction = 0.1
     max_tier_drift: Annotated[float, Field(gt=0, le=100)] = 5.0
@@ -161,7 +161,7 @@ class AuditParams(_Section):
 class BenchmarkParams(_Section):
     """Latency, memory and training time."""
 
-    pair_runs: Annotated[int, Field(ge=3)] = 30
+    pair_runs: Annotated[int, Field(ge=3)] = 100
     batch_size: Annotated[int, Field(ge=1)] = 32
     train_rows: Annotated[int, Field(ge=100)] = 8000
     train_epochs: Annotated[int, Field(ge=1)] = 100
@@ -237,7 +237,11 @@ def override_params(path: Path | str | None, changes: Mapping[str, Any]) -> Para
         *sections, name = key.split(".")
         section = values
         for part in sections:
-            section = section.setdefault(part, {})
+            if section.get(part) is None:
+                section[part] = {}
+            section = section[part]
+            if not isinstance(section, dict):
+                raise ParamsError(f"{path}: {part} is {section!r}, expected a section with keys")
         section[name] = value
     return _validated(values, str(path or "options"))
 
@@ -276,10 +280,9 @@ def _in_words(error: ValidationError) -> str:
 
 
 def _fields_at(location: tuple[int | str, ...]) -> list[str]:
+    if location[:1] == ("recipes",):
+        return list(Recipe.model_fields)
     section: type[BaseModel] = Params
     for part in location:
-        if section is Params and part == "recipes":
-            section = Recipe
-        elif str(part) in section.model_fields:
-            section = section.model_fields[str(part)].annotation  # type: ignore[assignment]
+        section = section.model_fields[str(part)].annotation  # type: ignore[assignment]
     return list(section.model_fields)

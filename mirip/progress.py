@@ -17,17 +17,20 @@ class Progress:
         label: what is being done, e.g. "extract".
         total: number of units.
         unit: name of one unit, e.g. "image".
+        done: units that an earlier run did; they do not count into the rate.
         visible: False shows nothing.
 
     Use as a context manager and call `update(n, note)` as work is done; `note` is a short text shown beside
     the count, e.g. the current loss.
     """
 
-    def __init__(self, label: str, total: int, unit: str, *, visible: bool = True) -> None:
+    def __init__(self, label: str, total: int, unit: str, *, done: int = 0, visible: bool = True) -> None:
         self._label, self._total, self._unit, self._visible = label, total, unit, visible
-        self._done = 0
+        self._done = self._initial = done
         self._start = self._last_line = time.monotonic()
-        self._bar = tqdm(total=total, desc=label, unit=f" {unit}") if visible and sys.stderr.isatty() else None
+        self._bar = (
+            tqdm(total=total, initial=done, desc=label, unit=f" {unit}") if visible and sys.stderr.isatty() else None
+        )
 
     def update(self, n: int, note: str = "") -> None:
         """Report that `n` more units are done."""
@@ -40,7 +43,7 @@ class Progress:
             self._write_line(now, note)
 
     def _write_line(self, now: float, note: str) -> None:
-        rate = self._done / max(now - self._start, 1e-9)
+        rate = (self._done - self._initial) / max(now - self._start, 1e-9)
         left_s = (self._total - self._done) / max(rate, 1e-9)
         line = (
             f"{self._label}: {self._done}/{self._total} {self._unit}s, {rate:.1f} {self._unit}s/s, {left_s:.0f} s left"

@@ -25,9 +25,9 @@ def summary_rows(
         (
             "pairwise accuracy",
             _number(evaluate, "pairwise_accuracy"),
-            f"95 % interval {_number(evaluate, 'pairwise_accuracy_ci_low')} to "
+            f"{_number(evaluate, 'confidence', '.0%')} interval {_number(evaluate, 'pairwise_accuracy_ci_low')} to "
             f"{_number(evaluate, 'pairwise_accuracy_ci_high')}, {_text(evaluate, 'n_images')} images in "
-            f"{_text(evaluate, 'n_groups')} groups",
+            f"{_text(evaluate, 'n_groups')} groups{', a small sample' if evaluate.get('small_sample') else ''}",
         ),
         ("verdict", _text(evaluate, "verdict"), f"target {_number(evaluate, 'target_accuracy', '.2f')}"),
         ("ridge baseline", _number(evaluate, "baseline_ridge_accuracy"), "linear, on the same features"),
@@ -76,6 +76,8 @@ def print_summary(params: Params) -> None:
         table.add_row(*row)
     console = Console(highlight=False, soft_wrap=True)
     console.print(table)
+    if notice := params.report.notices.get(params.extract.recipe):
+        console.print(f"Note: {notice}")
     console.print("Look at metrics/report.html, then `make ui`, or in .venv: `dvc metrics show`, `dvc plots show`.")
     console.print("Try a value: `dvc exp run -S train.learning_rate=0.0003`, then `dvc metrics diff`.")
 

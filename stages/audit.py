@@ -12,9 +12,10 @@ import pandas as pd
 
 from mirip.data.manifest import read_manifest
 from mirip.data.split import read_splits
+from mirip.data.tables import write_csv
 from mirip.errors import DataError, ParamsError
 from mirip.features.cache import FeatureCache
-from mirip.files import write_json, write_text
+from mirip.files import write_json
 from mirip.metrics.audit import Audit, audit_ranker
 from mirip.metrics.shortcuts import Column, column_of
 from mirip.models.judgement import judged_side, load_judged_model, model_scores
@@ -122,11 +123,11 @@ def main() -> None:
         (side == "test").to_numpy(),
         folds=params.audit.folds,
         n_bootstrap=params.audit.n_bootstrap,
+        confidence=params.evaluate.confidence,
         seed=params.audit.seed,
     )
     for name, table in (("shortcuts", audit.shortcuts), ("findings", audit.findings)):
-        text = table.to_csv(index=False, float_format="%.6g", lineterminator="\n")
-        write_text(TABLES / f"{name}.csv", text)
+        write_csv(TABLES / f"{name}.csv", table)
     write_json(METRICS, {**audit.metrics, "columns_left_out": ", ".join(left_out)})
     print(as_text(audit, left_out))
 

@@ -5,7 +5,8 @@ Writes  metrics/benchmark.json
 Run     python -m stages.benchmark      (or `dvc repro benchmark`)
 
 A pair is two pictures of 6 megapixels. Latency and memory are requirements of a GPU: elsewhere the figures
-stand, and the verdict is `not_measured`.
+stand, and the verdict is `not_measured`. `train_seconds_10k` are 100 full epochs on the 8,000 training rows of 10,000
+images, calibration not among them.
 """
 
 from pathlib import Path
@@ -26,6 +27,7 @@ METRICS = Path("metrics/benchmark.json")
 MAX_PAIR_LATENCY_MS = 100.0
 MAX_MEMORY_GIB = 12.0
 MAX_TRAIN_SECONDS = 6 * 3600.0
+MIN_RUNS_FOR_P99 = 100
 
 
 def verdict(value: float | None, limit: float, *, measured: bool = True) -> str:
@@ -53,25 +55,24 @@ def measure(params: Params) -> dict[str, Any]:
     on_gpu = device.type == "cuda"
     latencies = pair_latencies(model, settings.pair_runs)
     p50, p95, p99 = (float(np.percentile(latencies["pixels"], q)) for q in (50, 95, 99))
+    whole = (settings.train_rows, settings.train_epochs) == (8000, 100)
     images_per_second, peak_memory_gib = throughput(model, settings.batch_size, runs=max(settings.pair_runs // 10, 3))
     config = TrainParams(images_per_step=1024, head=params.train.head)
     train_seconds = training_seconds(config, settings.train_rows, model.extractor.embedding_dim, settings.train_epochs)
     return {
         "pair_latency_ms_p50": p50,
         "pair_latency_ms_p95": p95,
-        "pair_latency_ms_p99": p99,
+        "pair_latency_ms_p99": p99 if settings.pair_runs >= MIN_RUNS_FOR_P99 else None,
         "pair_latency_from_file_ms_p50": float(np.median(latencies["file"])),
         "pair_latency_cached_ms_p50": float(np.median(latencies["cached"])),
         "images_per_second": images_per_second,
         f"peak_memory_gib_batch_{settings.batch_size}": peak_memory_gib,
-        "train_seconds_10k": train_seconds,
+        "train_seconds_10k": train_seconds if whole else None,
         "device": device.type,
         "hardware": hardware(device),
         "pair_latency_verdict": verdict(p50, MAX_PAIR_LATENCY_MS, measured=on_gpu),
         "memory_verdict": verdict(peak_memory_gib, MAX_MEMORY_GIB, measured=settings.batch_size == 32),
-        "train_verdict": verdict(
-            train_seconds, MAX_TRAIN_SECONDS, measured=(settings.train_rows, settings.train_epochs) == (8000, 100)
-        ),
+        "train_verdict": verdict(train_seconds, MAX_TRAIN_SECONDS, measured=whole),
     }
 
 

@@ -16,8 +16,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mirip.data.split import read_splits
+from mirip.data.tables import write_csv
 from mirip.features.cache import FeatureCache
-from mirip.files import write_json, write_text
+from mirip.files import write_json
 from mirip.models.evaluator import Evaluation
 from mirip.models.judgement import baseline_scores, judge, judged_side, load_judged_model, public_scores
 from mirip.params import load_params
@@ -46,7 +47,7 @@ def tables_of(evaluation: Evaluation, test: pd.DataFrame, scores: NDArray[np.flo
 def write_tables(folder: Path, tables: Mapping[str, pd.DataFrame]) -> None:
     """Write each table as CSV, six significant digits, and remove tables that another version left in the folder."""
     for name, table in tables.items():
-        write_text(folder / f"{name}.csv", table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+        write_csv(folder / f"{name}.csv", table)
     for stale in folder.glob("*.csv"):
         if stale.stem not in tables:
             stale.unlink()
@@ -62,7 +63,7 @@ def main() -> None:
     baselines = baseline_scores(splits, cache, cache.rows(test["image_sha256"].tolist()))
     evaluation, scores = judge(model, test, cache, params.evaluate, baselines)
     write_tables(TABLES, tables_of(evaluation, test, scores))
-    write_text(SCORES, public_scores(test, scores).to_csv(index=False, float_format="%.9g", lineterminator="\n"))
+    write_csv(SCORES, public_scores(test, scores), digits=9)
     write_json(METRICS, evaluation.metrics)
     for line in evaluation.summary().splitlines():
         print(f"evaluate: {line}")

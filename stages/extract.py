@@ -45,6 +45,7 @@ def relevant_params(params: Params) -> dict[str, object]:
     """Return the parameters that this stage depends on."""
     return {
         "data.images": params.data.images,
+        "prepare.max_image_pixels": params.prepare.max_image_pixels,
         "extract": params.extract,
         f"recipes.{params.extract.recipe}": params.recipe,
     }

@@ -15,8 +15,8 @@ and fails, after writing rejected.csv, where more than `data.max_rejected_fracti
 from pathlib import Path
 
 from mirip.data.manifest import check_usable, prepare_images, write_manifest
-from mirip.data.tables import write_table
-from mirip.files import write_json, write_text
+from mirip.data.tables import write_csv, write_table
+from mirip.files import write_json
 from mirip.params import load_params
 from stages import run
 
@@ -30,7 +30,7 @@ def main() -> None:
     """Run the stage."""
     params = load_params()
     prepared = prepare_images(params.data, params.prepare)
-    write_text(REJECTED, prepared.rejected.to_csv(index=False, lineterminator="\n"))
+    write_csv(REJECTED, prepared.rejected)
     check_usable(prepared, params.data.max_rejected_fraction, listed_in=REJECTED)
     write_manifest(MANIFEST, prepared.manifest)
     write_table(THUMBNAILS, prepared.thumbnails)

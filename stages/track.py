@@ -29,10 +29,30 @@ EVALUATION = Path("metrics/evaluate.json")
 ARTIFACTS = (METRICS, Path("params.yaml"), Path("dvc.lock"), MODEL)
 
 
-def result_params(params: Params) -> dict[str, Any]:
-    """Return the params that a result depends on: how it is shown and where it is published are not among them."""
+# What changes neither features, split, model nor figures but those of speed: where files lie, how fast, how shown.
+WITHOUT_EFFECT: dict[str, Any] = {
+    "recipes": True,
+    "report": True,
+    "track": True,
+    "sample": True,
+    "benchmark": True,
+    "data": {"images", "metadata"},
+    "prepare": {"thumbnail_px", "max_image_pixels"},
+    "extract": {"batch_size", "workers", "device"},
+    "train": {"save_every_n_epochs", "device"},
+}
+
+
+def logged_params(params: Params) -> dict[str, Any]:
+    """Return the params that a run shows: all but those of other recipes and of the page."""
     values = params.model_dump(mode="json", exclude={"recipes", "report", "track"})
     return {**values, "recipe": params.recipe.model_dump(mode="json")}
+
+
+def deciding_params(params: Params) -> dict[str, Any]:
+    """Return the params that a result depends on."""
+    values = params.model_dump(mode="json", exclude=WITHOUT_EFFECT)
+    return {**values, "recipe": params.recipe.model_dump(mode="json", exclude={"backbone"})}
 
 
 def read_metrics(folder: Path) -> dict[str, dict[str, Any]]:
@@ -70,8 +90,7 @@ def build_record(params: Params) -> RunRecord:
         DataError: a stage has not been run.
     """
     metrics = read_metrics(METRICS)
-    values = result_params(params)
-    key = result_key(values, digests(metrics, MODEL, EVALUATION))
+    key = result_key(deciding_params(params), digests(metrics, MODEL, EVALUATION))
     tags = {
         **provenance_tags(),
         "mirip.recipe": params.extract.recipe,
@@ -81,7 +100,7 @@ def build_record(params: Params) -> RunRecord:
     return RunRecord(
         experiment=params.track.experiment,
         run_name=params.track.run_name or os.environ.get("DVC_EXP_NAME") or default_name(params, key),
-        params=values,
+        params=logged_params(params),
         metrics={f"{stage}.{name}": value for stage, scalars in metrics.items() for name, value in scalars.items()},
         curves=pd.read_csv(CURVES) if CURVES.exists() else None,
         artifacts=ARTIFACTS,

@@ -11,13 +11,15 @@ import shutil
 import time
 from pathlib import Path
 
-import pandas as pd
+from filelock import FileLock
 
-from mirip.data.split import read_splits, split_digest
+from mirip.data.split import read_splits
+from mirip.data.tables import write_csv
 from mirip.features.cache import FeatureCache
-from mirip.files import main_root, write_json, write_text
+from mirip.files import main_root, write_json
 from mirip.models.checkpoint import save_checkpoint
-from mirip.models.training import train_ranker, training_key, training_summary
+from mirip.models.trainer import Trainer
+from mirip.models.training import ranking_data, train_ranker, training_key, training_summary
 from mirip.params import load_params
 from stages import run
 
@@ -27,9 +29,11 @@ METRICS = Path("metrics/train.json")
 CURVES = Path("metrics/train/curves.csv")
 
 
-def curves_csv(curves: pd.DataFrame) -> str:
-    """Return the learning curves as CSV, six significant digits."""
-    return curves.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+def remove_stale(folder: Path, max_age_s: float = 30 * 24 * 3600) -> None:
+    """Remove checkpoints of interrupted trainings that nobody took up again."""
+    for path in folder.glob("*/"):
+        if time.time() - path.stat().st_mtime > max_age_s:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def main() -> None:
@@ -37,22 +41,18 @@ def main() -> None:
     params = load_params()
     splits = read_splits(SPLITS)
     cache = FeatureCache.open(params.features_path, params.recipe)
-    key = training_key(params.train, cache.fingerprint, cache.content_digest, split_digest(splits))
-    checkpoint_dir = main_root() / ".mirip" / "checkpoints" / key[:16]
+    key = training_key(params.train, ranking_data(splits, cache, "train"), ranking_data(splits, cache, "val"))
+    interrupted = main_root() / ".mirip" / "checkpoints"
+    interrupted.mkdir(parents=True, exist_ok=True)
+    remove_stale(interrupted)
     start = time.monotonic()
-    checkpoint, result = train_ranker(
-        splits,
-        cache,
-        config=params.train,
-        tiers=params.data.tiers,
-        checkpoint_dir=checkpoint_dir,
-        resume=True,
-        verbose=True,
-    )
-    save_checkpoint(MODEL, checkpoint)
-    write_text(CURVES, curves_csv(result.curves))
+    with FileLock(interrupted / f"{key[:16]}.lock"):  # the same training may be queued twice
+        trainer = Trainer(params.train, checkpoint_dir=interrupted / key[:16], keep_checkpoints=False)
+        checkpoint, result = train_ranker(splits, cache, trainer, tiers=params.data.tiers, resume=True, verbose=True)
+        save_checkpoint(MODEL, checkpoint)
+        shutil.rmtree(interrupted / key[:16], ignore_errors=True)
+    write_csv(CURVES, result.curves)
     write_json(METRICS, training_summary(checkpoint, result))
-    shutil.rmtree(checkpoint_dir, ignore_errors=True)
     print(
         f"train: {len(result.curves)} epochs in {time.monotonic() - start:.1f} s, "
         f"best {result.best_epoch} with val_pairwise_accuracy {result.val_pairwise_accuracy:.3f}"

@@ -80,7 +80,23 @@ def test_train_fills_its_folder_and_evaluate_judges_other_works(desk, capsys) ->
     assert exam["n_groups"] == 30
     assert exam["pairwise_accuracy"] > 0.75
     assert mirip(*judged) == 0
-    assert not list(Path(".mirip/evaluate").glob("*.h5"))
+    assert not list(Path(".mirip").glob("evaluate*"))
+
+
+def test_works_that_the_model_has_seen_are_left_out(desk, capsys) -> None:
+    assert train("--no-tracking") == 0
+    capsys.readouterr()
+    own = ["evaluate", "--checkpoint", "run/best_model.pt", "--data", "photos", "--metadata", "photos.csv"]
+    assert mirip(*own, "--output", "own.json") == 0
+    n_test = (pd.read_parquet("run/splits.parquet")["split"] == "test").sum()
+    assert json.loads(Path("own.json").read_text())["n_images"] == n_test
+    assert f"left out: {159 - n_test} of 159 works, which the model saw" in capsys.readouterr().err
+
+
+def test_a_training_that_starts_anew_leaves_no_older_checkpoint_to_resume(desk) -> None:
+    assert train("--no-tracking") == 0
+    assert train("--no-tracking", "--epochs", "5") == 0
+    assert [path.name for path in Path("run/checkpoints").iterdir()] == ["epoch_0005.pt"]
 
 
 def test_training_again_gives_the_same_model_and_computes_nothing(desk, capsys) -> None:

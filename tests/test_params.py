@@ -46,6 +46,8 @@ def test_a_new_recipe_needs_no_more_than_its_backbone(values, tmp_path) -> None:
     [
         (("train", "learnin_rate", 1), r"unknown key train\.learnin_rate; valid keys here: seed, device, "),
         (("recipes", "sample", {"size": 3}), r"unknown key recipes\.sample\.size; valid keys here: backbone, revision"),
+        (("recipes", "fit", {"backbon": "x"}), r"unknown key recipes\.fit\.backbon; valid keys here: backbone, "),
+        (("split", "train", 0), r"split\.train: .*greater than 0"),
         (("train", "learning_rate", -1), r"train\.learning_rate: .*greater than 0.*got -1"),
         (("train", "loss", "hinge"), r"train\.loss: .*'logistic' or 'margin'.*got 'hinge'"),
         (("train", "head", {"depth": 3}), r"unknown key train\.head\.depth; valid keys here: hidden_dim"),
@@ -85,6 +87,15 @@ def test_options_start_from_the_products_defaults_where_there_is_no_file() -> No
     params = override_params(None, {"data.images": "i", "data.metadata": "m", "train.seed": 7})
     assert params.train.seed == 7
     assert params.recipe == Recipe()
+
+
+def test_an_empty_section_takes_the_options_and_a_misplaced_value_is_said(tmp_path) -> None:
+    (tmp_path / "p.yaml").write_text("data:\nextract:\n")
+    changes = {"data.images": "i", "data.metadata": "m", "extract.batch_size": 3}
+    assert override_params(tmp_path / "p.yaml", changes).extract.batch_size == 3
+    (tmp_path / "p.yaml").write_text("data: photos")
+    with pytest.raises(ParamsError, match="data is 'photos', expected a section"):
+        override_params(tmp_path / "p.yaml", changes)
 
 
 def test_params_are_frozen() -> None:

@@ -1,4 +1,4 @@
-"""Parquet files that stages hand to each other: written whole, with deterministic bytes, and read with clear errors."""
+"""Tables that stages write: Parquet for each other, CSV for people; whole, with deterministic bytes, clear errors."""
 
 import io
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mirip.errors import DataError
-from mirip.files import write_bytes
+from mirip.files import write_bytes, write_text
 
 
 def write_table(path: Path | str, table: pd.DataFrame) -> None:
@@ -25,6 +25,11 @@ def write_table(path: Path | str, table: pd.DataFrame) -> None:
     buffer = io.BytesIO()
     pq.write_table(arrow, buffer, compression="zstd")
     write_bytes(path, buffer.getvalue())
+
+
+def write_csv(path: Path | str, table: pd.DataFrame, *, digits: int = 6) -> None:
+    """Write a table as CSV, atomically, floats with so many significant digits."""
+    write_text(path, table.to_csv(index=False, float_format=f"%.{digits}g", lineterminator="\n"))
 
 
 def read_table(path: Path | str, columns: Sequence[str], command: str) -> pd.DataFrame:

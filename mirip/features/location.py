@@ -69,7 +69,8 @@ def locate_backbone(backbone: str, revision: str | None = None, *, root: Path | 
     if not _HUB_ID.fullmatch(backbone):
         raise BackboneError(
             f"the backbone folder {backbone} has no {CONFIG} (or does not exist): put a model in Hugging Face format "
-            "there, or set the recipe's backbone to a hub id such as facebook/dinov2-large"
+            "there (the sample's: `dvc repro data/dvc.yaml:sample`), or set the recipe's backbone to a hub id such as "
+            "facebook/dinov2-large"
         )
     path = _from_cache(backbone, revision) or _from_hub(backbone, revision)
     return BackboneFolder(path, path.name)  # a snapshot's folder bears the name of its commit

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 Floats = NDArray[np.float64]
 
 _ALPHAS = np.logspace(-1, 6, 15)
+_MAX_NEIGHBOURS_OF = 50_000
 
 
 def ridge_scores(train_x: ArrayLike, train_rank: ArrayLike, test_x: ArrayLike) -> Floats:
@@ -28,14 +29,18 @@ def knn_scores(train_x: ArrayLike, train_rank: ArrayLike, test_x: ArrayLike, *, 
     """Score by the mean tier rank of the nearest training images, in cosine of standardised features.
 
     Each of the `n_neighbours` (or all N, where there are fewer) weighs by its closeness: the inverse of its
-    distance.
+    distance. Of more than 50,000 training images as many are drawn: all against all would be quadratic.
     """
     from sklearn.neighbors import KNeighborsRegressor
 
+    rank = np.asarray(train_rank, dtype=np.float64)
+    if len(rank) > _MAX_NEIGHBOURS_OF:
+        drawn = np.random.default_rng(0).choice(len(rank), _MAX_NEIGHBOURS_OF, replace=False)
+        train_x, rank = np.asarray(train_x)[drawn], rank[drawn]
     train, test = _standardised(train_x, test_x)
     k = min(n_neighbours, len(train))
     model = KNeighborsRegressor(n_neighbors=k, weights="distance", metric="cosine", algorithm="brute")
-    return np.asarray(model.fit(train, np.asarray(train_rank, dtype=np.float64)).predict(test), dtype=np.float64)
+    return np.asarray(model.fit(train, rank).predict(test), dtype=np.float64)
 
 
 def _standardised(train_x: ArrayLike, test_x: ArrayLike) -> tuple[Floats, Floats]:

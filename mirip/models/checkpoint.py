@@ -1,7 +1,7 @@
 """What a trained model is on disk: the head, and all that its scores depend on."""
 
 import io
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,8 @@ class Checkpoint:
         ordinal_slope: slope of the cumulative logit model of the tier given the score.
         ordinal_thresholds: its K - 1 increasing thresholds.
         score_percentiles: 101 quantiles of the out-of-fold scores of the training side.
+        seen_images: (N,) int64, short hashes of the images of the training and validation sides;
+            empty above 100,000.
     """
 
     model_state_dict: dict[str, torch.Tensor]
@@ -38,11 +40,12 @@ class Checkpoint:
     ordinal_slope: float
     ordinal_thresholds: list[float]
     score_percentiles: list[float]
+    seen_images: torch.Tensor
 
 
 def save_checkpoint(path: Path | str, checkpoint: Checkpoint) -> None:
     """Write a checkpoint atomically; equal checkpoints give equal bytes, whatever the file's name."""
-    write_bytes(path, _to_bytes(asdict(checkpoint)))
+    write_bytes(path, _to_bytes(vars(checkpoint)))
 
 
 def load_checkpoint(path: Path | str) -> Checkpoint:

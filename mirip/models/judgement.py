@@ -33,12 +33,14 @@ def load_judged_model(
     assert model.checkpoint is not None
     trained = model.checkpoint
     for what, expected, found in (
-        ("features of fingerprint", trained.fingerprint[:12], cache.fingerprint[:12]),
-        ("the split", trained.split_digest[:12], split_digest(splits)[:12]),
+        ("features of fingerprint", trained.fingerprint, cache.fingerprint),
+        ("the split", trained.split_digest, split_digest(splits)),
         ("the tiers", ", ".join(trained.tiers), ", ".join(tiers)),
     ):
         if expected != found:
-            raise CheckpointError(f"{path} was trained on {what} {expected}, here is {found}: run `dvc repro train`")
+            raise CheckpointError(
+                f"{path} was trained on {what} {expected[:12]}, here is {found[:12]}: run `dvc repro train`"
+            )
     return model, trained
 
 

@@ -39,6 +39,7 @@ class PairwiseRankingModel(nn.Module):
     """
 
     checkpoint: Checkpoint | None = None
+    _backbone_is_checked = False
 
     def __init__(
         self,
@@ -101,7 +102,6 @@ class PairwiseRankingModel(nn.Module):
             BackboneError: the backbone cannot be found or loaded.
             CheckpointError: the backbone found is not the one that the model was trained on.
         """
-        self.check_backbone()
         scores: list[float] = []
         for path in paths:  # one at a time: the value must not depend on the company
             features = self._features(self.extractor.transform(read_pixels(path))[None])
@@ -116,7 +116,7 @@ class PairwiseRankingModel(nn.Module):
 
     def check_backbone(self) -> None:
         """Raise CheckpointError where the backbone found is not the one that the model was trained on."""
-        if self.checkpoint is None:
+        if self.checkpoint is None or self._backbone_is_checked:
             return
         found, trained = self.extractor.resolved.fingerprint, self.checkpoint.fingerprint
         if found != trained:
@@ -124,9 +124,11 @@ class PairwiseRankingModel(nn.Module):
                 f"the backbone {self.extractor.resolved.backbone} has fingerprint {found[:12]}, the model was "
                 f"trained on {trained[:12]}: restore that backbone or train again"
             )
+        self._backbone_is_checked = True
 
     def _features(self, images: torch.Tensor) -> torch.Tensor:
         """Embed images as the cache would hold them, rounded alike: what is served is what was trained on."""
+        self.check_backbone()
         features: torch.Tensor = self.extractor(images)
         stored = torch.float16 if self.extractor.recipe.stored_dtype == "float16" else torch.float32
         return features.to(self.projector.feature_mean.device, stored).float()

@@ -5,7 +5,10 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from mirip.params import TrainParams
+
 Indices = NDArray[np.int64]
+Floats = NDArray[np.float64]
 
 
 def image_batches(n_images: int, images_per_step: int, rng: np.random.Generator) -> Iterator[Indices]:
@@ -17,23 +20,43 @@ def image_batches(n_images: int, images_per_step: int, rng: np.random.Generator)
     yield from np.array_split(rng.permutation(n_images), n_steps)
 
 
-def anchored_pairs(
-    tier_rank: NDArray[np.integer], context: NDArray[np.integer], rng: np.random.Generator
-) -> tuple[Indices, Indices]:
-    """Pair every image once with a random image of another tier in the same context.
+def pair_batches(
+    tier_rank: NDArray[np.integer], context: NDArray[np.integer], config: TrainParams, rng: np.random.Generator
+) -> Iterator[tuple[Indices, Floats]]:
+    """Yield one epoch of cross-tier pairs: each image once as an anchor, with a random image of another tier.
 
     Args:
         tier_rank: (N,), higher is better.
-        context: (N,) codes; all equal where any two images may be compared.
+        context: (N,) codes; looked at only where `config.pair_context` is "same".
+        config: batch_size, pair_balance and pair_context.
         rng: source of the partners and of the order.
 
-    Returns:
-        better (P,) and worse (P,), P <= N: an image without a possible partner is left out. O(N log N).
+    Yields:
+        Batches of nearly equal size, at most `config.batch_size`: rows (2, P) of the better and the worse image, and
+        weights (P,). A weighted mean over all batches estimates the loss over all pairs, natural or balanced: an
+        image of a rare tier is drawn more often than its share of the pairs, and weighs less for it.
     """
+    fair = context if config.pair_context == "same" else np.zeros_like(context)
+    better, worse, n_partners = _anchored_pairs(tier_rank, fair, rng)
+    if not len(better):
+        return
+    weights = 1 / (1 / n_partners[better] + 1 / n_partners[worse])  # over how often this pair is drawn in an epoch
+    if config.pair_balance == "balanced":
+        weights /= _pairs_of_same_tiers(tier_rank, fair)[tier_rank[better], tier_rank[worse]]
+    weights /= weights.mean()
+    n_steps = -(-len(better) // config.batch_size)
+    for chosen in np.array_split(np.arange(len(better)), n_steps):
+        yield np.stack([better[chosen], worse[chosen]]), weights[chosen]
+
+
+def _anchored_pairs(
+    tier_rank: NDArray[np.integer], context: NDArray[np.integer], rng: np.random.Generator
+) -> tuple[Indices, Indices, Indices]:
+    """Pair every image that has a partner once; return better (P,), worse (P,), and each image's number of partners."""
     order = np.lexsort((tier_rank, context))
     sorted_context, sorted_tier = context[order], tier_rank[order]
     context_start, context_end = _runs(sorted_context)
-    tier_start, tier_end = _runs(sorted_context.astype(np.int64) * (int(tier_rank.max()) + 1) + sorted_tier)
+    tier_start, tier_end = _runs(sorted_context.astype(np.int64) * (int(tier_rank.max(initial=0)) + 1) + sorted_tier)
     n_partners = (context_end - context_start) - (tier_end - tier_start)
     anchors = np.flatnonzero(n_partners)
     partners = context_start[anchors] + rng.integers(0, n_partners[anchors])
@@ -42,7 +65,18 @@ def anchored_pairs(
     shuffled = rng.permutation(len(anchors))
     first, second = order[anchors[shuffled]], order[partners[shuffled]]
     first_is_better = tier_rank[first] > tier_rank[second]
-    return np.where(first_is_better, first, second), np.where(first_is_better, second, first)
+    by_image = np.empty_like(n_partners)
+    by_image[order] = n_partners
+    return np.where(first_is_better, first, second), np.where(first_is_better, second, first), by_image
+
+
+def _pairs_of_same_tiers(tier_rank: NDArray[np.integer], context: NDArray[np.integer]) -> Floats:
+    """Count fair pairs by the tiers of their two images, (K, K)."""
+    n_tiers = int(tier_rank.max()) + 1
+    codes = np.unique(context, return_inverse=True)[1]
+    members = np.zeros((codes.max() + 1, n_tiers))
+    np.add.at(members, (codes, tier_rank), 1)
+    return members.T @ members
 
 
 def _runs(values: NDArray[np.integer]) -> tuple[Indices, Indices]:

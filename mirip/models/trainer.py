@@ -1,6 +1,7 @@
 """Training of the projector and the score head on features that are already in memory."""
 
 import copy
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from torch import nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
+from mirip.data.pairs import count_cross_tier_pairs
 from mirip.errors import CheckpointError, DataError
 from mirip.features.backbone import resolve_device
 from mirip.metrics.pairwise import pairwise_accuracy
@@ -21,11 +23,20 @@ from mirip.models.checkpoint import load_state, save_state
 from mirip.models.config import TrainingConfig
 from mirip.models.losses import all_pairs_loss, pair_loss
 from mirip.models.ranking import PairwiseRankingModel
-from mirip.models.steps import anchored_pairs, image_batches
+from mirip.models.steps import image_batches, pair_batches
 from mirip.params import TrainParams
 from mirip.progress import Progress
 
 _VAL_IMAGES_PER_STEP = 1024
+# What may differ between a training and its resumption: it changes no epoch that has been trained.
+_FREE_TO_CHANGE = {
+    "max_epochs", "early_stopping_patience", "save_every_n_epochs", "calibration_folds", "device",
+    "tracking", "experiment", "run_name",
+}  # fmt: skip
+_STATE = {
+    "config", "data", "epoch", "model_state_dict", "optimizer_state_dict", "scheduler_state_dict", "curves",
+    "best_epoch", "best_state_dict",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -38,6 +49,14 @@ class RankingData:
 
     def __len__(self) -> int:
         return len(self.tier_rank)
+
+    def digest(self) -> str:
+        """Return a sha256 of features, tiers and contexts, 64 hexadecimal digits."""
+        parts = (self.features, self.tier_rank.astype(np.int64), self.context.astype(np.int64))
+        hashed = hashlib.sha256()
+        for part in parts:
+            hashed.update(np.ascontiguousarray(part).tobytes())
+        return hashed.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -68,11 +87,19 @@ class Trainer:
     Args:
         config: options of training; defaults to those of TrainingConfig.
         checkpoint_dir: where `epoch_<n>.pt` is written every `save_every_n_epochs` epochs; None writes none.
+        keep_checkpoints: False removes each when the next one is written.
     """
 
-    def __init__(self, config: TrainParams | None = None, *, checkpoint_dir: Path | str | None = None) -> None:
+    def __init__(
+        self,
+        config: TrainParams | None = None,
+        *,
+        checkpoint_dir: Path | str | None = None,
+        keep_checkpoints: bool = True,
+    ) -> None:
         self.config = config if config is not None else TrainingConfig()
         self.checkpoint_dir = Path(checkpoint_dir) if checkpoint_dir is not None else None
+        self.keep_checkpoints = keep_checkpoints
 
     def fit(
         self, train: RankingData, val: RankingData, *, resume_from: Path | str | None = None, verbose: bool = False
@@ -89,19 +116,19 @@ class Trainer:
             DataError: a side holds no cross-tier pair.
             CheckpointError: `resume_from` cannot be read or belongs to another training.
         """
-        val_accuracy = pairwise_accuracy(np.zeros(len(val)), val.tier_rank)
-        if not np.isfinite(val_accuracy):
+        if not count_cross_tier_pairs(val.tier_rank):
             raise DataError("the validation side holds no cross-tier pair: more images or another split are needed")
         run = _Run(self.config, train)
+        data = f"{train.digest()} {val.digest()}" if self.checkpoint_dir or resume_from else ""
         if resume_from is not None:
-            run.load(Path(resume_from))
-        with Progress("train", self.config.max_epochs, "epoch", visible=verbose) as progress:
-            progress.update(run.epoch)
+            run.load(Path(resume_from), data)
+        val_tensors = _to_tensors(val, run.device)
+        with Progress("train", self.config.max_epochs, "epoch", done=run.epoch, visible=verbose) as progress:
             while run.epoch < self.config.max_epochs and not run.patience_is_over():
                 run.train_epoch()
-                run.validate(val)
+                run.validate(*val_tensors)
                 progress.update(1, f"val accuracy {run.curves[-1]['val_pairwise_accuracy']:.3f}")
-                self._save(run)
+                self._save(run, data)
         model = run.best_model()
         best = run.curves[run.best_epoch - 1]
         return TrainingResult(model, pd.DataFrame(run.curves), run.best_epoch, best["val_pairwise_accuracy"])
@@ -117,21 +144,30 @@ class Trainer:
             run.train_epoch()
         return run.model.cpu().eval()
 
-    def _save(self, run: "_Run") -> None:
+    def _save(self, run: "_Run", data: str) -> None:
         every = self.config.save_every_n_epochs
-        if self.checkpoint_dir is not None and every and run.epoch % every == 0:
-            run.save(self.checkpoint_dir / f"epoch_{run.epoch:04d}.pt")
+        if self.checkpoint_dir is None or not every or run.epoch % every:
+            return
+        older = [] if self.keep_checkpoints else list(self.checkpoint_dir.glob("epoch_*.pt"))
+        run.save(self.checkpoint_dir / f"epoch_{run.epoch:04d}.pt", data)
+        for path in older:
+            path.unlink(missing_ok=True)
 
 
 class _Run:
     """The state of one training."""
 
     def __init__(self, config: TrainParams, train: RankingData) -> None:
+        fair = train.context if config.pair_context == "same" else None
+        if not count_cross_tier_pairs(train.tier_rank, fair):
+            where = " within one context" if fair is not None else ""
+            raise DataError(f"the training side holds no cross-tier pair{where}: images of two tiers are needed")
         self.config = config
         self.device = resolve_device(config.device)
+        self._forked = [self.device] if self.device.type == "cuda" else []
         self._train = train
         self._features, self._tier_rank, self._context = _to_tensors(train, self.device)
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(self._forked):
             torch.manual_seed(config.seed)
             self.model = PairwiseRankingModel(feature_dim=train.features.shape[1], config=config)
         self.model.projector.fit_standardizer(self._features.cpu())
@@ -152,21 +188,19 @@ class _Run:
         self.model.train()
         seen = np.full(len(self._train), np.nan)
         losses: list[float] = []
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(self._forked):
             torch.manual_seed(int(rng.integers(2**62)))
             for images, scores, loss in self._losses(rng):
                 self._step(loss)
                 seen[images] = scores.detach().cpu().numpy()
                 losses.append(float(loss.detach()))
-        if not losses:
-            raise DataError("the training side holds no cross-tier pair: images of at least two tiers are needed")
         if self.epoch <= self.config.scheduler_t_max:  # past its half period the cosine would rise again
             self._scheduler.step()
         visited = np.isfinite(seen)
         self.curves.append(
             {
                 "epoch": self.epoch,
-                "train_loss": float(np.mean(losses)),
+                "train_loss": float(np.mean(losses)) if losses else float("nan"),
                 "val_loss": float("nan"),
                 "train_pairwise_accuracy": pairwise_accuracy(seen[visited], self._train.tier_rank[visited]),
                 "val_pairwise_accuracy": float("nan"),
@@ -174,12 +208,11 @@ class _Run:
             }
         )
 
-    def validate(self, val: RankingData) -> None:
-        features, tier_rank, context = _to_tensors(val, self.device)
+    def validate(self, features: torch.Tensor, tier_rank: torch.Tensor, context: torch.Tensor) -> None:
         self.model.eval()
         with torch.inference_mode():
             scores = self.model.score(features)
-            batches = image_batches(len(val), _VAL_IMAGES_PER_STEP, np.random.default_rng(self.config.seed))
+            batches = image_batches(len(tier_rank), _VAL_IMAGES_PER_STEP, np.random.default_rng(self.config.seed))
             losses = [
                 loss.item()
                 for batch in map(torch.from_numpy, batches)
@@ -187,7 +220,7 @@ class _Run:
             ]
         row = self.curves[-1]
         row["val_loss"] = float(np.mean(losses)) if losses else float("nan")
-        row["val_pairwise_accuracy"] = pairwise_accuracy(scores.cpu().numpy(), val.tier_rank)
+        row["val_pairwise_accuracy"] = pairwise_accuracy(scores.cpu().numpy(), tier_rank.cpu().numpy())
         if self.best_epoch == 0 or _rank(row) > _rank(self.curves[self.best_epoch - 1]):
             self.best_epoch = self.epoch
             self._best_state = copy.deepcopy(self.model.state_dict())
@@ -199,11 +232,12 @@ class _Run:
         self.model.load_state_dict(self._best_state)
         return self.model.cpu().eval()
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path, data: str) -> None:
         save_state(
             path,
             {
                 "config": self.config.model_dump(mode="json"),
+                "data": data,
                 "epoch": self.epoch,
                 "model_state_dict": self.model.state_dict(),
                 "optimizer_state_dict": self._optimizer.state_dict(),
@@ -214,17 +248,19 @@ class _Run:
             },
         )
 
-    def load(self, path: Path) -> None:
+    def load(self, path: Path, data: str) -> None:
         state = load_state(path)
-        if (seen := state.get("config")) != (wanted := self.config.model_dump(mode="json")):
-            differing = [key for key in wanted if not isinstance(seen, dict) or seen.get(key) != wanted[key]]
+        if not state.keys() >= _STATE:
+            raise CheckpointError(f"{path} is no checkpoint of a training that can go on: give an epoch_<n>.pt")
+        seen, wanted = state["config"], self.config.model_dump(mode="json")
+        differing = [key for key in wanted if key not in _FREE_TO_CHANGE and seen.get(key) != wanted[key]]
+        if differing:
             raise CheckpointError(
                 f"{path} belongs to a training with other options ({', '.join(differing)}): "
                 "give the same options, or start anew"
             )
-        mean = self.model.projector.feature_mean.cpu()
-        if not torch.equal(state["model_state_dict"]["projector.feature_mean"], mean):
-            raise CheckpointError(f"{path} belongs to a training on other images or features: start anew")
+        if state["data"] != data:
+            raise CheckpointError(f"{path} belongs to a training on other images, features or tiers: start anew")
         self.model.load_state_dict(state["model_state_dict"])
         self._optimizer.load_state_dict(state["optimizer_state_dict"])
         self._scheduler.load_state_dict(state["scheduler_state_dict"])
@@ -241,15 +277,12 @@ class _Run:
                 if loss is not None:
                     yield images, scores, loss
             return
-        fair = self._train.context if self.config.pair_context == "same" else np.zeros(len(self._train), np.int64)
-        better, worse = anchored_pairs(self._train.tier_rank, fair, rng)
-        both = np.stack([better, worse])  # (2, P)
-        for start in range(0, both.shape[1], self.config.batch_size):
-            pairs = both[:, start : start + self.config.batch_size]
+        for pairs, weights in pair_batches(self._train.tier_rank, self._train.context, self.config, rng):
             images, places = np.unique(pairs, return_inverse=True)
             scores = self.model.score(self._features[torch.from_numpy(images).to(self.device)])
             above, below = scores[torch.from_numpy(places.reshape(pairs.shape)).to(self.device)]  # (2, P)
-            yield images, scores, pair_loss(above - below, self.config).mean()
+            weight = torch.from_numpy(weights).to(self.device, torch.float32)
+            yield images, scores, (weight * pair_loss(above - below, self.config)).mean()
 
     def _step(self, loss: torch.Tensor) -> None:
         self._optimizer.zero_grad(set_to_none=True)

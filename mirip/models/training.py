@@ -8,13 +8,18 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from mirip.data.pairs import count_cross_tier_pairs
 from mirip.data.split import split_digest
+from mirip.errors import DataError
 from mirip.features.cache import FeatureCache
-from mirip.files import canonical_json, sha256_bytes
+from mirip.files import canonical_json, sha256_bytes, sha256_file
 from mirip.metrics.calibration import fit_ordinal, fit_temperature, score_percentiles
 from mirip.models.checkpoint import Checkpoint
 from mirip.models.trainer import RankingData, Trainer, TrainingResult
 from mirip.params import TrainParams
+from mirip.progress import Progress
+
+_MAX_SEEN_IMAGES = 100_000  # more would make a checkpoint large
 
 
 def ranking_data(splits: pd.DataFrame, cache: FeatureCache, side: str) -> RankingData:
@@ -31,10 +36,9 @@ def ranking_data(splits: pd.DataFrame, cache: FeatureCache, side: str) -> Rankin
 def train_ranker(
     splits: pd.DataFrame,
     cache: FeatureCache,
+    trainer: Trainer,
     *,
-    config: TrainParams,
     tiers: Sequence[str],
-    checkpoint_dir: Path | None = None,
     resume: bool = False,
     verbose: bool = False,
 ) -> tuple[Checkpoint, TrainingResult]:
@@ -43,36 +47,43 @@ def train_ranker(
     Args:
         splits: as `mirip.data.split.read_splits` gives it; its test side is not looked at.
         cache: features of the recipe in force.
-        config: options of training.
+        trainer: options, and where its checkpoints go.
         tiers: names of the tiers, best first.
-        checkpoint_dir: where checkpoints along the way are kept; None keeps none.
-        resume: go on from the latest checkpoint in `checkpoint_dir`, where there is one.
+        resume: go on from the trainer's latest checkpoint, where there is one.
         verbose: show progress on stderr.
 
     Raises:
-        DataError: a side holds no cross-tier pair.
+        DataError: a side holds no cross-tier pair, or there are too few groups to calibrate on.
         CacheError: an image has no row in the cache.
         CheckpointError: the checkpoint to resume from belongs to another training.
     """
     train, val = ranking_data(splits, cache, "train"), ranking_data(splits, cache, "val")
-    latest = max(checkpoint_dir.glob("epoch_*.pt"), default=None) if resume and checkpoint_dir else None
-    result = Trainer(config, checkpoint_dir=checkpoint_dir).fit(train, val, resume_from=latest, verbose=verbose)
     groups = splits.loc[splits["split"] == "train", "group_id"].to_numpy()
-    scores, judged = out_of_fold_scores(train, groups, config, epochs=result.best_epoch)
+    folds = calibration_folds(train, groups, trainer.config)
+    judged = np.logical_or.reduce(folds) if folds else np.zeros(len(train), dtype=bool)
+    if len(np.unique(train.tier_rank[judged])) < 2:
+        raise DataError(
+            f"the training side's {len(train)} images in {len(np.unique(groups))} groups are too few to calibrate "
+            "scores on: give more groups, or a finer data.group"
+        )
+    directory = trainer.checkpoint_dir
+    latest = max(directory.glob("epoch_*.pt"), default=None) if resume and directory else None
+    result = trainer.fit(train, val, resume_from=latest, verbose=verbose)
+    scores = out_of_fold_scores(train, folds, trainer, epochs=result.best_epoch, verbose=verbose)[judged]
     rank = train.tier_rank[judged]
-    rng = np.random.default_rng(config.seed)
-    slope, thresholds = fit_ordinal(scores[judged], rank, len(tiers))
+    slope, thresholds = fit_ordinal(scores, rank, len(tiers))
     checkpoint = Checkpoint(
         model_state_dict=result.model.state_dict(),
-        config=config.model_dump(mode="json"),
+        config=trainer.config.model_dump(mode="json"),
         tiers=list(tiers),
         recipe=cache.recipe,
         fingerprint=cache.fingerprint,
         split_digest=split_digest(splits),
-        temperature=fit_temperature(scores[judged], rank, rng=rng),
+        temperature=fit_temperature(scores, rank, rng=np.random.default_rng(trainer.config.seed)),
         ordinal_slope=float(slope),
         ordinal_thresholds=[float(threshold) for threshold in thresholds],
-        score_percentiles=[float(score) for score in score_percentiles(scores[judged])],
+        score_percentiles=[float(score) for score in score_percentiles(scores)],
+        seen_images=_seen_images(splits),
     )
     return checkpoint, result
 
@@ -89,41 +100,66 @@ def training_summary(checkpoint: Checkpoint, result: TrainingResult) -> dict[str
     }
 
 
+def calibration_folds(data: RankingData, group_id: NDArray[np.integer], config: TrainParams) -> list[NDArray[np.bool_]]:
+    """Split images into `config.calibration_folds` folds of whole groups.
+
+    Returns:
+        For each fold a mask (N,) of the images held out; a fold whose rest holds no pair to learn from is left out.
+    """
+    fold = _folds(group_id, data.tier_rank, config.calibration_folds, np.random.default_rng(config.seed))
+    masks = (fold == k for k in range(config.calibration_folds))
+    same = config.pair_context == "same"
+    return [
+        mask
+        for mask in masks
+        if mask.any() and count_cross_tier_pairs(data.tier_rank[~mask], data.context[~mask] if same else None)
+    ]
+
+
 def out_of_fold_scores(
-    data: RankingData, group_id: NDArray[np.integer], config: TrainParams, *, epochs: int
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Score every image by a model that saw no image of its group.
+    data: RankingData, folds: Sequence[NDArray[np.bool_]], trainer: Trainer, *, epochs: int, verbose: bool = False
+) -> NDArray[np.float64]:
+    """Score every held-out image by a model that saw no image of its group.
 
     The scores of a model on its own training images are too far apart; what turns scores into probabilities
     is therefore fitted on these.
 
     Args:
         data: N images.
-        group_id: (N,) groups, each whole in one fold.
-        config: options of training; `calibration_folds` folds are made.
+        folds: masks (N,) of images held out, as `calibration_folds` gives them.
+        trainer: its options are used, its checkpoints are not.
         epochs: how long each fold's model is trained.
+        verbose: show progress on stderr.
 
     Returns:
-        scores (N,) float64, and judged (N,) bool: False where the rest of the data held no cross-tier pair.
+        scores (N,) float64, NaN where no fold holds the image out.
     """
-    fold = _folds(group_id, data.tier_rank, config.calibration_folds, np.random.default_rng(config.seed))
-    scores = np.zeros(len(data))
-    judged = np.zeros(len(data), dtype=bool)
-    for held_out in (fold == k for k in range(config.calibration_folds)):
-        rest = RankingData(data.features[~held_out], data.tier_rank[~held_out], data.context[~held_out])
-        if not held_out.any() or len(np.unique(rest.tier_rank)) < 2:
-            continue
-        model = Trainer(config).fit_epochs(rest, epochs)
-        with torch.inference_mode():
-            scores[held_out] = model.score(torch.from_numpy(data.features[held_out].astype(np.float32))).numpy()
-        judged |= held_out
-    return scores, judged
+    scores = np.full(len(data), np.nan)
+    with Progress("calibrate", len(folds), "fold", visible=verbose) as progress:
+        for held_out in folds:
+            rest = RankingData(data.features[~held_out], data.tier_rank[~held_out], data.context[~held_out])
+            model = trainer.fit_epochs(rest, epochs)
+            with torch.inference_mode():
+                scores[held_out] = model.score(torch.from_numpy(data.features[held_out].astype(np.float32))).numpy()
+            progress.update(1)
+    return scores
 
 
-def training_key(config: TrainParams, fingerprint: str, content_digest: str, split: str) -> str:
-    """Name a training by all that decides its result: sha256, 64 hexadecimal digits."""
-    parts = [config.model_dump(mode="json"), fingerprint, content_digest, split]
+def short_keys(sha256s: Sequence[str]) -> NDArray[np.int64]:
+    """Return the first 8 bytes of each hash as int64 (N,): enough to recognise an image by."""
+    return np.array([int.from_bytes(bytes.fromhex(sha256[:16]), signed=True) for sha256 in sha256s], dtype=np.int64)
+
+
+def training_key(config: TrainParams, train: RankingData, val: RankingData) -> str:
+    """Name a training by all that decides its result, this package's code included: 64 hexadecimal digits."""
+    code = [sha256_file(path) for path in sorted(Path(__file__).parent.glob("*.py"))]
+    parts = [config.model_dump(mode="json"), train.digest(), val.digest(), code]
     return sha256_bytes(canonical_json(parts).encode())
+
+
+def _seen_images(splits: pd.DataFrame) -> torch.Tensor:
+    keys = np.unique(short_keys(splits.loc[splits["split"] != "test", "image_sha256"].tolist()))
+    return torch.from_numpy(keys if len(keys) <= _MAX_SEEN_IMAGES else keys[:0])
 
 
 def _folds(

@@ -19,6 +19,7 @@ CHECKPOINT = Checkpoint(
     ordinal_slope=2.0,
     ordinal_thresholds=[0.5],
     score_percentiles=[0.0, 1.0],
+    seen_images=torch.tensor([1, 2]),
 )
 
 
@@ -26,7 +27,9 @@ def test_a_checkpoint_comes_back_as_it_was(tmp_path) -> None:
     save_checkpoint(tmp_path / "a.pt", CHECKPOINT)
     back = load_checkpoint(tmp_path / "a.pt")
     assert torch.equal(back.model_state_dict["a"], CHECKPOINT.model_state_dict["a"])
-    assert replace(back, model_state_dict={}) == replace(CHECKPOINT, model_state_dict={})
+    assert torch.equal(back.seen_images, CHECKPOINT.seen_images)
+    tensors = {"model_state_dict": {}, "seen_images": None}
+    assert replace(back, **tensors) == replace(CHECKPOINT, **tensors)
 
 
 def test_the_bytes_do_not_depend_on_the_name(tmp_path) -> None:

@@ -16,6 +16,7 @@ from mirip.errors import BackboneError, CheckpointError, ImageError
 from mirip.features.cache import FeatureCache
 from mirip.features.extraction import extract_features
 from mirip.models.checkpoint import load_checkpoint, save_checkpoint
+from mirip.models.trainer import Trainer
 from mirip.models.training import train_ranker
 from mirip.params import HeadParams, Recipe, TrainParams
 
@@ -48,7 +49,7 @@ def trained(tmp_path_factory, dinov2) -> Path:
     head = HeadParams(hidden_dim=16, embedding_dim=8, score_hidden_dim=4)
     config = TrainParams(head=head, learning_rate=0.01, max_epochs=15, images_per_step=64, device="cpu")
     cache = FeatureCache.open(folder / "features.h5", recipe)
-    checkpoint, _ = train_ranker(splits, cache, config=config, tiers=["S", "A", "B", "C"])
+    checkpoint, _ = train_ranker(splits, cache, Trainer(config), tiers=["S", "A", "B", "C"])
     save_checkpoint(folder / "model.pt", checkpoint)
     splits.to_parquet(folder / "splits.parquet")
     return folder

@@ -1,10 +1,14 @@
 """Steps: every image is visited, and only fair cross-tier pairs are formed."""
 
 import numpy as np
+import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mirip.models.steps import anchored_pairs, image_batches
+from mirip.models.losses import all_pairs_loss, pair_loss
+from mirip.models.steps import image_batches, pair_batches
+from mirip.params import TrainParams
 
 
 @given(st.integers(1, 300), st.integers(2, 64), st.integers(0, 5))
@@ -16,27 +20,54 @@ def test_batches_partition_all_images_in_nearly_equal_parts(n_images, images_per
     assert max(sizes) - min(sizes) <= 1
 
 
-@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2)), min_size=1, max_size=40), st.integers(0, 5))
-def test_every_image_with_a_fair_partner_is_paired_and_the_better_one_is_named_first(images, seed) -> None:
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2)), min_size=1, max_size=40),
+    st.integers(0, 5),
+    st.sampled_from(["any", "same"]),
+    st.integers(1, 12),
+)
+def test_every_image_with_a_fair_partner_is_paired_and_the_better_one_comes_first(images, seed, fair, size) -> None:
     tier = np.array([tier for tier, _ in images])
     context = np.array([context for _, context in images])
-    better, worse = anchored_pairs(tier, context, np.random.default_rng(seed))
+    config = TrainParams(batch_size=size, pair_context=fair)
+    batches = list(pair_batches(tier, context, config, np.random.default_rng(seed)))
+    may_meet = (tier[:, None] != tier) & ((context[:, None] == context) | (fair == "any"))
+    if not may_meet.any():
+        assert batches == []
+        return
+    better, worse = np.concatenate([pairs for pairs, _ in batches], axis=1)
     assert (tier[better] > tier[worse]).all()
-    assert (context[better] == context[worse]).all()
-    has_partner = {i for i in range(len(tier)) if ((context == context[i]) & (tier != tier[i])).any()}
-    assert len(better) == len(has_partner)
-    assert set(better) | set(worse) == has_partner
+    assert may_meet[better, worse].all()
+    assert set(better) | set(worse) == set(np.flatnonzero(may_meet.any(axis=1)))
+    assert len(better) == may_meet.any(axis=1).sum()
+    sizes = [len(weights) for _, weights in batches]
+    assert max(sizes) <= size
+    assert max(sizes) - min(sizes) <= 1
 
 
-def test_partners_are_drawn_evenly_from_all_other_tiers() -> None:
-    tier, context = np.array([0, 1, 1, 2, 2, 2]), np.zeros(6, int)
+@pytest.mark.parametrize("balance", ["natural", "balanced"])
+@pytest.mark.parametrize("fair", ["any", "same"])
+def test_batches_of_pairs_estimate_the_loss_over_all_pairs(balance, fair) -> None:
+    """Also where a tier is rare: its images are drawn often, and weigh less for it."""
     rng = np.random.default_rng(0)
-    counts = np.zeros(6)
-    for _ in range(4000):
-        better, worse = anchored_pairs(tier, context, rng)
-        for a, b in zip(better, worse, strict=True):
-            if 0 in (a, b):
-                counts[a + b] += 1  # the partner of image 0, as an anchor (1 in 5) or as a drawn partner
-    # image 0 as an anchor: 1/5 for each; drawn by an anchor of tier 1: 1/4, of tier 2: 1/3
-    expected = np.array([0, 1 / 5 + 1 / 4, 1 / 5 + 1 / 4, 1 / 5 + 1 / 3, 1 / 5 + 1 / 3, 1 / 5 + 1 / 3])
-    np.testing.assert_allclose(counts / 4000, expected, atol=0.04)
+    tier = np.repeat([0, 1, 2, 3], [20, 15, 4, 2])
+    context = rng.integers(0, 2, len(tier))
+    scores = torch.from_numpy(rng.normal(size=len(tier)) + 0.8 * tier)
+    config = TrainParams(pair_balance=balance, pair_context=fair, batch_size=64)
+    expected = all_pairs_loss(scores, torch.from_numpy(tier), torch.from_numpy(context), config)
+    estimates = []
+    for seed in range(3000):
+        for pairs, weights in pair_batches(tier, context, config, np.random.default_rng(seed)):
+            losses = pair_loss(scores[pairs[0]] - scores[pairs[1]], config).numpy()
+            estimates.append((weights * losses).mean())
+    assert expected is not None
+    assert np.mean(estimates) == pytest.approx(expected.item(), rel=0.03)
+
+
+def test_a_balanced_epoch_is_not_a_natural_one() -> None:
+    tier, context = np.repeat([0, 1, 2], [20, 10, 2]), np.zeros(32, int)
+    natural, balanced = (
+        [w for _, w in pair_batches(tier, context, TrainParams(pair_balance=balance), np.random.default_rng(0))]
+        for balance in ("natural", "balanced")
+    )
+    assert not np.allclose(np.concatenate(natural), np.concatenate(balanced))

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from mirip.errors import CheckpointError, DataError
+from mirip.models.checkpoint import save_state
 from mirip.models.config import TrainingConfig
 from mirip.models.trainer import RankingData, Trainer
 from mirip.params import HeadParams
@@ -96,8 +97,28 @@ def test_resuming_another_training_is_refused_naming_the_option(tmp_path) -> Non
     Trainer(config(save_every_n_epochs=2), checkpoint_dir=tmp_path).fit(train, val)
     with pytest.raises(CheckpointError, match=r"other options \(dropout\)"):
         Trainer(config(save_every_n_epochs=2, dropout=0.5)).fit(train, val, resume_from=tmp_path / "epoch_0002.pt")
-    with pytest.raises(CheckpointError, match="other images or features"):
-        Trainer(config(save_every_n_epochs=2)).fit(made_data(90, 7), val, resume_from=tmp_path / "epoch_0002.pt")
+    upside_down = RankingData(train.features, 3 - train.tier_rank, train.context)
+    for others in ((upside_down, val), (train, made_data(60, 9))):
+        with pytest.raises(CheckpointError, match="other images, features or tiers"):
+            Trainer(config(save_every_n_epochs=2)).fit(*others, resume_from=tmp_path / "epoch_0002.pt")
+    save_state(tmp_path / "epoch_0099.pt", {"config": {}})
+    with pytest.raises(CheckpointError, match="no checkpoint of a training"):
+        Trainer(config()).fit(train, val, resume_from=tmp_path / "epoch_0099.pt")
+
+
+def test_a_training_can_be_prolonged(tmp_path) -> None:
+    train, val = made_data(150, 0, 0.3), made_data(60, 1, 0.3)
+    short = config(save_every_n_epochs=2, early_stopping_patience=20).model_copy(update={"max_epochs": 4})
+    long = short.model_copy(update={"max_epochs": 8})
+    Trainer(short, checkpoint_dir=tmp_path).fit(train, val)
+    prolonged = Trainer(long).fit(train, val, resume_from=tmp_path / "epoch_0004.pt")
+    assert weights(prolonged.model) == weights(Trainer(long).fit(train, val).model)
+
+
+def test_only_the_latest_checkpoint_is_kept_where_the_others_are_not_wanted(tmp_path) -> None:
+    trainer = Trainer(config(save_every_n_epochs=2), checkpoint_dir=tmp_path, keep_checkpoints=False)
+    trainer.fit(made_data(100, 0), made_data(60, 1))
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_one_tier_alone_is_an_error_on_either_side() -> None:

@@ -1,6 +1,7 @@
 """Training as the stage and the command line do it: whole groups out of fold, a calibrated checkpoint."""
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +9,20 @@ import pandas as pd
 import pytest
 
 from mirip.data.split import split_digest
+from mirip.errors import DataError
 from mirip.features.cache import FeatureCache
 from mirip.metrics.calibration import win_probability
 from mirip.metrics.pairwise import pairwise_accuracy
-from mirip.models.trainer import RankingData
-from mirip.models.training import _folds, out_of_fold_scores, ranking_data, train_ranker, training_key
+from mirip.models.trainer import RankingData, Trainer
+from mirip.models.training import (
+    _folds,
+    calibration_folds,
+    out_of_fold_scores,
+    ranking_data,
+    short_keys,
+    train_ranker,
+    training_key,
+)
 from mirip.params import HeadParams, TrainParams
 
 CONFIG = TrainParams(
@@ -76,13 +86,31 @@ def test_no_image_is_scored_by_a_model_that_saw_its_group() -> None:
     rank = np.repeat(rng.integers(0, 4, 60), 4)
     features = np.eye(60, dtype=np.float32)[groups]
     data = RankingData(features, rank, np.zeros(240, int))
-    scores, judged = out_of_fold_scores(data, groups, CONFIG, epochs=10)
-    assert judged.all()
+    folds = calibration_folds(data, groups, CONFIG)
+    assert np.sum(folds, axis=0).tolist() == [1] * 240
+    scores = out_of_fold_scores(data, folds, Trainer(CONFIG), epochs=10)
     assert abs(pairwise_accuracy(scores, rank) - 0.5) < 0.12
 
 
+def test_a_fold_whose_rest_holds_no_fair_pair_is_left_out() -> None:
+    """Two contexts, and one of them has all its pairs in one group."""
+    rank, context = np.array([0, 1, 0, 0, 0, 0]), np.array([0, 0, 1, 1, 1, 1])
+    data = RankingData(np.zeros((6, 2), np.float32), rank, context)
+    groups = np.array([0, 0, 1, 2, 3, 4])
+    same = CONFIG.model_copy(update={"pair_context": "same"})
+    folds = calibration_folds(data, groups, same)
+    assert not any(fold[0] for fold in folds)
+    assert len(folds) == 4
+
+
+def test_too_few_groups_to_calibrate_on_are_an_error_before_the_training(splits, cache) -> None:
+    few = splits.assign(group_id=splits["tier_rank"].clip(upper=1))
+    with pytest.raises(DataError, match="in 2 groups are too few to calibrate"):
+        train_ranker(few, cache, Trainer(CONFIG), tiers=["S", "A", "B", "C"])
+
+
 def test_the_checkpoint_carries_what_a_score_means(splits, cache) -> None:
-    checkpoint, result = train_ranker(splits, cache, config=CONFIG, tiers=["S", "A", "B", "C"])
+    checkpoint, result = train_ranker(splits, cache, Trainer(CONFIG), tiers=["S", "A", "B", "C"])
     assert checkpoint.split_digest == split_digest(splits)
     assert checkpoint.fingerprint == cache.fingerprint
     assert checkpoint.ordinal_thresholds == sorted(checkpoint.ordinal_thresholds)
@@ -104,29 +132,37 @@ def test_the_test_side_has_no_say(splits, cache) -> None:
     test_keys = splits.loc[splits["split"] == "test", "image_sha256"].to_numpy().astype("S64")
     spoiled[np.isin(cache.keys, test_keys)] = 1000
     other = FeatureCache(cache.path, cache.keys, spoiled, cache.fingerprint, cache.recipe, cache.content_digest)
-    first, _ = train_ranker(splits, cache, config=CONFIG, tiers=["S", "A", "B", "C"])
-    second, _ = train_ranker(splits, other, config=CONFIG, tiers=["S", "A", "B", "C"])
+    first, _ = train_ranker(splits, cache, Trainer(CONFIG), tiers=["S", "A", "B", "C"])
+    second, _ = train_ranker(splits, other, Trainer(CONFIG), tiers=["S", "A", "B", "C"])
     assert all(value.equal(second.model_state_dict[name]) for name, value in first.model_state_dict.items())
     assert first.temperature == second.temperature
 
 
 def test_a_training_can_be_interrupted_and_resumed(splits, cache, tmp_path) -> None:
     config = CONFIG.model_copy(update={"save_every_n_epochs": 3, "early_stopping_patience": 10})
-    through, _ = train_ranker(splits, cache, config=config, tiers=["S", "A", "B", "C"], checkpoint_dir=tmp_path)
+    trainer = Trainer(config, checkpoint_dir=tmp_path)
+    through, _ = train_ranker(splits, cache, trainer, tiers=["S", "A", "B", "C"])
     for late in ("epoch_0006.pt", "epoch_0009.pt"):
         (tmp_path / late).unlink()
-    resumed, _ = train_ranker(
-        splits, cache, config=config, tiers=["S", "A", "B", "C"], checkpoint_dir=tmp_path, resume=True
-    )
+    resumed, _ = train_ranker(splits, cache, trainer, tiers=["S", "A", "B", "C"], resume=True)
     assert all(value.equal(resumed.model_state_dict[name]) for name, value in through.model_state_dict.items())
 
 
-def test_a_training_is_named_by_all_that_decides_it() -> None:
-    base = training_key(CONFIG, "f", "c", "s")
-    others = [
-        training_key(CONFIG.model_copy(update={"seed": 1}), "f", "c", "s"),
-        training_key(CONFIG, "g", "c", "s"),
-        training_key(CONFIG, "f", "d", "s"),
-        training_key(CONFIG, "f", "c", "t"),
+def test_a_training_is_named_by_all_that_decides_it(splits, cache) -> None:
+    train, val = ranking_data(splits, cache, "train"), ranking_data(splits, cache, "val")
+    upside_down = replace(train, tier_rank=3 - train.tier_rank)
+    other_context = replace(train, context=1 - train.context)
+    keys = [
+        training_key(CONFIG, train, val),
+        training_key(CONFIG.model_copy(update={"seed": 1}), train, val),
+        training_key(CONFIG, upside_down, val),
+        training_key(CONFIG, other_context, val),
+        training_key(CONFIG, train, train),
     ]
-    assert len({base, *others}) == 5
+    assert len(set(keys)) == 5
+
+
+def test_the_checkpoint_knows_the_images_it_has_seen(splits, cache) -> None:
+    checkpoint, _ = train_ranker(splits, cache, Trainer(CONFIG), tiers=["S", "A", "B", "C"])
+    seen = np.isin(short_keys(splits["image_sha256"].tolist()), checkpoint.seen_images.numpy())
+    assert (seen == (splits["split"] != "test")).all()

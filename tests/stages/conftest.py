@@ -16,6 +16,7 @@ from mirip.data.tables import write_table
 from mirip.features.cache import FeatureCache, write_cache
 from mirip.features.recipe import ResolvedRecipe
 from mirip.models.checkpoint import save_checkpoint
+from mirip.models.trainer import Trainer
 from mirip.models.training import train_ranker
 from mirip.params import TrainParams, load_params
 
@@ -39,7 +40,7 @@ class JudgedProject:
         params = load_params(self.folder / "params.yaml")
         cache = FeatureCache.open(self.folder / params.features_path, params.recipe)
         config = TrainParams(max_epochs=4, images_per_step=64, learning_rate=3e-3, calibration_folds=2)
-        checkpoint, _ = train_ranker(splits, cache, config=config, tiers=params.data.tiers)
+        checkpoint, _ = train_ranker(splits, cache, Trainer(config), tiers=params.data.tiers)
         save_checkpoint(self.folder / "models/best_model.pt", checkpoint)
 
     def write_params(self, **sections: dict[str, Any]) -> None:

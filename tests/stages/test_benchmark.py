@@ -30,11 +30,12 @@ def figures(tmp_path, monkeypatch, project_root, dinov2) -> dict:
 
 
 def test_every_figure_is_there_and_off_gpu_the_gpu_requirements_are_not_judged(figures) -> None:
-    assert 0 < figures["pair_latency_ms_p50"] <= figures["pair_latency_ms_p95"] <= figures["pair_latency_ms_p99"]
+    assert 0 < figures["pair_latency_ms_p50"] <= figures["pair_latency_ms_p95"]
+    assert figures["pair_latency_ms_p99"] is None  # of three runs there is none
     assert figures["pair_latency_cached_ms_p50"] < figures["pair_latency_ms_p50"]
     assert figures["pair_latency_from_file_ms_p50"] > figures["pair_latency_ms_p50"]
     assert figures["images_per_second"] > 0
-    assert figures["train_seconds_10k"] > 0
+    assert figures["train_seconds_10k"] is None  # 200 rows are not 8,000
     assert figures["peak_memory_gib_batch_32"] is None
     assert figures["device"] == "cpu"
     assert figures["hardware"].endswith("threads")

@@ -78,6 +78,8 @@ def test_the_same_result_again_is_the_same_run(folder: Path, capsys: pytest.Capt
 def test_another_title_of_the_page_is_the_same_result_and_another_loss_is_not(folder: Path) -> None:
     track.main()
     set_params(folder, "title: Mirip", "title: Ours")
+    set_params(folder, "pair_runs: 100", "pair_runs: 200")
+    set_params(folder, "images: data/sample", "images: /elsewhere/sample")
     track.main()
     assert len(runs()) == 1
     set_params(folder, "loss: logistic", "loss: margin")

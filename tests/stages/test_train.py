@@ -29,7 +29,7 @@ def test_it_writes_model_figures_and_curves(project, capsys) -> None:
     assert curves["learning_rate"].is_monotonic_decreasing
     assert load_checkpoint(train.MODEL).temperature == figures["temperature"]
     assert "best" in capsys.readouterr().out.splitlines()[-1]
-    assert not list((main_root() / ".mirip" / "checkpoints").glob("*"))
+    assert not list((main_root() / ".mirip" / "checkpoints").glob("*/"))
 
 
 def test_the_same_seed_gives_the_same_bytes(project) -> None:
@@ -51,8 +51,8 @@ def test_an_interrupted_training_goes_on_and_ends_in_the_same_bytes(project, mon
     epochs = []
     save = Trainer._save
 
-    def save_and_fail(self, state) -> None:
-        save(self, state)
+    def save_and_fail(self, state, data) -> None:
+        save(self, state, data)
         epochs.append(state.epoch)
         if state.epoch == 4:
             raise KeyboardInterrupt
@@ -62,7 +62,7 @@ def test_an_interrupted_training_goes_on_and_ends_in_the_same_bytes(project, mon
         run(train.main)
     assert not train.MODEL.exists()
     resumed = []
-    monkeypatch.setattr(Trainer, "_save", lambda self, state: resumed.append(state.epoch))
+    monkeypatch.setattr(Trainer, "_save", lambda self, state, data: resumed.append(state.epoch))
     run(train.main)
     assert resumed == [5, 6]
     assert train.MODEL.read_bytes() == through
