@@ -46,7 +46,9 @@ def evaluate(options: argparse.Namespace) -> None:
     """Judge a checkpoint on another image folder and metadata file."""
     from mirip.jobs import evaluate_job
 
-    evaluate_job(_params(options), options.checkpoint, options.output)
+    params = _params(options)
+    options.device = "cpu"  # a head on cached features is no work for a GPU
+    evaluate_job(params, _model(options), options.output)
 
 
 def score(options: argparse.Namespace) -> None:
@@ -98,17 +100,17 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--no-tracking", action="store_true", help="do not publish to MLflow")
 
     command = _command(commands, "evaluate", evaluate)
-    command.add_argument("--checkpoint", type=Path, default=MODEL, help=f"default {MODEL}")
+    _add_checkpoint_flags(command)
     _add_data_flags(command)
     command.add_argument("--output", type=Path, help="JSON file for the metrics; default: print only")
 
     for name, function in (("score", score), ("rank", rank)):
         command = _command(commands, name, function)
-        _add_model_flags(command)
+        _add_image_flags(command)
         command.add_argument("images", type=Path, nargs="+", metavar="IMAGE")
 
     command = _command(commands, "compare", compare)
-    _add_model_flags(command)
+    _add_image_flags(command)
     command.add_argument("a", type=Path, metavar="IMAGE_A")
     command.add_argument("b", type=Path, metavar="IMAGE_B")
 
@@ -127,21 +129,28 @@ def _add_data_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder that image paths are relative to")
     parser.add_argument("--metadata", type=Path, required=True, help="CSV or Parquet with image_path and tier")
     parser.add_argument("--tiers", nargs="+", help="best first; default S A B C")
-    parser.add_argument("--group", nargs="*", help="columns whose rows belong on one side of the split")
-    parser.add_argument("--context", nargs="*", help="columns within which a comparison is fair")
+    parser.add_argument("--group", nargs="*", help="columns whose rows belong together; none if not given")
+    parser.add_argument("--context", nargs="*", help="columns within which a comparison is fair; none if not given")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"])
     parser.add_argument("--params", type=Path, help="values that no flag names; default: params.yaml, if it is here")
 
 
-def _add_model_flags(parser: argparse.ArgumentParser) -> None:
+def _add_checkpoint_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", type=Path, default=MODEL, help=f"default {MODEL}")
-    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    parser.add_argument("--backbone", help="where its backbone is, if not where the checkpoint says")
+
+
+def _add_image_flags(parser: argparse.ArgumentParser) -> None:
+    _add_checkpoint_flags(parser)
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"])
 
 
 def _model(options: argparse.Namespace) -> Any:
     from mirip.models.ranking import PairwiseRankingModel
 
-    return PairwiseRankingModel.from_checkpoint(options.checkpoint, device=options.device)
+    return PairwiseRankingModel.from_checkpoint(
+        options.checkpoint, device=options.device or "auto", backbone=options.backbone
+    )
 
 
 def _params(options: argparse.Namespace) -> Params:
@@ -173,10 +182,10 @@ def _params(options: argparse.Namespace) -> Params:
         changes["track.enabled"] = False
     path = options.params or (Path("params.yaml") if Path("params.yaml").is_file() else None)
     params = override_params(path, changes)
-    if backbone := flags.get("backbone"):
-        recipe = f"recipes.{params.extract.recipe}"
+    if options.command is train and (backbone := options.backbone):
         own = {"backbone": backbone, "revision": None, "weights_sha256": None}
-        params = override_params(path, changes | {f"{recipe}.{key}": value for key, value in own.items()})
+        recipe = {**params.recipe.model_dump(), **own}
+        params = override_params(path, {**changes, f"recipes.{params.extract.recipe}": recipe})
     return params
 
 

@@ -14,6 +14,7 @@ from mirip.data.tables import write_csv, write_table
 from mirip.errors import MetadataError, TrackingError
 from mirip.features.cache import FeatureCache
 from mirip.features.extraction import extract_features
+from mirip.features.recipe import resolve
 from mirip.files import main_root, write_json
 from mirip.models.checkpoint import Checkpoint, save_checkpoint
 from mirip.models.judgement import baseline_scores, judge, judged_side, load_judged_model
@@ -30,6 +31,10 @@ def train_job(params: Params, output: Path, *, resume: bool = False) -> None:
     Raises:
         MiripError: as the stages do.
     """
+    found = resolve(params.recipe)  # before an hour goes into images that no backbone can see
+    print(f"recipe {params.extract.recipe}: {found.backbone}, {found.size_px} px", file=sys.stderr)
+    if not params.data.group:
+        print("no --group: works of one person may stand on two sides, the figures may be too good", file=sys.stderr)
     prepared = _prepare(params)
     splits = DataSplitter(**params.split.model_dump()).split(prepared.manifest)
     check_disjoint(splits, prepared.manifest, params.prepare.near_duplicate_bits)
@@ -62,8 +67,8 @@ def train_job(params: Params, output: Path, *, resume: bool = False) -> None:
         _publish(params, output, {**metrics, **judged}, result.curves)
 
 
-def evaluate_job(params: Params, checkpoint: Path, output: Path | None) -> None:
-    """Judge a checkpoint on the works of a metadata file, with the recipe that the checkpoint carries.
+def evaluate_job(params: Params, model: PairwiseRankingModel, output: Path | None) -> None:
+    """Judge a model, loaded from a checkpoint, on the works of a metadata file.
 
     Works that the model was trained on, or its epoch chosen by, are left out.
 
@@ -71,12 +76,11 @@ def evaluate_job(params: Params, checkpoint: Path, output: Path | None) -> None:
         MetadataError: the tiers are not those of the checkpoint, or no work is left to judge by.
         MiripError: as the stages do.
     """
-    model = PairwiseRankingModel.from_checkpoint(checkpoint, device="cpu")
     trained = model.checkpoint
     assert trained is not None
     if list(params.data.tiers) != trained.tiers:
         raise MetadataError(
-            f"{checkpoint} knows the tiers {' '.join(trained.tiers)}, not {' '.join(params.data.tiers)}: "
+            f"the model knows the tiers {' '.join(trained.tiers)}, not {' '.join(params.data.tiers)}: "
             f"give --tiers {' '.join(trained.tiers)}"
         )
     model.check_backbone()

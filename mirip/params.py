@@ -183,11 +183,23 @@ class TrackParams(_Section):
     run_name: str | None = None
 
 
+def _hub_recipe(name: str, revision: str, image_size: int) -> Recipe:
+    return Recipe(backbone=f"facebook/{name}", revision=revision, image_size=image_size)
+
+
+RECIPES = {
+    "dinov2-small": _hub_recipe("dinov2-small", "ed25f3a31f01632728cabb09d1542f84ab7b0056", 518),
+    "dinov2-base": _hub_recipe("dinov2-base", "f9e44c814b77203eaa57a6bdbbd535f21ede1415", 518),
+    "dinov2-large": _hub_recipe("dinov2-large", "47b73eefe95e8d44ec3623f8890bd894b6ea2d6c", 768),
+    "dinov2-giant": _hub_recipe("dinov2-giant", "611a9d42f2335e0f921f1e313ad3c1b7178d206d", 518),
+}
+
+
 class Params(_Section):
     """The whole of params.yaml."""
 
     data: DataParams
-    recipes: dict[str, Recipe] = {"dinov2-large": Recipe()}
+    recipes: dict[str, Recipe] = RECIPES
     sample: SampleParams = SampleParams()
     prepare: PrepareParams = PrepareParams()
     split: SplitParams = SplitParams()

@@ -35,7 +35,7 @@ def summary_rows(
         (
             "best shortcut",
             _number(audit, "best_shortcut_accuracy"),
-            f"{_text(audit, 'best_shortcut')}: no picture seen",
+            f"{_text(audit, 'best_shortcut')}, no picture seen: the model is {_above_shortcut(audit)}",
         ),
         (
             "latency of a pair",
@@ -80,6 +80,14 @@ def print_summary(params: Params) -> None:
         console.print(f"Note: {notice}")
     console.print("Look at metrics/report.html, then `make ui`, or in .venv: `dvc metrics show`, `dvc plots show`.")
     console.print("Try a value: `dvc exp run -S train.learning_rate=0.0003`, then `dvc metrics diff`.")
+
+
+def _above_shortcut(audit: dict[str, Any]) -> str:
+    low = audit.get("margin_over_shortcut_ci_low")
+    if low is None:
+        return NOT_AVAILABLE
+    margin = f"{audit['margin_over_shortcut']:+.3f} ({low:+.3f} to {audit['margin_over_shortcut_ci_high']:+.3f})"
+    return f"above it, {margin}" if low > 0 else f"not shown to be above it, {margin}"
 
 
 def _read(path: Path) -> dict[str, Any]:

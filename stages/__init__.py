@@ -18,6 +18,7 @@ def run(main: Callable[[], None]) -> None:
     except MiripError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
-        sys.exit("interrupted: run the same command again to go on")
+        print("interrupted: run the same command again to go on", file=sys.stderr)
+        sys.exit(130)
     except OSError as error:
         sys.exit(f"error: {error.strerror or error}: {error.filename or 'no file named'}; nothing was half-written")

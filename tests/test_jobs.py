@@ -113,7 +113,7 @@ def test_other_tiers_than_the_checkpoints_are_refused(desk, capsys) -> None:
     capsys.readouterr()
     judged = ["evaluate", "--checkpoint", "run/best_model.pt", "--data", "exam/photos", "--metadata", "exam/photos.csv"]
     assert mirip(*judged, "--tiers", "S", "A", "B") == 1
-    assert "run/best_model.pt knows the tiers S A B C, not S A B: give --tiers S A B C" in capsys.readouterr().err
+    assert "the model knows the tiers S A B C, not S A B: give --tiers S A B C" in capsys.readouterr().err
 
 
 def test_too_many_broken_files_leave_no_model(desk, capsys) -> None:

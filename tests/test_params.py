@@ -7,7 +7,7 @@ import yaml
 from pydantic import ValidationError
 
 from mirip.errors import ParamsError
-from mirip.params import Params, Recipe, load_params, override_params
+from mirip.params import RECIPES, Params, Recipe, load_params, override_params
 
 
 @pytest.fixture
@@ -86,7 +86,12 @@ def test_a_missing_or_broken_file_is_one_line(tmp_path) -> None:
 def test_options_start_from_the_products_defaults_where_there_is_no_file() -> None:
     params = override_params(None, {"data.images": "i", "data.metadata": "m", "train.seed": 7})
     assert params.train.seed == 7
-    assert params.recipe == Recipe()
+    assert params.recipe.backbone == "facebook/dinov2-large"
+
+
+def test_the_products_own_recipes_are_those_of_the_projects_file(values, tmp_path) -> None:
+    recipes = load(values, tmp_path).recipes
+    assert {name: recipes[name] for name in RECIPES} == RECIPES
 
 
 def test_an_empty_section_takes_the_options_and_a_misplaced_value_is_said(tmp_path) -> None:

@@ -1,6 +1,7 @@
 """The split: train, val and test with the same share of each tier, and no group on two of them."""
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -164,6 +165,25 @@ def split_digest(splits: pd.DataFrame) -> str:
     columns = (splits[name] for name in ("image_sha256", "image_path", "tier", "split"))
     lines = sorted(" ".join(row) for row in zip(*columns, strict=True))
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def check_tiers(splits: pd.DataFrame, tiers: Sequence[str]) -> None:
+    """Check that the tiers of a split are those in force, in their order.
+
+    Args:
+        splits: with `tier` and `tier_rank`.
+        tiers: names, best first.
+
+    Raises:
+        SplitError: a tier is not among `tiers`, or has another rank.
+    """
+    rank = {tier: len(tiers) - 1 - place for place, tier in enumerate(tiers)}
+    for tier, found in splits[["tier", "tier_rank"]].drop_duplicates().itertuples(index=False):
+        if rank.get(tier) != found:
+            raise SplitError(
+                f"the split was made with other tiers than {' > '.join(tiers)}: tier {tier} has rank {found}, "
+                f"expected {rank.get(tier, 'none')}; run `dvc repro split`"
+            )
 
 
 def public_id(image_sha256: str, image_path: str) -> str:

@@ -66,7 +66,7 @@ def locate_backbone(backbone: str, revision: str | None = None, *, root: Path | 
     if folder := find_local_folder(backbone, root):
         weight_files(folder)
         return BackboneFolder(folder, None)
-    if not _HUB_ID.fullmatch(backbone):
+    if not _HUB_ID.fullmatch(backbone) or any((base / backbone).is_dir() for base in (root or Path.cwd(), main_root())):
         raise BackboneError(
             f"the backbone folder {backbone} has no {CONFIG} (or does not exist): put a model in Hugging Face format "
             "there (the sample's: `dvc repro data/dvc.yaml:sample`), or set the recipe's backbone to a hub id such as "

@@ -205,8 +205,8 @@ def _column_findings(columns: Sequence[Column], share: Floats, p_values: Floats)
         else:
             severity = "warning" if told >= TELLS_MUCH else "info"
             advice = (
-                f"the tier mix differs with {column.name}: compare within it (data.context), or list it in "
-                "audit.ignore if it is meant to follow quality"
+                f"the tier mix differs with {column.name}: unless that is quality itself, collect works alike in it; a "
+                "column of the metadata may stand in data.context (compare within it) or in audit.ignore"
             )
         found.append(Finding(f"tier told by: {column.name}", severity, told, p_value, advice))
     return found

@@ -76,9 +76,11 @@ def load_state(path: Path | str) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CheckpointError(f"{path} is not here: run `dvc repro train`, or give the path of a checkpoint") from None
-    except Exception as error:  # damaged bytes make torch's unpickler raise nearly anything
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"{path} cannot be read as a checkpoint ({reason}): train again or restore it") from None
+    except Exception:  # damaged bytes make torch's unpickler raise nearly anything, with advice not to be followed
+        raise CheckpointError(
+            f"{path} cannot be read as a checkpoint, it is damaged or none: restore it (`dvc checkout {path}`) or "
+            "train again (`dvc repro train`)"
+        ) from None
     if not isinstance(state, dict):
         raise CheckpointError(f"{path} holds a {type(state).__name__}, not a checkpoint: train again")
     return state

@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from mirip.data.split import public_id, split_digest
+from mirip.data.split import check_tiers, public_id, split_digest
 from mirip.errors import CheckpointError, DataError
 from mirip.features.cache import FeatureCache
 from mirip.files import sha256_bytes
@@ -27,8 +27,10 @@ def load_judged_model(
     """Load a model on the CPU, if it was trained on these features, this split and these tiers.
 
     Raises:
+        SplitError: the split was made with other tiers.
         CheckpointError: the file is missing or damaged, or the model was trained on something else.
     """
+    check_tiers(splits, tiers)
     model = PairwiseRankingModel.from_checkpoint(path, device="cpu")
     assert model.checkpoint is not None
     trained = model.checkpoint

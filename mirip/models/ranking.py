@@ -59,8 +59,14 @@ class PairwiseRankingModel(nn.Module):
     extractor: DINOv2FeatureExtractor
 
     @classmethod
-    def from_checkpoint(cls, path: Path | str, *, device: str = "auto") -> Self:
-        """Load a trained model; its backbone is found by the recipe in the checkpoint, when first used.
+    def from_checkpoint(cls, path: Path | str, *, device: str = "auto", backbone: str | None = None) -> Self:
+        """Load a trained model; its backbone is found when first used.
+
+        Args:
+            path: the checkpoint.
+            device: auto, cpu or cuda.
+            backbone: folder or hub id of the backbone; None takes the one that the checkpoint names. Its weights
+                have to be those that the model was trained on.
 
         Raises:
             CheckpointError: the file is missing, damaged, or its weights do not fit its config.
@@ -71,6 +77,8 @@ class PairwiseRankingModel(nn.Module):
                 {key: value for key, value in checkpoint.config.items() if key in TrainParams.model_fields}
             )
             recipe = declared_recipe(checkpoint.recipe)
+            if backbone is not None:
+                recipe = recipe.model_copy(update={"backbone": backbone, "revision": None})
             feature_dim = len(checkpoint.model_state_dict["projector.feature_mean"])
             model = cls(DINOv2FeatureExtractor.from_recipe(recipe, device), feature_dim=feature_dim, config=config)
             model.load_state_dict(checkpoint.model_state_dict)

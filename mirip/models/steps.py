@@ -10,13 +10,17 @@ from mirip.params import TrainParams
 Indices = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
+_MIN_STEPS = 4
+_MIN_IMAGES_PER_STEP = 64
+
 
 def image_batches(n_images: int, images_per_step: int, rng: np.random.Generator) -> Iterator[Indices]:
     """Yield a random partition of all images into batches of nearly equal size, at most `images_per_step` each.
 
-    Equal sizes, since a last batch of a few images would weigh as much as a full one and hold hardly a pair.
+    Equal sizes, since a last batch of a few images would weigh as much as a full one and hold hardly a pair. At least
+    four batches where that leaves 64 images in each: with one step an epoch, early stopping counts single steps.
     """
-    n_steps = -(-n_images // images_per_step)
+    n_steps = max(-(-n_images // images_per_step), min(_MIN_STEPS, n_images // _MIN_IMAGES_PER_STEP))
     yield from np.array_split(rng.permutation(n_images), n_steps)
 
 

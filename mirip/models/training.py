@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from mirip.data.pairs import count_cross_tier_pairs
-from mirip.data.split import split_digest
+from mirip.data.split import check_tiers, split_digest
 from mirip.errors import DataError
 from mirip.features.cache import FeatureCache
 from mirip.files import canonical_json, sha256_bytes, sha256_file
@@ -54,9 +54,11 @@ def train_ranker(
 
     Raises:
         DataError: a side holds no cross-tier pair, or there are too few groups to calibrate on.
+        SplitError: the split was made with other tiers.
         CacheError: an image has no row in the cache.
         CheckpointError: the checkpoint to resume from belongs to another training.
     """
+    check_tiers(splits, tiers)
     train, val = ranking_data(splits, cache, "train"), ranking_data(splits, cache, "val")
     groups = splits.loc[splits["split"] == "train", "group_id"].to_numpy()
     folds = calibration_folds(train, groups, trainer.config)

@@ -29,17 +29,18 @@ UNKNOWN_TIER = "X"
 _PNG_KINDS = ("alpha", "sixteen_bit", "palette")
 _PNG_SHARE = 0.06
 _STREAM, _FILE_STREAM = 3, 4
+_FIRST_SOUND = 10
 
 
 def choose_planted(seed: int, works: list[Work]) -> tuple[dict[str, int], dict[str, int]]:
     """Return which work (its index) bears each kind of `PLANTED`, and for both copies the index of the original.
 
-    The original of a copy is a sound work by somebody else.
+    The original of a copy is a sound work by somebody else. The first works bear none: they are what people open.
     """
     rng = generator(seed, _STREAM)
     order = rng.permutation(len(works)).tolist()
-    bearers = dict(zip(PLANTED, order, strict=False))
-    sound = order[len(PLANTED) :]
+    bearers = dict(zip(PLANTED, (index for index in order if index >= _FIRST_SOUND), strict=False))
+    sound = [index for index in order if index not in bearers.values()]
     originals = {}
     for kind in ("exact_copy", "near_copy"):
         thief = works[bearers[kind]].artist

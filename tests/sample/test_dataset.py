@@ -9,7 +9,7 @@ from PIL import Image, ImageOps
 from mirip.sample.dataset import atomic_folder, write_dataset
 from mirip.sample.planted import PLANTED
 
-N_IMAGES, N_ARTISTS = 18, 12
+N_IMAGES, N_ARTISTS = 24, 16
 
 
 @pytest.fixture(scope="module")
