@@ -1,7 +1,8 @@
 """Publish the result to MLflow, once per distinct result.
 
 Reads   params.yaml, metrics/*.json, metrics/train/curves.csv, models/best_model.pt
-Writes  one MLflow run: in mlflow.db of the main repository's root, or where MLFLOW_TRACKING_URI says
+Writes  one MLflow run: in mlflow.db of the main repository's root, or where MLFLOW_TRACKING_URI says;
+        metrics/track.json, its key: not in Git, so that a fresh clone publishes into its own store
 Run     python -m stages.track          (or `dvc repro track`)
 
 A server that is away is a warning, not a lost result: the files stand, and the same command publishes them later.
@@ -17,7 +18,7 @@ from typing import Any
 import pandas as pd
 
 from mirip.errors import DataError, TrackingError
-from mirip.files import sha256_file
+from mirip.files import sha256_file, write_json
 from mirip.params import Params, load_params
 from mirip.tracking import RunRecord, provenance_tags, publish, result_key
 from stages import run
@@ -26,7 +27,8 @@ METRICS = Path("metrics")
 CURVES = Path("metrics/train/curves.csv")
 MODEL = Path("models/best_model.pt")
 EVALUATION = Path("metrics/evaluate.json")
-ARTIFACTS = (METRICS, Path("params.yaml"), Path("dvc.lock"), MODEL)
+RECEIPT = Path("metrics/track.json")
+OTHER_ARTIFACTS = (Path("params.yaml"), Path("dvc.lock"), MODEL)
 
 
 # What changes neither features, split, model nor figures but those of speed: where files lie, how fast, how shown.
@@ -57,7 +59,8 @@ def deciding_params(params: Params) -> dict[str, Any]:
 
 def read_metrics(folder: Path) -> dict[str, dict[str, Any]]:
     """Return the scalars of every stage that has written any, by the stage's name."""
-    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
+    written = (path for path in sorted(folder.glob("*.json")) if path != RECEIPT)
+    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in written}
 
 
 def digests(metrics: Mapping[str, Mapping[str, Any]], model: Path, evaluation: Path) -> dict[str, str]:
@@ -103,7 +106,7 @@ def build_record(params: Params) -> RunRecord:
         params=logged_params(params),
         metrics={f"{stage}.{name}": value for stage, scalars in metrics.items() for name, value in scalars.items()},
         curves=pd.read_csv(CURVES) if CURVES.exists() else None,
-        artifacts=ARTIFACTS,
+        artifacts=[*(path for path in sorted(METRICS.iterdir()) if path != RECEIPT), *OTHER_ARTIFACTS],
         tags=tags,
         key=key,
         rename=params.track.run_name is not None,
@@ -113,17 +116,21 @@ def build_record(params: Params) -> RunRecord:
 def main() -> None:
     """Publish as params.yaml says."""
     params = load_params()
+    record = build_record(params)
+    write_json(RECEIPT, {"key": record.key, "published": params.track.enabled and _publish(record)})
     if not params.track.enabled:
         print("track: off (track.enabled is false): nothing was published")
-        return
-    record = build_record(params)
+
+
+def _publish(record: RunRecord) -> bool:
     try:
         published = publish(record)
     except TrackingError as error:
         later = "`dvc repro --single-item --force track` or `python -m stages.track`"
         print(f"warning: {error}; every result stands: publish it later with {later}", file=sys.stderr)
-        return
+        return False
     print(f"track: run {published.run_name} in {published.uri} ({published.status})")
+    return True
 
 
 if __name__ == "__main__":

@@ -212,6 +212,23 @@ def test_the_summary_says_what_came_out(project) -> None:
     assert "metrics/report.html" in shown
 
 
+def test_a_clone_that_has_the_results_still_publishes_into_its_own_store(project, tmp_path) -> None:
+    project.run("git", "clone", "-q", str(project.root), str(tmp_path / "fresh"))
+    shutil.copytree(project.root / ".dvc" / "cache", tmp_path / "fresh" / ".dvc" / "cache")
+    (tmp_path / "fresh" / ".dvc" / "cache" / "files" / "md5" / receipt_object(project)).unlink()
+    fresh = Project(tmp_path / "fresh")
+    fresh.run("dvc", "checkout", check=False)
+    assert fresh.stages_run(fresh.run("dvc", "repro")) == ["track"]
+    assert len(fresh.run("python", "-c", RUNS).split()) == 1
+
+
+def receipt_object(project: Project) -> str:
+    """Where DVC's cache holds metrics/track.json; other clones do not have it unless it was pushed."""
+    outs = yaml.safe_load((project.root / "dvc.lock").read_text())["stages"]["track"]["outs"]
+    md5 = outs[0]["md5"]
+    return f"{md5[:2]}/{md5[2:]}"
+
+
 @pytest.mark.slow
 def test_two_clones_give_the_same_bytes(project_root, repro, tmp_path) -> None:
     first, _ = repro

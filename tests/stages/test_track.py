@@ -1,5 +1,6 @@
 """The stage `track`: one run a result, and a server that is away loses nothing."""
 
+import json
 import os
 import shutil
 import socket
@@ -113,7 +114,7 @@ def test_an_experiments_name_and_baseline_are_kept(folder: Path, monkeypatch: py
 
 def test_a_name_in_params_wins_and_renames(folder: Path) -> None:
     track.main()
-    set_params(folder, "run_name: null", "run_name: mine")
+    set_params(folder, "run_name:", "run_name: mine")
     track.main()
     (run,) = runs()
     assert run.info.run_name == "mine"
@@ -136,6 +137,16 @@ def test_tracking_turned_off_says_so_and_does_nothing(folder: Path, capsys: pyte
     track.main()
     assert "off" in capsys.readouterr().out
     assert runs() == []
+    assert not json.loads(track.RECEIPT.read_text())["published"]
+
+
+def test_the_receipt_names_the_result_and_is_no_part_of_it(folder: Path) -> None:
+    track.main()
+    receipt = json.loads(track.RECEIPT.read_text())
+    (run,) = runs()
+    assert receipt == {"key": run.data.tags["mirip.key"], "published": True}
+    track.main()
+    assert json.loads(track.RECEIPT.read_text()) == receipt
 
 
 def test_without_a_result_there_is_nothing_to_publish(folder: Path) -> None:
