@@ -22,7 +22,6 @@ def test_help_answers_at_once() -> None:
     [
         (["score", "x.jpg", "--checkpoint", "no.pt"], "no.pt is not here"),
         (["summary", "--params", "no.yaml"], "no.yaml is not here"),
-        (["train", "--data", ".", "--metadata", "no.csv", "--output", "o"], "no.csv is not here"),
         (["train", "--data", ".", "--metadata", "m", "--output", "o", "--epochs", "0"], "train.max_epochs"),
         (["train", "--data", ".", "--metadata", "m", "--output", "o", "--recipe", "no"], "'no', which is not among"),
     ],

@@ -1,6 +1,7 @@
 """`mirip train` and `mirip evaluate`: the whole way on a folder of files, off the pipeline."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -114,6 +115,28 @@ def test_other_tiers_than_the_checkpoints_are_refused(desk, capsys) -> None:
     judged = ["evaluate", "--checkpoint", "run/best_model.pt", "--data", "exam/photos", "--metadata", "exam/photos.csv"]
     assert mirip(*judged, "--tiers", "S", "A", "B") == 1
     assert "the model knows the tiers S A B C, not S A B: give --tiers S A B C" in capsys.readouterr().err
+
+
+def test_what_is_missing_is_said_before_anything_is_written(desk, capsys) -> None:
+    missing = ["--output", "o", "--data", "photos", "--metadata"]
+    assert mirip("train", *missing, "no.csv") == 1
+    assert "no.csv is not here" in capsys.readouterr().err
+    assert mirip("train", *missing, "photos.csv", "--backbone", "no/where/at/all") == 1
+    assert "the backbone folder no/where/at/all has no config.json" in capsys.readouterr().err
+    assert not Path("o").exists()
+
+
+def test_a_checkpoint_may_be_used_where_its_backbone_lies_elsewhere(desk, capsys, dinov2, other_dinov2) -> None:
+    assert train("--no-tracking") == 0
+    capsys.readouterr()
+    scored = ["score", "photos/1.png", "--checkpoint", "run/best_model.pt"]
+    assert main(scored) == 0
+    expected = capsys.readouterr().out
+    shutil.copytree(dinov2, "moved")
+    assert main([*scored, "--backbone", "moved"]) == 0
+    assert capsys.readouterr().out == expected
+    assert main([*scored, "--backbone", str(other_dinov2)]) == 1
+    assert "the recipe pins" in capsys.readouterr().err
 
 
 def test_too_many_broken_files_leave_no_model(desk, capsys) -> None:

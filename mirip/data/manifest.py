@@ -170,7 +170,8 @@ def check_usable(prepared: Prepared, max_rejected_fraction: float, *, listed_in:
         rows = "; ".join(f"row {row.row} {row.image_path} {row.reason}" for row in shown.itertuples())
         raise MetadataError(
             f"{n_rejected} of {n_rows} rows rejected ({_kinds_in_words(prepared.counts)}), more than "
-            f"data.max_rejected_fraction {max_rejected_fraction:g} allows; {where}the first: {rows}"
+            f"data.max_rejected_fraction {max_rejected_fraction:g} allows; {where}the first: {rows}; "
+            "check data.images and data.tiers"
         )
     if (there := sorted(set(prepared.manifest["tier"]))) and len(there) < 2:
         raise MetadataError(f"all {len(prepared.manifest)} images have tier {there[0]}: a ranker needs at least two")

@@ -37,12 +37,16 @@ def load_judged_model(
     for what, expected, found in (
         ("features of fingerprint", trained.fingerprint, cache.fingerprint),
         ("the split", trained.split_digest, split_digest(splits)),
-        ("the tiers", ", ".join(trained.tiers), ", ".join(tiers)),
     ):
         if expected != found:
             raise CheckpointError(
                 f"{path} was trained on {what} {expected[:12]}, here is {found[:12]}: run `dvc repro train`"
             )
+    if trained.tiers != list(tiers):
+        raise CheckpointError(
+            f"{path} was trained on the tiers {', '.join(trained.tiers)}, here is {', '.join(tiers)}: "
+            "run `dvc repro train`"
+        )
     return model, trained
 
 

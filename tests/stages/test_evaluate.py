@@ -2,6 +2,7 @@ import json
 from pathlib import Path
 
 import pandas as pd
+import published_names
 import pytest
 
 from mirip.data.split import DataSplitter, read_splits
@@ -9,24 +10,6 @@ from mirip.data.tables import write_table
 from mirip.metrics.pairwise import pairwise_accuracy
 from stages import evaluate, run
 
-NAMES = {
-    "pairwise_accuracy",
-    "pairwise_accuracy_ci_low",
-    "pairwise_accuracy_ci_high",
-    "pairwise_accuracy_macro",
-    "pairwise_accuracy_within_context",
-    "kendall_tau_b",
-    "spearman",
-    "ece",
-    "brier",
-    "n_images",
-    "n_groups",
-    "n_pairs",
-    "target_accuracy",
-    "verdict",
-    "baseline_ridge_accuracy",
-    "baseline_knn_accuracy",
-}
 TABLES = {
     "tier_pairs": ["better", "worse", "n_pairs", "accuracy", "pair"],
     "gaps": ["tier_gap", "n_pairs", "accuracy"],
@@ -50,7 +33,7 @@ def fails(judged_project):
 def test_writes_every_table_and_every_name(judged_project, capsys):
     run(evaluate.main)
     metrics = json.loads(evaluate.METRICS.read_text())
-    assert set(metrics) >= NAMES
+    assert set(metrics) >= published_names.EVALUATE
     assert not any(isinstance(value, list | dict) for value in metrics.values())
     assert {path.stem for path in evaluate.TABLES.iterdir()} == set(TABLES)
     for name, columns in TABLES.items():
@@ -103,7 +86,14 @@ def test_another_split_is_refused(judged_project):
 
 def test_other_tiers_are_refused(judged_project):
     judged_project.write_params(data={"tiers": ["S", "A", "B", "D"]})
-    assert "was trained on the tiers S, A, B, C, here is S, A, B, D" in fails(judged_project)
+    assert "the split was made with other tiers than S > A > B > D: tier C has rank 0" in fails(judged_project)
+
+
+def test_a_model_trained_upside_down_is_refused(judged_project):
+    judged_project.write_params(data={"tiers": ["C", "B", "A", "S"]})
+    splits = read_splits(evaluate.SPLITS)
+    write_table(evaluate.SPLITS, splits.assign(tier_rank=3 - splits["tier_rank"]))
+    assert "was trained on the tiers S, A, B, C, here is C, B, A, S" in fails(judged_project)
 
 
 @pytest.mark.parametrize("missing", ["data/splits.parquet", "features/tiny.h5", "models/best_model.pt"])
