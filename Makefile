@@ -1,6 +1,8 @@
 # The commands of the project. `make repro` on a fresh clone does everything.
 #   make repro      install, run the pipeline, print the result
 #   make test       all tests but those that need a GPU
+#   make test-fast  without the slow, browser and integration tests
+#   make format     format, and mend what the linter can
 #   make check      format, lint, types
 #   make coverage   tests with coverage of mirip/
 #   make ui         the MLflow UI on http://127.0.0.1:5000

@@ -184,8 +184,8 @@ def _params(options: argparse.Namespace) -> Params:
     params = override_params(path, changes)
     if options.command is train and (backbone := options.backbone):
         own = {"backbone": backbone, "revision": None, "weights_sha256": None}
-        recipe = {**params.recipe.model_dump(), **own}
-        params = override_params(path, {**changes, f"recipes.{params.extract.recipe}": recipe})
+        recipe = params.recipe.model_copy(update=own)
+        params = params.model_copy(update={"recipes": {**params.recipes, params.extract.recipe: recipe}})
     return params
 
 

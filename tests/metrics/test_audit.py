@@ -1,18 +1,11 @@
 import numpy as np
+import published_names
 import pytest
 
 from mirip.metrics.audit import ALL_TOGETHER, audit_ranker
 from mirip.metrics.shortcuts import Column
 
 N, N_GROUPS = 500, 300
-NAMES = [
-    "best_shortcut",
-    "best_shortcut_accuracy",
-    "margin_over_shortcut",
-    "margin_over_shortcut_ci_low",
-    "margin_over_shortcut_ci_high",
-    "n_findings",
-]
 
 
 class Collection:
@@ -104,7 +97,7 @@ def test_a_model_that_knows_nothing_is_not_above_the_best_shortcut():
 
 def test_tables_and_scalars_agree_and_all_names_are_there():
     audit = Collection(6).audit()
-    assert set(NAMES) <= set(audit.metrics)
+    assert set(published_names.AUDIT) <= set(audit.metrics)
     best = audit.shortcuts.iloc[0]
     assert audit.metrics["best_shortcut"] == best["shortcut"]
     assert audit.metrics["margin_over_shortcut"] == best["margin"]
