@@ -5,12 +5,13 @@ no file at all. The project's own params.yaml spells every key out, so that DVC 
 depends on. An unknown key is an error that lists the valid ones.
 """
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from mirip.errors import ParamsError
 
@@ -25,7 +26,14 @@ def _as_names(value: Any) -> Any:
     return (value,) if isinstance(value, str) else value
 
 
+def _known_pooling(value: str) -> str:
+    if not re.fullmatch(r"cls|mean|cls\+mean|cls_last_[1-9][0-9]?", value):
+        raise ValueError(f"unknown pooling {value!r}: choose cls, mean, cls+mean, or cls_last_<n> such as cls_last_4")
+    return value
+
+
 Names = Annotated[tuple[str, ...], BeforeValidator(_as_names)]
+Pooling = Annotated[str, AfterValidator(_known_pooling)]
 
 
 class _Section(BaseModel):
@@ -59,9 +67,9 @@ class Recipe(_Section):
     revision: str | None = None
     weights_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
     image_size: Annotated[int, Field(ge=14, le=4096)] = 768
-    fit: Literal["pad", "squash"] = "pad"
+    fit: Literal["pad", "squash", "native"] = "pad"
     interpolation: Literal["bicubic", "bilinear"] = "bicubic"
-    pooling: Literal["cls", "mean", "cls+mean"] = "cls"
+    pooling: Pooling = "cls"
     normalize: Literal["none", "l2"] = "none"
     compute_dtype: Literal["float32", "bfloat16"] = "bfloat16"
     stored_dtype: Literal["float16", "float32"] = "float16"

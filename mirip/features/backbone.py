@@ -1,16 +1,24 @@
 """The frozen backbone: transformed pictures in, one embedding a picture out."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cached_property
 from typing import Any, Literal, Self
 
 import torch
+from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional as F  # noqa: N812 - its name everywhere
 
 from mirip.errors import BackboneError
+from mirip.features.frozen_dinov2 import FrozenDinov2, Tokens, can_run
+from mirip.features.location import CONFIG, read_json, weight_files
 from mirip.features.recipe import ResolvedRecipe, resolve
+from mirip.features.stock_backbone import (
+    StockBackbone,
+    lacking_tensors,
+    load_stock_backbone,
+    one_line_errors,
+    stock_backbone_without_weights,
+)
 from mirip.features.transform import ImageTransform
 from mirip.params import Recipe
 
@@ -40,10 +48,11 @@ class DINOv2FeatureExtractor(nn.Module):
         revision: of a hub id: commit, tag or branch.
         weights_sha256: refuse any other weights.
         image_size: upper bound of the side of the square that the backbone sees, in pixels.
-        fit: pad (letterbox) or squash.
+        fit: pad (letterbox), squash, or native (as many pixels as that square has, in the picture's own shape).
         interpolation: bicubic or bilinear.
         pooling: cls (the backbone's pooled output; of a ViT the CLS token after the last layer norm), mean (of the
-            patch tokens), or cls+mean (both, one after the other).
+            patch tokens), cls+mean (both, one after the other), or cls_last_<n> (the CLS tokens of a DINOv2's
+            last n blocks, each after the last layer norm; n * D wide).
         normalize: none, or l2 for embeddings of length 1.
         compute_dtype: float32 or bfloat16.
         stored_dtype: float16 or float32, what the cache keeps; part of the recipe, without effect here.
@@ -57,9 +66,9 @@ class DINOv2FeatureExtractor(nn.Module):
         *,
         weights_sha256: str | None = None,
         image_size: int = 768,
-        fit: Literal["pad", "squash"] = "pad",
+        fit: Literal["pad", "squash", "native"] = "pad",
         interpolation: Literal["bicubic", "bilinear"] = "bicubic",
-        pooling: Literal["cls", "mean", "cls+mean"] = "cls",
+        pooling: str = "cls",
         normalize: Literal["none", "l2"] = "none",
         compute_dtype: Literal["float32", "bfloat16"] = "bfloat16",
         stored_dtype: Literal["float16", "float32"] = "float16",
@@ -79,7 +88,7 @@ class DINOv2FeatureExtractor(nn.Module):
             stored_dtype=stored_dtype,
         )
         self._device_name = device
-        self.model: nn.Module | None = None
+        self.model: FrozenDinov2 | StockBackbone | None = None
 
     @classmethod
     def from_recipe(cls, recipe: Recipe, device: str = "auto") -> Self:
@@ -93,22 +102,26 @@ class DINOv2FeatureExtractor(nn.Module):
 
     @cached_property
     def transform(self) -> ImageTransform:
-        """What turns uint8 (H, W, 3) into the (3, S, S) that `forward` takes."""
+        """What turns uint8 (H, W, 3) into what `forward` takes."""
         found = self.resolved
-        return ImageTransform(found.size_px, found.fit, found.interpolation, found.mean, found.std)
+        return ImageTransform(found.size_px, found.fit, found.interpolation, found.mean, found.std, found.patch_px or 1)
 
     @cached_property
     def embedding_dim(self) -> int:
-        """D, found by a pass without data or weights; raises BackboneError."""
-        with _quiet_transformers(), _one_line_errors(self.resolved), torch.device("meta"), torch.inference_mode():
-            from transformers import AutoConfig, AutoModel
-
-            config = AutoConfig.from_pretrained(self.resolved.folder, local_files_only=True)
-            side, patch_size = self.resolved.size_px, getattr(config, "patch_size", None)
-            if isinstance(patch_size, int) and side % patch_size:  # config.json left it to the library's default
-                raise BackboneError(f"{self.resolved.folder}/config.json has no patch_size: add it ({patch_size})")
-            pooled = self._pooled(AutoModel.from_config(config).eval(), torch.empty(1, 3, side, side))
-        return pooled.shape[1]
+        """The width of an embedding, found without loading weights; raises BackboneError."""
+        found = self.resolved
+        config = read_json(found.folder / CONFIG)
+        if can_run(found.model_type, config):
+            if "patch_size" not in config:
+                raise BackboneError(f"{found.folder}/config.json has no patch_size: add it (14)")
+            if (blocks := int(config.get("num_hidden_layers", 12))) < self._n_blocks:
+                raise BackboneError(f"pooling {found.pooling}: {found.backbone} has {blocks} blocks, give at most that")
+            n_parts = 2 if found.pooling == "cls+mean" else self._n_blocks
+            return n_parts * int(config.get("hidden_size", 768))
+        model = stock_backbone_without_weights(found)
+        shape = (found.size_px - found.patch_px, found.size_px) if found.fit == "native" else (found.size_px,) * 2
+        with one_line_errors(found), torch.inference_mode():
+            return self._pooled(model, torch.empty(1, 3, *shape, device="meta")).shape[1]
 
     @property
     def device(self) -> torch.device:
@@ -126,7 +139,10 @@ class DINOv2FeatureExtractor(nn.Module):
         if self.model is None:
             device = resolve_device(self._device_name)
             _ = self.embedding_dim  # says at once whether the backbone can do what is asked of it
-            model = _load_frozen(self.resolved, _DTYPES[self.recipe.compute_dtype])
+            found, dtype = self.resolved, _DTYPES[self.recipe.compute_dtype]
+            config = read_json(found.folder / CONFIG)
+            rewritten = can_run(found.model_type, config)
+            model = _load_dinov2(found, config, dtype) if rewritten else load_stock_backbone(found, dtype)
             self.model = model.to(device)
         return self.model
 
@@ -135,89 +151,48 @@ class DINOv2FeatureExtractor(nn.Module):
         return super().train(False)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Embed transformed images, (B, 3, S, S) float32, as (B, D) float32 on the backbone's device.
+        """Embed images.
+
+        Args:
+            images: (B, 3, H, W), uint8 pixels that `transform.fitted` made, or float32 from `transform` itself.
+
+        Returns:
+            (B, D) float32 on the backbone's device.
 
         Raises:
             BackboneError: see `load`.
         """
         model = self.load()
         with torch.inference_mode():
-            embeddings = self._pooled(model, images.to(self.device, _DTYPES[self.recipe.compute_dtype]))
+            embeddings = self._pooled(model, images.to(self.device))
             if self.recipe.normalize == "l2":
                 embeddings = F.normalize(embeddings, dim=1)
         return embeddings.clone()  # an ordinary tensor, so that a head can be trained on it
 
+    @property
+    def _n_blocks(self) -> int:
+        """How many blocks the CLS token is taken of."""
+        pooling = self.recipe.pooling
+        return int(pooling.removeprefix("cls_last_")) if pooling.startswith("cls_last_") else 1
+
     def _pooled(self, model: nn.Module, images: torch.Tensor) -> torch.Tensor:
-        outputs = model(pixel_values=images)
-        parts = {"cls": [_cls], "mean": [_patch_mean], "cls+mean": [_cls, _patch_mean]}[self.recipe.pooling]
-        return torch.cat([part(self.resolved, model, outputs) for part in parts], dim=1)
+        pooling = self.recipe.pooling
+        tokens: Tokens = model(images, last=self._n_blocks, patches="mean" in pooling)
+        parts = [] if pooling == "mean" else [tokens.cls.float().flatten(1)]
+        if tokens.patches is not None:
+            parts.append(tokens.patches.float().mean(dim=1))
+        return torch.cat(parts, dim=1)
 
 
-def _cls(found: ResolvedRecipe, model: nn.Module, outputs: Any) -> torch.Tensor:
-    """Return the pooled output, (B, D) float32."""
-    pooled = getattr(outputs, "pooler_output", None)
-    if pooled is not None:
-        return torch.as_tensor(pooled).flatten(1).to(torch.float32)  # convolutional ones give (B, D, 1, 1)
-    tokens: torch.Tensor = outputs.last_hidden_state
-    if tokens.ndim != 3:
-        raise BackboneError(f"{found.backbone} ({found.model_type}) has no pooled output: choose another backbone")
-    return tokens[:, 0].to(torch.float32)
-
-
-def _patch_mean(found: ResolvedRecipe, model: nn.Module, outputs: Any) -> torch.Tensor:
-    """Return the mean of the patch tokens, (B, D) float32."""
-    tokens: torch.Tensor = outputs.last_hidden_state  # (B, 1 + registers + patches, D)
-    patch_size = getattr(model.config, "patch_size", None)
-    n_patches = (found.size_px // patch_size) ** 2 if isinstance(patch_size, int) else 0
-    if tokens.ndim != 3 or not 0 < n_patches <= tokens.shape[1]:
-        raise BackboneError(
-            f"pooling {found.pooling} needs patch tokens, which {found.backbone} ({found.model_type}) does not have: "
-            "use pooling cls"
-        )
-    return tokens[:, -n_patches:].to(torch.float32).mean(dim=1)
-
-
-def _load_frozen(found: ResolvedRecipe, dtype: torch.dtype) -> nn.Module:
-    with _quiet_transformers(), _one_line_errors(found):
-        from transformers import AutoModel
-
-        model, report = AutoModel.from_pretrained(
-            found.folder, dtype=dtype, use_safetensors=True, local_files_only=True, output_loading_info=True
-        )
-    if missing := sorted(report["missing_keys"]):
-        # transformers would fill them with random numbers
-        raise BackboneError(
-            f"the weights of {found.backbone} lack {len(missing)} tensors that a {found.model_type} needs, e.g. "
-            f"{missing[0]}: choose a checkpoint of the whole backbone"
-        )
-    module: nn.Module = model.eval().requires_grad_(False)
-    return module
-
-
-@contextmanager
-def _one_line_errors(found: ResolvedRecipe) -> Iterator[None]:
-    try:
-        yield
-    except (BackboneError, torch.OutOfMemoryError):
-        raise
-    except Exception as error:  # transformers and safetensors raise nearly anything on a file they cannot use
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise BackboneError(
-            f"{found.backbone} ({found.model_type}) cannot be loaded as a vision backbone: {reason}; download it "
-            "again or choose another"
-        ) from None
-
-
-@contextmanager
-def _quiet_transformers() -> Iterator[None]:
-    from transformers.utils import logging
-
-    verbosity, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bar:
-            logging.enable_progress_bar()
+def _load_dinov2(found: ResolvedRecipe, config: dict[str, Any], dtype: torch.dtype) -> FrozenDinov2:
+    with one_line_errors(found):
+        tensors: dict[str, torch.Tensor] = {}
+        for path in weight_files(found.folder):
+            tensors |= load_file(path)
+        try:
+            model = FrozenDinov2(tensors, config, found.mean, found.std, dtype)
+        except KeyError as error:
+            raise lacking_tensors(found, str(error.args[0])) from None
+        with torch.inference_mode():
+            model(torch.zeros(1, 3, found.patch_px, found.patch_px, dtype=torch.uint8))  # do the shapes fit together?
+    return model

@@ -24,6 +24,8 @@ from mirip.features.transform import ImageTransform
 from mirip.files import sha256_bytes
 from mirip.progress import Progress
 
+_MOST_WAITING = 16  # batches of pictures that wait for more of their shape
+
 
 class ImageItem(NamedTuple):
     """One image content: its sha256 in hexadecimal, and a file below the image root that holds it."""
@@ -34,7 +36,7 @@ class ImageItem(NamedTuple):
 
 class _Prepared(NamedTuple):
     item: ImageItem
-    pixels: torch.Tensor  # (3, S, S) float32
+    pixels: NDArray[np.uint8]  # (h, w, 3), fitted
 
 
 class _Failed(NamedTuple):
@@ -55,7 +57,8 @@ def compute_features(
 ) -> None:
     """Compute the features of `items` and keep each batch in the store as soon as it is done.
 
-    Batches have one fixed shape, the last one is padded: a value must not depend on how many images came with it.
+    Batches have one fixed size and hold pictures of one shape; a smaller one is padded: a value must not depend on
+    what came with it.
 
     Args:
         items: images that the store lacks.
@@ -104,14 +107,14 @@ def _prepared(
     workers: int,
     batch_size: int,
 ) -> Generator[_Prepared | _Failed, None, None]:
-    """Yield transformed pictures in order, at most a batch and two a thread ahead."""
+    """Yield fitted pictures in order, at most a batch and two a thread ahead."""
 
     def prepare(item: ImageItem) -> _Prepared | _Failed:
         try:
             data = read_image_bytes(image_root, item.path)
             if sha256_bytes(data) != item.sha256:
                 raise DataError("is not the file that was prepared, it changed since: run `dvc repro prepare`")
-            return _Prepared(item, transform(decode_image(data, max_pixels=max_pixels).pixels))
+            return _Prepared(item, transform.fitted(decode_image(data, max_pixels=max_pixels).pixels))
         except DataError as error:
             return _Failed(item, error)
 
@@ -132,24 +135,31 @@ def _prepared(
 def _batches(
     outcomes: Iterator[_Prepared | _Failed], batch_size: int, failures: list[_Failed]
 ) -> Iterator[list[_Prepared]]:
-    """Yield full batches and a last smaller one; what failed goes to `failures`."""
-    batch: list[_Prepared] = []
+    """Yield full batches of one shape and last smaller ones; what failed goes to `failures`."""
+    waiting: dict[tuple[int, ...], list[_Prepared]] = {}
+    n_waiting = 0
     for outcome in outcomes:
         if isinstance(outcome, _Failed):
             failures.append(outcome)
             continue
-        batch.append(outcome)
-        if len(batch) == batch_size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+        shape = outcome.pixels.shape
+        waiting.setdefault(shape, []).append(outcome)
+        n_waiting += 1
+        if len(waiting[shape]) < batch_size:
+            if n_waiting < _MOST_WAITING * batch_size:
+                continue
+            shape = max(waiting, key=lambda other: len(waiting[other]))  # of very many shapes: memory is bounded
+        n_waiting -= len(waiting[shape])
+        yield waiting.pop(shape)
+    yield from waiting.values()
 
 
 def _embedded(extractor: DINOv2FeatureExtractor, batch: list[_Prepared], batch_size: int) -> NDArray[np.float32]:
-    """Embed a batch, padded with zeros to its fixed shape, as (len(batch), D) float32."""
-    images = torch.zeros(batch_size, *batch[0].pixels.shape)
-    torch.stack([prepared.pixels for prepared in batch], out=images[: len(batch)])
+    """Embed a batch, padded with black pictures to its fixed shape, as (len(batch), D) float32."""
+    height, width, _ = batch[0].pixels.shape
+    images = torch.zeros(batch_size, 3, height, width, dtype=torch.uint8)
+    for image, prepared in zip(images, batch, strict=False):
+        image.copy_(torch.from_numpy(prepared.pixels).permute(2, 0, 1))
     embeddings: NDArray[np.float32] = extractor(images)[: len(batch)].cpu().numpy()
     return embeddings
 

@@ -24,8 +24,8 @@ from mirip.files import canonical_json, sha256_bytes
 from mirip.params import Recipe
 
 # Raise these when code changes the value of a feature: every cached row is then computed anew.
-EXTRACTOR_VERSION = 1  # batches, pooling, normalisation, rounding
-TRANSFORM_VERSION = 1  # EXIF orientation, colours, fit, padding, resampling
+EXTRACTOR_VERSION = 2  # batches, pooling, normalisation, rounding
+TRANSFORM_VERSION = 2  # EXIF orientation, colours, fit, padding, resampling
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -57,6 +57,7 @@ class ResolvedRecipe:
         weights_sha256: of the weight file, or over the sorted hashes of several.
         config_sha256: of config.json in canonical form, without notes on its origin.
         size_px: side of the square that the backbone sees: the largest multiple of its patch <= image_size.
+        patch_px: side of the backbone's patch; 0 where it has none.
         mean, std: per channel, of pixels scaled to 0..1.
         mean_std_source: preprocessor_config.json, or ImageNet where the backbone has none.
         folder: where the backbone's files are on this machine.
@@ -75,6 +76,7 @@ class ResolvedRecipe:
     model_type: str
     config_sha256: str
     size_px: int
+    patch_px: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     mean_std_source: str
@@ -178,6 +180,7 @@ def _backbone_pairs(declared: Recipe, stored: Mapping[str, Any], root: Path | No
 def _resolved(recipe: Recipe, found: BackboneFolder, weights: str) -> ResolvedRecipe:
     config = read_json(found.path / CONFIG)
     mean, std, source = _normalisation(found.path / PREPROCESSOR)
+    patch_px = _patch_px(recipe, config.get("patch_size"))
     decisive = {key: value for key, value in config.items() if key not in _CONFIG_NOTES}
     return ResolvedRecipe(
         backbone=recipe.backbone,
@@ -192,7 +195,8 @@ def _resolved(recipe: Recipe, found: BackboneFolder, weights: str) -> ResolvedRe
         stored_dtype=recipe.stored_dtype,
         model_type=str(config.get("model_type", "unknown")),
         config_sha256=sha256_bytes(canonical_json(decisive).encode()),
-        size_px=_whole_patches(recipe.image_size, config.get("patch_size"), recipe.backbone),
+        size_px=recipe.image_size // (patch_px or 1) * (patch_px or 1),
+        patch_px=patch_px,
         mean=mean,
         std=std,
         mean_std_source=source,
@@ -200,15 +204,19 @@ def _resolved(recipe: Recipe, found: BackboneFolder, weights: str) -> ResolvedRe
     )
 
 
-def _whole_patches(image_size: int, patch_size: Any, backbone: str) -> int:
+def _patch_px(recipe: Recipe, patch_size: Any) -> int:
     if patch_size is None:
-        return image_size
-    if not isinstance(patch_size, int) or not 1 <= patch_size <= image_size:
+        if recipe.fit == "native":
+            raise BackboneError(
+                f"fit native needs a backbone of patches, {recipe.backbone} has none: use pad or squash"
+            )
+        return 0
+    if not isinstance(patch_size, int) or not 1 <= patch_size <= recipe.image_size:
         raise BackboneError(
-            f"{backbone} has patch_size {patch_size} and the recipe image_size {image_size}: square patches that fit "
-            "into the image are needed; raise image_size or choose another backbone"
+            f"{recipe.backbone} has patch_size {patch_size} and the recipe image_size {recipe.image_size}: square "
+            "patches that fit into the image are needed; raise image_size or choose another backbone"
         )
-    return image_size // patch_size * patch_size
+    return patch_size
 
 
 def _normalisation(path: Path) -> tuple[tuple[float, float, float], tuple[float, float, float], str]:

@@ -94,11 +94,15 @@ class PairwiseRankingModel(nn.Module):
         return scores
 
     def forward(self, img1: torch.Tensor, img2: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Score two batches of transformed images, each (B, 3, H, W) float32, as (B, 1) float32 each.
+        """Score two batches of images, each (B, 3, H, W), as (B, 1) float32 each.
 
-        The transform is `extractor.transform`.
+        They are float32 as `extractor.transform` makes them, or uint8 as its `fitted` does.
         """
-        scores = self.score(self._features(torch.cat([img1, img2])))[:, None]  # (2B, 3, H, W) -> (2B, 1)
+        if img1.shape[2:] == img2.shape[2:]:
+            features = self._features(torch.cat([img1, img2]))  # (2B, 3, H, W) -> (2B, D)
+        else:
+            features = torch.cat([self._features(img1), self._features(img2)])
+        scores = self.score(features)[:, None]
         return scores[: len(img1)], scores[len(img1) :]
 
     @torch.inference_mode()
@@ -112,7 +116,8 @@ class PairwiseRankingModel(nn.Module):
         """
         scores: list[float] = []
         for path in paths:  # one at a time: the value must not depend on the company
-            features = self._features(self.extractor.transform(read_pixels(path))[None])
+            fitted = torch.from_numpy(self.extractor.transform.fitted(read_pixels(path)))
+            features = self._features(fitted.permute(2, 0, 1)[None])  # (h, w, 3) -> (1, 3, h, w)
             scores.append(float(self.score(features)))
         return scores
 

@@ -2,6 +2,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -56,6 +57,24 @@ def test_pooling_cls_mean_joins_both(recipe: Recipe, dinov2: Path) -> None:
     assert extractor.embedding_dim == 64
 
 
+def test_pooling_of_the_last_blocks_joins_their_cls_tokens(recipe: Recipe) -> None:
+    extractor, pixels = extractor_of(recipe, pooling="cls_last_2"), images()
+    assert extractor.embedding_dim == 64
+    assert torch.equal(extractor(pixels)[:, 32:], extractor_of(recipe)(pixels))
+
+
+def test_more_blocks_than_there_are_is_refused(recipe: Recipe) -> None:
+    with pytest.raises(BackboneError, match=r"pooling cls_last_3: .* has 2 blocks"):
+        extractor_of(recipe, pooling="cls_last_3").load()
+
+
+def test_pixels_and_their_normalised_values_give_the_same(recipe: Recipe) -> None:
+    extractor = extractor_of(recipe)
+    pixels = np.random.default_rng(0).integers(0, 256, size=(28, 28, 3), dtype=np.uint8)
+    as_bytes = torch.from_numpy(extractor.transform.fitted(pixels)).permute(2, 0, 1)[None]
+    torch.testing.assert_close(extractor(as_bytes), extractor(extractor.transform(pixels)[None]))
+
+
 def test_l2_gives_embeddings_of_length_one(recipe: Recipe) -> None:
     torch.testing.assert_close(extractor_of(recipe, normalize="l2")(images()).norm(dim=1), torch.ones(3))
 
@@ -73,13 +92,12 @@ def test_the_width_is_known_without_loading(recipe: Recipe) -> None:
     assert extractor.model is None
 
 
-def test_the_backbone_is_frozen_and_attends_by_sdpa(recipe: Recipe) -> None:
+def test_the_backbone_is_frozen(recipe: Recipe) -> None:
     extractor = extractor_of(recipe)
     model = extractor.load()
     extractor.train()
     assert not any(module.training for module in model.modules())
     assert not any(parameter.requires_grad for parameter in model.parameters())
-    assert model.config._attn_implementation == "sdpa"
     assert extractor.load() is model
 
 
@@ -113,10 +131,13 @@ def test_a_real_convolutional_backbone_gives_its_pooled_output(mobilenet: Path) 
     assert embeddings.std() > 0.1
 
 
-@pytest.mark.parametrize("pooling", ["mean", "cls+mean"])
-def test_pooling_that_the_backbone_cannot_do_is_refused(mobilenet: Path, pooling: str) -> None:
+@pytest.mark.parametrize(
+    ("pooling", "what"),
+    [("mean", "patch tokens"), ("cls+mean", "patch tokens"), ("cls_last_2", "the CLS token of several blocks")],
+)
+def test_pooling_that_the_backbone_cannot_do_is_refused(mobilenet: Path, pooling: str, what: str) -> None:
     extractor = DINOv2FeatureExtractor(str(mobilenet), image_size=224, pooling=pooling, device="cpu")
-    with pytest.raises(BackboneError, match=r"needs patch tokens.*use pooling cls"):
+    with pytest.raises(BackboneError, match=f"needs {what}.*use pooling cls"):
         extractor.load()
 
 
@@ -136,14 +157,24 @@ def test_registers_are_no_patches(recipe: Recipe, tmp_path: Path) -> None:
 
 
 def test_weights_that_lack_a_tensor_are_refused(recipe: Recipe, dinov2: Path, tmp_path: Path) -> None:
-    """transformers would fill it with random numbers."""
     from safetensors.torch import load_file, save_file
 
     folder = shutil.copytree(dinov2, tmp_path / "partial")
     tensors = load_file(folder / "model.safetensors")
     del tensors["layernorm.weight"]
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(BackboneError, match=r"lack 1 tensors.*layernorm\.weight"):
+    with pytest.raises(BackboneError, match=r"lack tensors that a dinov2 needs, e\.g\. layernorm\.weight"):
+        extractor_of(recipe, backbone=str(folder)).load()
+
+
+def test_weights_of_the_wrong_shape_are_refused(recipe: Recipe, dinov2: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    folder = shutil.copytree(dinov2, tmp_path / "narrow")
+    tensors = load_file(folder / "model.safetensors")
+    tensors["encoder.layer.1.mlp.fc1.weight"] = tensors["encoder.layer.1.mlp.fc1.weight"][:, :16].contiguous()
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(BackboneError, match="cannot be loaded"):
         extractor_of(recipe, backbone=str(folder)).load()
 
 

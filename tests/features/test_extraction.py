@@ -135,6 +135,34 @@ def test_from_recipe_to_recipe_and_back_computes_nothing(project: Project, make_
     assert project.extract(items, squash).computed == 0
 
 
+def test_native_batches_by_shape_and_gives_the_bytes_from_scratch(
+    project: Project, make_pictures: MakePictures
+) -> None:
+    from mirip.data.images import decode_image
+    from mirip.features.backbone import DINOv2FeatureExtractor
+
+    native = project.recipe.model_copy(update={"fit": "native", "image_size": 56})
+    items = make_pictures(range(40))  # of many shapes: no batch of 4 is full of what came in a row
+    assert project.extract(items[:13], native).computed == 13
+    assert project.extract(items, native).computed == 27
+    assert project.path.read_bytes() == project.from_scratch(items, native)
+    extractor, cache = DINOv2FeatureExtractor.from_recipe(native, "cpu"), FeatureCache.open(project.path, native)
+    for sha256, name in items:
+        pixels = decode_image((project.images / name).read_bytes()).pixels
+        np.testing.assert_allclose(cache.rows([sha256]), extractor(extractor.transform(pixels)[None]), atol=2e-3)
+
+
+def test_pictures_that_wait_for_their_shape_are_bounded(
+    project: Project, make_pictures: MakePictures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mirip.features.computation._MOST_WAITING", 2)
+    native = project.recipe.model_copy(update={"fit": "native", "image_size": 56})
+    items = make_pictures(range(40))
+    assert project.extract(items, native).computed == 40
+    monkeypatch.undo()
+    assert project.path.read_bytes() == project.from_scratch(items, native)
+
+
 def test_a_change_that_changes_no_value_computes_nothing(project: Project, make_pictures: MakePictures) -> None:
     items = make_pictures(range(5))
     project.extract(items)

@@ -131,6 +131,11 @@ def test_a_note_on_the_library_in_a_config_changes_nothing(recipe: Recipe, dinov
     assert again.fingerprint == resolve(recipe).fingerprint
 
 
+def test_native_needs_patches(mobilenet: Path) -> None:
+    with pytest.raises(BackboneError, match="fit native needs a backbone of patches"):
+        resolve(Recipe(backbone=str(mobilenet), fit="native"))
+
+
 def test_a_real_backbone_is_resolved(mobilenet: Path) -> None:
     found = resolve(Recipe(backbone=str(mobilenet), image_size=224))
     assert (found.model_type, found.size_px, found.mean) == ("mobilenet_v1", 224, (0.5, 0.5, 0.5))

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from mirip.features.transform import ImageTransform
+from mirip.features.transform import ImageTransform, patch_grid
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 PILLOW = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
@@ -69,3 +69,28 @@ def test_the_picture_itself_is_left_alone() -> None:
     pixels.setflags(write=False)  # as a view of a decoder's buffer is
     ImageTransform(28, "pad", "bicubic", MEAN, STD)(pixels)
     assert (pixels == picture(50, 40)).all()
+
+
+@given(height=st.integers(1, 10_000), width=st.integers(1, 10_000), side=st.integers(1, 60))
+@settings(max_examples=300, deadline=None)
+def test_a_grid_keeps_the_budget(height: int, width: int, side: int) -> None:
+    rows, columns = patch_grid(height, width, side**2)
+    assert rows >= 1
+    assert columns >= 1
+    assert rows * columns <= side**2
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "grid"),
+    [(756, 756, (54, 54)), (297, 210, (64, 45)), (210, 297, (45, 64)), (100, 200, (38, 76))],
+)
+def test_a_grid_has_the_shape_of_the_picture(height: int, width: int, grid: tuple[int, int]) -> None:
+    assert patch_grid(height, width, 54**2) == grid
+
+
+def test_native_is_the_whole_picture_without_margins() -> None:
+    transform = ImageTransform(56, "native", "bicubic", MEAN, STD, patch_px=14)
+    fitted = transform.fitted(np.full((300, 100, 3), 255, dtype=np.uint8))
+    assert fitted.shape == (84, 28, 3)
+    assert (fitted == 255).all()
+    assert transform(picture(100, 100)).shape == (3, 56, 56)
