@@ -12,9 +12,11 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
-from mirip.data.colour import GREY_MODES, is_deep, to_srgb
+from mirip.data.colour import GREY_MODES, is_deep, is_srgb, to_srgb
+from mirip.data.jpeg import decode_jpeg
 from mirip.data.jpeg_quality import jpeg_quality
 from mirip.errors import ImageError
 
@@ -119,21 +121,16 @@ def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> DecodedImage:
             "too_large",
         )
     # Pillow turns a TIFF upright while it decodes and then forgets the tag.
-    turned = image.format == "TIFF" and _tag(image, ExifTags.Base.Orientation) in _TRANSPOSE
+    turned = image.format == "TIFF" and _orientation(image) is not None
     sixteen_bit = _has_sixteen_bits(image, data)
-    try:
-        image.load()
-    except Exception as error:  # a damaged file makes Pillow's plugins raise nearly anything
-        raise ImageError(f"is damaged or cut off: {_one_line(error)}", "truncated") from None
-    conversions = {"sideways_exif": turned, "sixteen_bit": sixteen_bit, **_mode_conversions(image)}
-    try:
-        upright, conversions["icc"] = to_srgb(image)
-    except (OSError, ValueError) as error:
-        raise ImageError(f"has colours of an unknown kind ({image.mode}): {_one_line(error)}", "not_an_image") from None
-    if (orientation := _tag(image, ExifTags.Base.Orientation)) in _TRANSPOSE:
-        upright, conversions["sideways_exif"] = upright.transpose(_TRANSPOSE[orientation]), True
+    stored = decode_jpeg(image, data)
+    if stored is not None and _orientation(image) is None and is_srgb(image.info.get("icc_profile")):
+        pixels, conversions = stored, dict[str, bool]()  # as it is: most photographs
+    else:
+        pixels, conversions = _upright_srgb(_loaded(image, stored), image)
+    conversions |= {"sixteen_bit": sixteen_bit, "sideways_exif": turned or "sideways_exif" in conversions}
     return DecodedImage(
-        pixels=np.array(upright),
+        pixels=pixels,
         format="JPEG" if image.format == "MPO" else str(image.format),
         jpeg_quality=jpeg_quality(getattr(image, "quantization", None) or {}),
         conversions=tuple(name for name in CONVERSIONS if conversions.get(name)),
@@ -206,6 +203,31 @@ def _open(data: bytes) -> Image.Image:
         raise ImageError("is not an image in a known format (JPEG, PNG, WebP, TIFF, ...)", "not_an_image") from None
 
 
+def _loaded(image: Image.Image, stored: NDArray[np.uint8] | None) -> Image.Image:
+    """Return the decoded picture: `stored` where that is at hand, else by Pillow."""
+    if stored is not None:
+        frame = Image.fromarray(stored)
+        frame.info["icc_profile"] = image.info.get("icc_profile")
+        return frame
+    try:
+        image.load()
+    except Exception as error:  # a damaged file makes Pillow's plugins raise nearly anything
+        raise ImageError(f"is damaged or cut off: {_one_line(error)}", "truncated") from None
+    return image
+
+
+def _upright_srgb(frame: Image.Image, image: Image.Image) -> tuple[NDArray[np.uint8], dict[str, bool]]:
+    """Turn a decoded picture into upright sRGB by the tags of its file; also say what that took."""
+    conversions = _mode_conversions(frame)
+    try:
+        upright, conversions["icc"] = to_srgb(frame)
+    except (OSError, ValueError) as error:
+        raise ImageError(f"has colours of an unknown kind ({image.mode}): {_one_line(error)}", "not_an_image") from None
+    if (orientation := _orientation(image)) is not None:
+        upright, conversions["sideways_exif"] = upright.transpose(orientation), True
+    return np.asarray(upright).copy(), conversions  # writable; np.array(upright) takes 20 ms longer for 6 megapixels
+
+
 def _has_sixteen_bits(image: Image.Image, data: bytes) -> bool:
     """Tell whether the samples have 16 bits; Pillow reads those of colour pictures as 8-bit and does not say so."""
     if image.format == "PNG":
@@ -228,6 +250,11 @@ def _tag(image: Image.Image, tag: int) -> Any:
         return image.getexif().get(tag)
     except Exception:  # damaged EXIF data is no reason to refuse the pixels
         return None
+
+
+def _orientation(image: Image.Image) -> Image.Transpose | None:
+    """Return what turns the picture upright, None where it is."""
+    return _TRANSPOSE.get(_tag(image, ExifTags.Base.Orientation))
 
 
 def _one_line(error: Exception) -> str:

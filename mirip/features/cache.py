@@ -16,7 +16,7 @@ from mirip.features.rows import Gathering, Rows, as_keys, blocks_of, read_rows, 
 from mirip.files import canonical_json
 from mirip.params import Recipe
 
-_LIBRARIES = ("torch", "transformers", "pillow", "numpy", "h5py")
+_LIBRARIES = ("torch", "transformers", "pillow", "simplejpeg", "numpy", "h5py")
 
 
 @dataclass(frozen=True)
