@@ -18,6 +18,7 @@ from PIL import ExifTags, Image
 from mirip.data.colour import GREY_MODES, is_deep, is_srgb, to_srgb
 from mirip.data.jpeg import decode_jpeg
 from mirip.data.jpeg_quality import jpeg_quality
+from mirip.data.orientation import ORIENTATIONS, turn_upright
 from mirip.errors import ImageError
 
 Image.MAX_IMAGE_PIXELS = None
@@ -29,15 +30,6 @@ MAX_PIXELS = 200_000_000
 _FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "MPO", "JPEG2000", "AVIF", "PPM", "PSD", "TGA", "ICO")
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\0", b"MM\0*", b"GIF8")
 _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
-_TRANSPOSE = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 CONVERSIONS = ("sideways_exif", "cmyk", "alpha", "sixteen_bit", "grey", "palette", "icc")
 
 
@@ -121,14 +113,15 @@ def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> DecodedImage:
             "too_large",
         )
     # Pillow turns a TIFF upright while it decodes and then forgets the tag.
-    turned = image.format == "TIFF" and _orientation(image) is not None
+    turned = image.format == "TIFF" and _tag(image, ExifTags.Base.Orientation) in ORIENTATIONS
     sixteen_bit = _has_sixteen_bits(image, data)
-    stored = decode_jpeg(image, data)
-    if stored is not None and _orientation(image) is None and is_srgb(image.info.get("icc_profile")):
-        pixels, conversions = stored, dict[str, bool]()  # as it is: most photographs
-    else:
-        pixels, conversions = _upright_srgb(_loaded(image, stored), image)
-    conversions |= {"sixteen_bit": sixteen_bit, "sideways_exif": turned or "sideways_exif" in conversions}
+    conversions: dict[str, bool] = {}
+    pixels = decode_jpeg(image, data) if is_srgb(image.info.get("icc_profile")) else None
+    if pixels is None:
+        pixels, conversions = _decoded_by_pillow(image)
+    if (orientation := _tag(image, ExifTags.Base.Orientation)) in ORIENTATIONS:
+        pixels, turned = turn_upright(pixels, orientation), True
+    conversions |= {"sideways_exif": turned, "sixteen_bit": sixteen_bit}
     return DecodedImage(
         pixels=pixels,
         format="JPEG" if image.format == "MPO" else str(image.format),
@@ -203,29 +196,18 @@ def _open(data: bytes) -> Image.Image:
         raise ImageError("is not an image in a known format (JPEG, PNG, WebP, TIFF, ...)", "not_an_image") from None
 
 
-def _loaded(image: Image.Image, stored: NDArray[np.uint8] | None) -> Image.Image:
-    """Return the decoded picture: `stored` where that is at hand, else by Pillow."""
-    if stored is not None:
-        frame = Image.fromarray(stored)
-        frame.info["icc_profile"] = image.info.get("icc_profile")
-        return frame
+def _decoded_by_pillow(image: Image.Image) -> tuple[NDArray[np.uint8], dict[str, bool]]:
+    """Decode any picture to sRGB, not yet turned upright; also say what that took."""
     try:
         image.load()
     except Exception as error:  # a damaged file makes Pillow's plugins raise nearly anything
         raise ImageError(f"is damaged or cut off: {_one_line(error)}", "truncated") from None
-    return image
-
-
-def _upright_srgb(frame: Image.Image, image: Image.Image) -> tuple[NDArray[np.uint8], dict[str, bool]]:
-    """Turn a decoded picture into upright sRGB by the tags of its file; also say what that took."""
-    conversions = _mode_conversions(frame)
+    conversions = _mode_conversions(image)
     try:
-        upright, conversions["icc"] = to_srgb(frame)
+        converted, conversions["icc"] = to_srgb(image)
     except (OSError, ValueError) as error:
         raise ImageError(f"has colours of an unknown kind ({image.mode}): {_one_line(error)}", "not_an_image") from None
-    if (orientation := _orientation(image)) is not None:
-        upright, conversions["sideways_exif"] = upright.transpose(orientation), True
-    return np.asarray(upright).copy(), conversions  # writable; np.array(upright) takes 20 ms longer for 6 megapixels
+    return np.asarray(converted).copy(), conversions  # writable; np.array would copy more than once
 
 
 def _has_sixteen_bits(image: Image.Image, data: bytes) -> bool:
@@ -250,11 +232,6 @@ def _tag(image: Image.Image, tag: int) -> Any:
         return image.getexif().get(tag)
     except Exception:  # damaged EXIF data is no reason to refuse the pixels
         return None
-
-
-def _orientation(image: Image.Image) -> Image.Transpose | None:
-    """Return what turns the picture upright, None where it is."""
-    return _TRANSPOSE.get(_tag(image, ExifTags.Base.Orientation))
 
 
 def _one_line(error: Exception) -> str:
