@@ -52,13 +52,8 @@ class FeatureCache:
         """
         rows = read_rows(path)
         stored = stored_recipe(rows)
-        found = find_differences(recipe, stored) if recipe is not None else []
-        if found:
-            others = f" (also {'; '.join(map(str, found[1:]))})" if found[1:] else ""
-            raise CacheError(
-                f"{path} was built with {found[0].field} {found[0].cache}, params say {found[0].params}{others}: "
-                "run `dvc repro extract`"
-            )
+        if recipe is not None:
+            check_recipe(path, stored, recipe)
         attributes = rows.attributes
         features = np.array(rows.features)
         return cls(rows.path, rows.keys, features, attributes["fingerprint"], stored, str(attributes["content_digest"]))
@@ -161,6 +156,16 @@ def stored_recipe(rows: Rows) -> dict[str, Any]:
     if not isinstance(stored, Mapping) or fingerprint(stored) != rows.attributes["fingerprint"]:
         raise CacheError(f"{rows.path} is damaged: its recipe does not have its fingerprint; run `dvc repro extract`")
     return dict(stored)
+
+
+def check_recipe(path: Path | str, stored: Mapping[str, Any], recipe: Recipe) -> None:
+    """Raise CacheError where the file at `path`, built by `stored`, is not of the recipe in force."""
+    if found := find_differences(recipe, stored):
+        others = f" (also {'; '.join(map(str, found[1:]))})" if found[1:] else ""
+        raise CacheError(
+            f"{path} was built with {found[0].field} {found[0].cache}, params say {found[0].params}{others}: "
+            "run `dvc repro extract`"
+        )
 
 
 def verify_cache(path: Path | str) -> list[str]:

@@ -75,7 +75,8 @@ def extract_features(
         BackboneError: the backbone cannot be found or used, or is not the one pinned.
         ImageError: an image cannot be decoded any more.
         DataError: there is no image, or one changed since it was prepared.
-        CacheError: a feature is not finite in the stored dtype, or a file cannot be written.
+        CacheError: a feature is not finite in the stored dtype, or a file cannot be written; or the recipe's features
+            are imported and some images have none.
         KeyboardInterrupt: after Ctrl-C. In all these cases what was computed is kept, and the old file stands.
     """
     start = time.monotonic()
@@ -91,6 +92,12 @@ def extract_features(
     with store.locked():
         store.adopt(path)
         missing = {key.decode() for key in store.gather(keys).missing}
+        if missing and resolved.imported:
+            first = next(image_path for sha256, image_path in paths.items() if sha256 in missing)
+            raise CacheError(
+                f"{len(missing)} of {len(paths)} images have no features of {resolved.backbone}, the first {first}: "
+                "bring them with `mirip cache import FILE`"
+            )
         if missing:
             from mirip.features.backbone import DINOv2FeatureExtractor
             from mirip.features.computation import ImageItem, compute_features

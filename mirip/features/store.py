@@ -81,6 +81,25 @@ class FeatureStore:
             self._merge([read_rows(path) for path in self._recent])
             self._recent.clear()
 
+    def add_sorted(self, keys: NDArray[np.bytes_], blocks: Iterable[NDArray[np.floating]], dim: int) -> None:
+        """Keep many rows at once, a block of them in memory at a time; they are on disk when this returns.
+
+        Args:
+            keys: (N,) S64, sorted, distinct.
+            blocks: the rows of `keys`, in their order, as (n, D) of the stored dtype.
+            dim: D.
+
+        Raises:
+            CacheError: they cannot be written.
+        """
+        self._write(keys, blocks, dim)
+
+    @property
+    def dim(self) -> int | None:
+        """D, the width of the rows that are there; None where there is none."""
+        shards = self._sound_shards()
+        return int(shards[0].features.shape[1]) if shards else None
+
     def adopt(self, path: Path) -> None:
         """Take over the rows of a features file that the store lacks, if it is sound and of the same fingerprint."""
         if not path.is_file():

@@ -199,3 +199,12 @@ def test_deleting_the_store_while_one_waits_does_not_let_two_in(store: FeatureSt
 
 def test_the_store_stands_in_the_main_repository(main_repository: Path) -> None:
     assert default_store_root() == main_repository / ".mirip" / "store"
+
+
+def test_many_sorted_rows_are_kept_at_once(store: FeatureStore) -> None:
+    assert store.dim is None
+    seeds = list(range(50))
+    with store.locked():
+        store.add_sorted(as_keys(keys_of(seeds)), iter([rows_of(seeds[:30]), rows_of(seeds[30:])]), 4)
+    assert held(store, [*seeds, 99]) == seeds
+    assert store.dim == 4
