@@ -12,6 +12,7 @@ from typing import Any
 
 from mirip.cache_commands import add_cache_commands
 from mirip.errors import MiripError
+from mirip.exchange_commands import add_exchange_commands
 from mirip.params import Params, load_params, override_params
 
 MODEL = Path("models/best_model.pt")
@@ -118,7 +119,7 @@ def _parser() -> argparse.ArgumentParser:
     command = _command(commands, "summary", summary)
     command.add_argument("--params", type=Path, help="default: params.yaml")
 
-    add_cache_commands(commands)
+    add_exchange_commands(add_cache_commands(commands))
     return parser
 
 

@@ -18,14 +18,9 @@ import torch
 from numpy.typing import NDArray
 
 from mirip.features.backbone import DINOv2FeatureExtractor
+from mirip.features.hardware import hardware
 from mirip.files import write_json
-from mirip.models.latency import (
-    cached_pair_latencies,
-    hardware,
-    pair_latencies,
-    throughput,
-    training_seconds,
-)
+from mirip.models.latency import cached_pair_latencies, pair_latencies, throughput, training_seconds
 from mirip.models.ranking import PairwiseRankingModel
 from mirip.params import Params, TrainParams, load_params
 from stages import run

@@ -16,7 +16,7 @@ LAYERS = [
     {"data", "metrics", "sample", "tracking"},
     {"features", "report"},
     {"models"},
-    {"jobs", "summary", "cache_commands", "serve"},
+    {"jobs", "summary", "cache_commands", "exchange_commands", "serve"},
     {"cli"},
 ]
 STAGES = "sample prepare split extract train evaluate audit benchmark report track".split()

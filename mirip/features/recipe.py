@@ -115,19 +115,20 @@ def fingerprint(values: Mapping[str, Any]) -> str:
     return sha256_bytes(canonical_json(decisive).encode())
 
 
-def resolve(recipe: Recipe, *, root: Path | None = None) -> ResolvedRecipe:
+def resolve(recipe: Recipe, *, root: Path | None = None, download: bool = True) -> ResolvedRecipe:
     """Find a recipe's backbone and read what decides its features; the weights are hashed, not loaded.
 
     Args:
         recipe: as params.yaml declares it.
         root: what relative backbone folders are relative to; None is the working directory.
+        download: False takes only a backbone that is on this machine.
 
     Raises:
         BackboneError: the backbone is not to be found, is incomplete, or is not the one that is pinned.
     """
     if recipe.imported:
         return _imported(recipe)
-    found = locate_backbone(recipe.backbone, recipe.revision, root=root)
+    found = locate_backbone(recipe.backbone, recipe.revision, root=root, download=download)
     weights = weights_sha256(found.path)
     if recipe.weights_sha256 not in (None, weights):
         raise BackboneError(

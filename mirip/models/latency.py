@@ -1,10 +1,8 @@
 """How long the architecture takes: medians over repeated runs, device synchronised, after warm-up."""
 
 import io
-import platform
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -108,21 +106,6 @@ def training_seconds(config: TrainParams, rows: int, dim: int, epochs: int) -> f
     start = time.perf_counter()
     Trainer(full).fit(data, val)
     return time.perf_counter() - start
-
-
-def hardware(device: torch.device) -> str:
-    """Describe the device that was timed, e.g. "NVIDIA H200" or "Intel(R) Xeon(R) Processor, 2 threads"."""
-    if device.type == "cuda":
-        return str(torch.cuda.get_device_name(device))
-    return f"{_cpu_name()}, {torch.get_num_threads()} threads"
-
-
-def _cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def _synchronise(device: torch.device) -> None:
