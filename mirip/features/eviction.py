@@ -1,7 +1,8 @@
 """Bound the store: whole fingerprints go, the least recently used first, never one that is being worked on.
 
 Those that no recipe of params.yaml has go before those that one has; that of the recipe in force, and imported ones,
-which nothing here can compute again, stay unless they are asked for. A features file that is there fills the store again, so that often nothing is lost at all.
+which nothing here can compute again, stay unless they are asked for. A features file that is there fills the store
+again, so that often nothing is lost at all.
 """
 
 import shutil
