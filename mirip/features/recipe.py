@@ -108,11 +108,20 @@ class ResolvedRecipe:
 
 def fingerprint(values: Mapping[str, Any]) -> str:
     """Return the fingerprint of a stored recipe: sha256 of canonical JSON, 64 hexadecimal digits."""
+    return sha256_bytes(canonical_json(_decisive(values)).encode())
+
+
+def first_decisive_difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[str, object, object]:
+    """Return the first field that makes the fingerprints of two stored recipes differ, and its values in both."""
+    ours, theirs = _decisive(one), _decisive(other)
+    found = ((name, ours.get(name), theirs.get(name)) for name in ours | theirs)
+    return next((pair for pair in found if pair[1] != pair[2]), ("fingerprint", fingerprint(one), fingerprint(other)))
+
+
+def _decisive(values: Mapping[str, Any]) -> dict[str, Any]:
     if str(values.get("backbone")).startswith(IMPORTED):
-        decisive = {"imported": True} | {key: values.get(key) for key in _DECISIVE_OF_IMPORTED}
-    else:
-        decisive = {key: value for key, value in values.items() if key not in _INFORMATIONAL}
-    return sha256_bytes(canonical_json(decisive).encode())
+        return {"imported": True} | {key: values.get(key) for key in _DECISIVE_OF_IMPORTED}
+    return {key: value for key, value in values.items() if key not in _INFORMATIONAL}
 
 
 def resolve(recipe: Recipe, *, root: Path | None = None, download: bool = True) -> ResolvedRecipe:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from mirip.data.split import check_tiers, public_id, split_digest
 from mirip.errors import CheckpointError, DataError
 from mirip.features.cache import FeatureCache
+from mirip.features.recipe import first_decisive_difference
 from mirip.files import sha256_bytes
 from mirip.models.baselines import knn_scores, ridge_scores
 from mirip.models.checkpoint import Checkpoint
@@ -34,14 +35,16 @@ def load_judged_model(
     model = PairwiseRankingModel.from_checkpoint(path, device="cpu")
     assert model.checkpoint is not None
     trained = model.checkpoint
-    for what, expected, found in (
-        ("features of fingerprint", trained.fingerprint, cache.fingerprint),
-        ("the split", trained.split_digest, split_digest(splits)),
-    ):
-        if expected != found:
-            raise CheckpointError(
-                f"{path} was trained on {what} {expected[:12]}, here is {found[:12]}: run `dvc repro train`"
-            )
+    if trained.fingerprint != cache.fingerprint:
+        name, expected, found = first_decisive_difference(trained.recipe, cache.recipe)
+        raise CheckpointError(
+            f"{path} was trained on features with {name} {expected}, {cache.path} has {found}: run `dvc repro train`"
+        )
+    if trained.split_digest != (found_digest := split_digest(splits)):
+        raise CheckpointError(
+            f"{path} was trained on the split {trained.split_digest[:12]}, here is {found_digest[:12]}: "
+            "run `dvc repro train`"
+        )
     if trained.tiers != list(tiers):
         raise CheckpointError(
             f"{path} was trained on the tiers {', '.join(trained.tiers)}, here is {', '.join(tiers)}: "

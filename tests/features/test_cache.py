@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -88,22 +89,32 @@ def test_the_recipe_in_force_is_checked(path: Path, recipe: Recipe) -> None:
     assert FeatureCache.open(path, recipe).recipe["fit"] == "pad"
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("image_size", 42),
-        ("fit", "squash"),
-        ("interpolation", "bilinear"),
-        ("pooling", "mean"),
-        ("normalize", "l2"),
-        ("compute_dtype", "bfloat16"),
-        ("stored_dtype", "float32"),
-        ("weights_sha256", "0" * 64),
-    ],
-)
+OTHERWISE = {
+    "revision": "f" * 40,
+    "weights_sha256": "0" * 64,
+    "image_size": 42,
+    "fit": "squash",
+    "interpolation": "bilinear",
+    "pooling": "mean",
+    "normalize": "l2",
+    "compute_dtype": "bfloat16",
+    "stored_dtype": "float32",
+}
+
+
+def test_every_field_of_a_recipe_is_among_those_refused_here() -> None:
+    """The backbone itself has a test of its own."""
+    assert OTHERWISE.keys() | {"backbone"} == Recipe.model_fields.keys()
+
+
+@pytest.mark.parametrize(("name", "value"), OTHERWISE.items())
 def test_a_cache_of_another_recipe_is_refused_naming_the_field(
     path: Path, recipe: Recipe, resolved: ResolvedRecipe, name: str, value: object
 ) -> None:
+    if name == "revision":  # of a folder it says nothing
+        resolved = replace(resolved, backbone="facebook/dinov2-large", revision="0" * 40)
+        write_cache(path, *made(), resolved)
+        recipe = recipe.model_copy(update={"backbone": "facebook/dinov2-large"})
     said = f"features.h5 was built with {name} {getattr(resolved, name)}, params say {value}"
     with pytest.raises(CacheError, match=rf"{said}.*run `dvc repro extract`"):
         FeatureCache.open(path, recipe.model_copy(update={name: value}))

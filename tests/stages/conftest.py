@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,15 +55,15 @@ class JudgedProject:
             values[name] |= section
         (self.folder / "params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
 
-    def write_features(self, splits: pd.DataFrame, weights_sha256: str = "0" * 64) -> None:
-        """Write features of which a few directions tell the tier."""
+    def write_features(self, splits: pd.DataFrame, **fields: Any) -> None:
+        """Write features of which a few directions tell the tier; `fields` are of another recipe."""
         rng = np.random.default_rng(1)
         features = rng.normal(size=(len(splits), 16))
         features[:, :4] += splits["tier_rank"].to_numpy()[:, None]
         recipe = ResolvedRecipe(
             backbone="elsewhere/tiny",
             revision=None,
-            weights_sha256=weights_sha256,
+            weights_sha256="0" * 64,
             image_size=28,
             fit="pad",
             interpolation="bicubic",
@@ -73,12 +74,15 @@ class JudgedProject:
             model_type="dinov2",
             config_sha256="0" * 64,
             size_px=28,
+            patch_px=14,
             mean=(0.5, 0.5, 0.5),
             std=(0.5, 0.5, 0.5),
             mean_std_source="ImageNet",
             folder=Path("elsewhere/tiny"),
         )
-        write_cache(self.folder / "features/tiny.h5", splits["image_sha256"].tolist(), features, recipe)
+        write_cache(
+            self.folder / "features/tiny.h5", splits["image_sha256"].tolist(), features, replace(recipe, **fields)
+        )
 
     def outputs(self) -> dict[str, bytes]:
         """Bytes of everything under metrics/, by path."""

@@ -73,11 +73,6 @@ def test_a_second_run_gives_the_same_bytes_and_removes_old_tables(judged_project
     assert judged_project.outputs() == first
 
 
-def test_features_of_another_recipe_are_refused(judged_project):
-    judged_project.write_features(read_splits(evaluate.SPLITS), weights_sha256="1" * 64)
-    assert "was trained on features of fingerprint" in fails(judged_project)
-
-
 def test_another_split_is_refused(judged_project):
     splits = read_splits(evaluate.SPLITS)
     write_table(evaluate.SPLITS, DataSplitter(0.6, 0.1, 0.3, seed=1).split(splits.drop(columns="split")))
