@@ -4,6 +4,7 @@ import json
 import re
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -137,7 +138,9 @@ def _remembered_sha256(path: Path) -> str:
     if (entry.get("size"), entry.get("mtime_ns")) == (state.st_size, state.st_mtime_ns):
         return str(entry["sha256"])
     digest = sha256_file(path)
-    write_json(memory, known | {str(path): {"size": state.st_size, "mtime_ns": state.st_mtime_ns, "sha256": digest}})
+    with suppress(OSError):  # where nothing can be written, it is hashed again
+        entry = {"size": state.st_size, "mtime_ns": state.st_mtime_ns, "sha256": digest}
+        write_json(memory, known | {str(path): entry})
     return digest
 
 
