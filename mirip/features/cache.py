@@ -173,10 +173,12 @@ def _content_of(path: Path | str, gathering: Gathering, resolved: ResolvedRecipe
     """Return the digest of the file at `path` if it holds the gathered rows undamaged, else None."""
     try:
         rows = read_rows(path)
+        if rows.attributes["recipe"] != canonical_json(resolved.to_dict()):
+            return None
+        if not np.array_equal(rows.keys, gathering.keys):
+            return None  # before the whole file is read
         rows.check_digest()
     except CacheError:
-        return None
-    if rows.attributes["recipe"] != canonical_json(resolved.to_dict()) or not np.array_equal(rows.keys, gathering.keys):
         return None
     start = 0
     for old, new in zip(blocks_of(rows.features), gathering.blocks(), strict=True):

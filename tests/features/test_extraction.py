@@ -7,7 +7,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import h5py
@@ -497,7 +497,7 @@ def held(project: Project, recipe: Recipe) -> set[str]:
     for path in project.store.glob(f"{fingerprint}/*.h5"):
         if sha256_file(path) == path.stem:
             found |= {key.decode() for key in read_rows(path).keys.tolist()}
-    if project.path.exists() and verify_cache(project.path) == []:
+    with suppress(CacheError):
         found |= {key.decode() for key in FeatureCache.open(project.path).keys.tolist()}
     return found
 
