@@ -227,6 +227,16 @@ def test_explain_says_that_an_extraction_is_running(project: Project, said: Call
         assert "note: an extraction of this recipe is running at this moment" in said("explain")
 
 
+def test_explain_of_imported_features_says_how_to_bring_them(project: Project, said: Callable[..., str]) -> None:
+    params = yaml.safe_load(Path("params.yaml").read_text())
+    params["recipes"]["clip"] = {"backbone": "import:clip"}
+    Path("params.yaml").write_text(yaml.safe_dump(params))
+    shown = said("explain", "--recipe", "clip")
+    assert "recipe clip: import:clip, float16, fingerprint " in shown
+    assert "20 images: 0 reused, 20 to import, 0 renamed, 0 gone" in shown
+    assert "bring them with `mirip cache import FILE`: an extraction stops without them" in shown
+
+
 def test_explain_takes_another_recipe(project: Project, said: Callable[..., str]) -> None:
     assert f"recipe other: {BACKBONE}" in said("explain", "--recipe", "other")
     assert "'nonsense', which is not among recipes" in said("explain", "--recipe", "nonsense", code=1)

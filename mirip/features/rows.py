@@ -101,10 +101,17 @@ def blocks_of(features: NDArray[np.floating]) -> Iterator[NDArray[np.floating]]:
 
 
 def content_digest(keys: NDArray[np.bytes_], blocks: Iterable[NDArray[np.floating]]) -> str:
-    """Return the sha256 over the sorted keys and then the bytes of their rows, whatever they are stored in."""
+    """Return the sha256 over the sorted keys and then the bytes of their rows, whatever they are stored in.
+
+    A block is hashed in a second thread while the next one is made.
+    """
     digest = hashlib.sha256(keys.tobytes())
-    for block in blocks:
-        digest.update(block.data)
+    with ThreadPoolExecutor(1) as hasher:
+        hashed = None
+        for block in blocks:
+            if hashed is not None:
+                hashed.result()  # so that no more than two are in memory
+            hashed = hasher.submit(digest.update, block.data)
     return digest.hexdigest()
 
 

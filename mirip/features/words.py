@@ -13,10 +13,9 @@ def explained(params: Params, found: Explanation) -> Iterator[str]:
     """Yield what an extraction would do, a line each."""
     recipe, path = params.recipe, params.features_path
     fingerprint = f"fingerprint {found.fingerprint[:8]}" if found.fingerprint else "fingerprint unknown"
-    yield (
-        f"recipe {params.extract.recipe}: {recipe.backbone}, {recipe.image_size} px, {recipe.pooling}, "
-        f"{recipe.compute_dtype} -> {recipe.stored_dtype}, {fingerprint}"
-    )
+    how = f"{recipe.image_size} px, {recipe.pooling}, {recipe.compute_dtype} -> {recipe.stored_dtype}"
+    how = recipe.stored_dtype if recipe.imported else how
+    yield f"recipe {params.extract.recipe}: {recipe.backbone}, {how}, {fingerprint}"
     sources = [f"{found.from_file} from {path}"] * (found.from_file > 0)
     sources += [f"{found.from_store} from the store"] * (found.from_store > 0)
     kinds = [f"{found.new} new"] * (found.new > 0) + [f"{found.changed} changed"] * (found.changed > 0)
@@ -24,7 +23,8 @@ def explained(params: Params, found: Explanation) -> Iterator[str]:
         kinds.append(f"{again} again")
     yield (
         f"{found.images} images: {found.from_file + found.from_store} reused{_among(sources)}, "
-        f"{found.to_compute} to compute{_among(kinds)}, {found.renamed} renamed, {found.gone} gone"
+        f"{found.to_compute} to {'import' if recipe.imported else 'compute'}{_among(kinds)}, {found.renamed} renamed, "
+        f"{found.gone} gone"
     )
     for reason in found.reasons:
         yield f"why: {reason}"
@@ -36,6 +36,8 @@ def explained(params: Params, found: Explanation) -> Iterator[str]:
         yield f"{path} is up to date: nothing to do"
     elif not found.to_compute:
         yield f"nothing to compute: {path} is written from what is here"
+    elif recipe.imported:
+        yield "bring them with `mirip cache import FILE`: an extraction stops without them"
     elif found.rate is None or found.seconds is None:
         yield "how long that takes is not known: this recipe was not timed on this machine yet"
     else:
