@@ -1,4 +1,4 @@
-"""The command line: `mirip train | evaluate | score | compare | rank | summary`.
+"""The command line: `mirip train | evaluate | score | compare | rank | compare-models | summary`.
 
 Heavy imports stand inside the commands, so that --help answers at once.
 """
@@ -74,6 +74,21 @@ def rank(options: argparse.Namespace) -> None:
         print(f"{place:4}  {value:+.4f}  {path}")
 
 
+def compare_models(options: argparse.Namespace) -> None:
+    """Say whether one model is better than another on the test side that both were judged on.
+
+    A and B are each a scores.csv, a folder that holds one, or a Git revision or DVC experiment of this repository.
+    """
+    from mirip.files import write_json
+    from mirip.scores import compare_scores, comparison_scalars, comparison_text, read_scores
+
+    a, b = read_scores(options.a), read_scores(options.b)
+    found = compare_scores(a, b, confidence=options.confidence, n_bootstrap=options.n_bootstrap, seed=options.seed)
+    if options.json is not None:
+        write_json(options.json, comparison_scalars(found))
+    print(comparison_text(a, b, found, options.confidence))
+
+
 def summary(options: argparse.Namespace) -> None:
     """Print the result of the last `dvc repro` as a short table."""
     from mirip.summary import print_summary
@@ -113,6 +128,14 @@ def _parser() -> argparse.ArgumentParser:
     _add_image_flags(command)
     command.add_argument("a", type=Path, metavar="IMAGE_A")
     command.add_argument("b", type=Path, metavar="IMAGE_B")
+
+    command = _command(commands, "compare-models", compare_models)
+    command.add_argument("a", metavar="A", help="scores.csv, a folder that holds one, a Git revision or an experiment")
+    command.add_argument("b", metavar="B", help="likewise")
+    command.add_argument("--confidence", type=float, default=0.95, help="of the intervals; default 0.95")
+    command.add_argument("--n-bootstrap", type=int, default=2000, help="resamples over groups; default 2000")
+    command.add_argument("--seed", type=int, default=42, help="of the resamples; default 42")
+    command.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there")
 
     command = _command(commands, "summary", summary)
     command.add_argument("--params", type=Path, help="default: params.yaml")

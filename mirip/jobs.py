@@ -17,7 +17,7 @@ from mirip.features.extraction import extract_features
 from mirip.features.recipe import resolve
 from mirip.files import main_root, write_json
 from mirip.models.checkpoint import Checkpoint, save_checkpoint
-from mirip.models.judgement import baseline_scores, judge, judged_side, load_judged_model
+from mirip.models.judgement import baseline_scores, judge, judged_side, load_judged_model, public_scores
 from mirip.models.ranking import PairwiseRankingModel
 from mirip.models.trainer import Trainer
 from mirip.models.training import short_keys, train_ranker, training_summary
@@ -55,7 +55,8 @@ def train_job(params: Params, output: Path, *, resume: bool = False) -> None:
     model, _ = load_judged_model(output / "best_model.pt", splits, cache, params.data.tiers)
     test = judged_side(splits)
     baselines = baseline_scores(splits, cache, cache.rows(test["image_sha256"].tolist()))
-    evaluation, _ = judge(model, test, cache, params.evaluate, baselines)
+    evaluation, scores = judge(model, test, cache, params.evaluate, baselines)
+    write_csv(output / "scores.csv", public_scores(test, scores), digits=9)
     write_json(output / "evaluate.json", evaluation.metrics)
     print(evaluation.summary())
     if notice := params.report.notices.get(params.extract.recipe):

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = [
     {"errors", "files", "params", "progress"},
     {"data", "metrics", "sample", "tracking"},
-    {"features", "report"},
+    {"features", "report", "scores"},
     {"models"},
     {"jobs", "summary", "serve"},
     {"cli"},
