@@ -1,4 +1,4 @@
-"""The command line: `mirip train | evaluate | score | compare | rank | compare-models | summary`.
+"""The command line: `mirip train | evaluate | score | compare | rank | compare-models | crossval | summary`.
 
 Heavy imports stand inside the commands, so that --help answers at once.
 """
@@ -14,6 +14,7 @@ from mirip.errors import MiripError
 from mirip.params import Params, load_params, override_params
 
 MODEL = Path("models/best_model.pt")
+MANIFEST = Path("data/manifest.parquet")
 
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # before torch is loaded, as in stages/__init__.py
 
@@ -89,6 +90,33 @@ def compare_models(options: argparse.Namespace) -> None:
     print(comparison_text(a, b, found, options.confidence))
 
 
+def crossval(options: argparse.Namespace) -> None:
+    """Cross-validate the training that params.yaml describes, on all images of the pipeline's manifest."""
+    from mirip.data.manifest import read_manifest
+    from mirip.features.cache import FeatureCache
+    from mirip.files import write_json
+    from mirip.models.crossval import cross_validate
+
+    params = load_params(options.params or "params.yaml")
+    found = cross_validate(
+        read_manifest(MANIFEST),
+        FeatureCache.open(params.features_path, params.recipe),
+        params.train,
+        params.evaluate,
+        tiers=params.data.tiers,
+        by=options.by,
+        n_folds=options.folds,
+        val_share=params.split.val / (params.split.train + params.split.val) or 0.1,
+        verbose=True,
+    )
+    if options.output is not None:
+        write_json(
+            options.output, {**found.evaluation.metrics, "by": options.by, "folds": found.folds.to_dict("records")}
+        )
+    print(found.table())
+    print(f"pairs within folds: {found.evaluation.summary()}")
+
+
 def summary(options: argparse.Namespace) -> None:
     """Print the result of the last `dvc repro` as a short table."""
     from mirip.summary import print_summary
@@ -136,6 +164,18 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--n-bootstrap", type=int, default=2000, help="resamples over groups; default 2000")
     command.add_argument("--seed", type=int, default=42, help="of the resamples; default 42")
     command.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there")
+
+    command = _command(commands, "crossval", crossval)
+    command.add_argument(
+        "--by",
+        choices=["tier", "context", "group"],
+        default="tier",
+        help="what a fold holds out; default tier: "
+        "whole groups, every tier's share; context: one context; group: one group, or a bundle of them",
+    )
+    command.add_argument("--folds", type=int, default=5, help="number of folds, by group the most; default 5")
+    command.add_argument("--output", type=Path, metavar="FILE", help="also write the figures there, as JSON")
+    command.add_argument("--params", type=Path, help="default: params.yaml")
 
     command = _command(commands, "summary", summary)
     command.add_argument("--params", type=Path, help="default: params.yaml")

@@ -23,7 +23,7 @@ from mirip.metrics.intervals import (
     percentile_interval,
     verdict,
 )
-from mirip.metrics.pairwise import PairCounter, TierPairCounts, rank_correlations, sample_pairs
+from mirip.metrics.pairwise import PairCounter, TierPairCounts, context_codes, rank_correlations, sample_pairs
 
 Scalar = float | int | str | bool
 
@@ -105,6 +105,7 @@ class Evaluator:
         context: ArrayLike | None = None,
         temperature: float = 1.0,
         baselines: Mapping[str, ArrayLike] | None = None,
+        fold: ArrayLike | None = None,
     ) -> Evaluation:
         """Judge scores (N,) against tier ranks (N,), both higher is better.
 
@@ -116,21 +117,26 @@ class Evaluator:
             context: (N,) labels within which a comparison is fair; None: all images are of one context.
             temperature: P(a beats b) = sigmoid((score_a - score_b) / temperature), fitted elsewhere.
             baselines: name -> scores (N,) of other models on the same images.
+            fold: (N,) labels; only pairs of one fold count anywhere, since scores of different folds are of different
+                models. None: all are of one model.
 
         Raises:
             ValueError: shapes differ, a score is not finite, or a rank has no tier.
         """
         values, rank = np.asarray(scores, dtype=np.float64), np.asarray(tier_rank, dtype=np.int64)
         group = np.arange(len(values)) if group_id is None else np.asarray(group_id)
-        counts = PairCounter(values, rank, n_tiers=len(tiers)).count()
-        within = counts if context is None else PairCounter(values, rank, context, n_tiers=len(tiers)).count()
+        block = np.zeros(len(values), dtype=np.int64) if fold is None else context_codes(fold)
+        counts = PairCounter(values, rank, block, n_tiers=len(tiers)).count()
+        fair = block if context is None else block * len(values) + context_codes(context)
+        within = PairCounter(values, rank, fair, n_tiers=len(tiers)).count()
         support = group_support(rank, group)
-        ladder = self._ladder(values, rank, group, baselines or {}, support)
+        ladder = self._ladder(values, rank, group, block, baselines or {}, support)
         judged = ladder.iloc[-1]
         interval = Interval(judged["ci_low"], judged["ci_high"], support.small_sample)
         better, worse = sample_pairs(rank, rng=np.random.default_rng(self.seed), max_pairs=_MAX_CALIBRATION_PAIRS)
+        better, worse = (rows[block[better] == block[worse]] for rows in (better, worse))
         better_wins = win_probability(values[better] - values[worse], temperature)
-        tau_b, spearman = rank_correlations(values, rank)
+        tau_b, spearman = _rank_correlations(values, rank, block)
         metrics: dict[str, Scalar] = {
             "pairwise_accuracy": float(counts.micro),
             "pairwise_accuracy_ci_low": float(interval.low),
@@ -166,14 +172,15 @@ class Evaluator:
         scores: NDArray[np.float64],
         rank: NDArray[np.int64],
         group: NDArray[np.generic],
+        block: NDArray[np.int64],
         baselines: Mapping[str, ArrayLike],
         support: GroupSupport,
     ) -> pd.DataFrame:
         names = [*baselines, MODEL_NAME]
         score_sets = np.stack([*(np.asarray(b, dtype=np.float64) for b in baselines.values()), scores])
         rng = np.random.default_rng(self.seed)
-        resampled = bootstrap_accuracies(score_sets, rank, group, rng=rng, n_bootstrap=self.n_bootstrap)
-        accuracies = [float(PairCounter(row, rank).count().micro) for row in score_sets]
+        resampled = bootstrap_accuracies(score_sets, rank, group, rng=rng, n_bootstrap=self.n_bootstrap, context=block)
+        accuracies = [float(PairCounter(row, rank, block).count().micro) for row in score_sets]
         # Chance orders every pair by a coin: exactly one half in any resample that has a pair.
         names.insert(0, "chance")
         accuracies.insert(0, 0.5 if np.isfinite(accuracies[-1]) else float("nan"))
@@ -224,6 +231,16 @@ def gap_table(counts: TierPairCounts) -> pd.DataFrame:
         accuracy = float(wins / pairs) if pairs > 0 else float("nan")
         rows.append({"tier_gap": distance, "n_pairs": int(pairs), "accuracy": accuracy})
     return pd.DataFrame(rows, columns=["tier_gap", "n_pairs", "accuracy"])
+
+
+def _rank_correlations(
+    scores: NDArray[np.float64], rank: NDArray[np.int64], block: NDArray[np.int64]
+) -> tuple[float, float]:
+    """Return tau-b and Spearman's rho, of several blocks their means weighted by images; NaN where one has none."""
+    members = [np.flatnonzero(block == k) for k in np.unique(block)] or [np.arange(0)]
+    both = np.array([rank_correlations(scores[rows], rank[rows]) for rows in members])
+    tau_b, rho = np.average(both, axis=0, weights=[max(len(rows), 1) for rows in members])
+    return float(tau_b), float(rho)
 
 
 def _baseline_metrics(ladder: pd.DataFrame) -> dict[str, Scalar]:
