@@ -21,6 +21,7 @@ from mirip.data.pairs import count_cross_tier_pairs
 from mirip.data.split import DataSplitter, check_tiers
 from mirip.errors import DataError
 from mirip.features.cache import FeatureCache
+from mirip.metrics.calibration import tier_probabilities
 from mirip.metrics.pairwise import pairwise_accuracy
 from mirip.models.baselines import knn_scores, ridge_scores
 from mirip.models.evaluator import Evaluation, Evaluator
@@ -92,6 +93,7 @@ def cross_validate(
     fold, names = held_out_folds(images, by, n_folds, seed=train.seed)
     rank = images["tier_rank"].to_numpy()
     scores = {name: np.full(len(images), np.nan) for name in ("mirip", "knn", "ridge")}
+    tier_probability = np.full((len(images), len(tiers)), np.nan)
     rows = []
     with Progress("crossval", len(names), "fold", visible=verbose) as progress:
         for k, name in enumerate(names):
@@ -101,7 +103,11 @@ def cross_validate(
             test_x = cache.rows(images["image_sha256"].iloc[held_out].tolist())
             learned = splits[splits["split"] == "train"]
             train_x, train_rank = cache.rows(learned["image_sha256"].tolist()), learned["tier_rank"].to_numpy()
-            scores["mirip"][held_out] = model_scores(result.model, test_x) / checkpoint.temperature
+            raw = model_scores(result.model, test_x)
+            scores["mirip"][held_out] = raw / checkpoint.temperature
+            tier_probability[held_out] = tier_probabilities(
+                raw, checkpoint.ordinal_slope, checkpoint.ordinal_thresholds
+            )
             scores["knn"][held_out] = knn_scores(train_x, train_rank, test_x)
             scores["ridge"][held_out] = ridge_scores(train_x, train_rank, test_x)
             rows.append(
@@ -121,6 +127,7 @@ def cross_validate(
         confidence=evaluate.confidence,
         n_bootstrap=evaluate.n_bootstrap,
         seed=evaluate.seed,
+        min_confidence=evaluate.min_confidence,
     ).evaluate(
         scores["mirip"],
         rank,
@@ -128,6 +135,7 @@ def cross_validate(
         group_id=images["group_id"].to_numpy(),
         context=images["context"].to_numpy(),
         fold=fold,
+        tier_probability=tier_probability,
         baselines={name: scores[name] for name in ("knn", "ridge")},
     )
     return CrossValidation(evaluation, pd.DataFrame(rows), scores["mirip"], fold)

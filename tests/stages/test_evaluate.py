@@ -13,7 +13,7 @@ from stages import evaluate, run
 TABLES = {
     "tier_pairs": ["better", "worse", "n_pairs", "accuracy", "pair"],
     "gaps": ["tier_gap", "n_pairs", "accuracy"],
-    "reliability": ["bin", "confidence", "accuracy", "n_pairs"],
+    "reliability": ["bin", "confidence", "accuracy", "n_pairs", "low", "high"],
     "coverage": ["min_confidence", "coverage", "accuracy"],
     "ladder": ["model", "pairwise_accuracy", "ci_low", "ci_high", "margin", "margin_ci_low", "margin_ci_high"],
     "scores_by_tier": ["tier", "score"],
