@@ -2,8 +2,8 @@
 
 Tiers are drawn for each image from the model's own tier probabilities, independently, many times over. The probability
 of each pair's order then follows exactly from them: a model that states it is perfectly calibrated, and what strays is
-the smallness of the sample. Pairs share images, hence images are drawn and not pairs, which would make the range several
-times too narrow. Works of one group lean alike in truth and independently here, so that on data with large groups the
+the smallness of the sample. Pairs share images, hence images are drawn and not pairs, which would make the range much
+too narrow. Works of one group lean alike in truth and independently here, so that on data with large groups the
 range is still somewhat too narrow. These are the consistency bars of Bröcker & Smith 2007 (Weather and Forecasting 22),
 for pairs.
 """
