@@ -1,4 +1,4 @@
-"""The command line: `mirip train | evaluate | score | compare | rank | compare-models | crossval | summary`.
+"""The command line: `mirip train | evaluate | score | compare | rank | compare-models | crossval | summary | cache`.
 
 Heavy imports stand inside the commands, so that --help answers at once.
 """
@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mirip.cache_commands import add_cache_commands
 from mirip.errors import MiripError
+from mirip.exchange_commands import add_exchange_commands
 from mirip.params import Params, load_params, override_params
 
 MODEL = Path("models/best_model.pt")
@@ -179,6 +181,8 @@ def _parser() -> argparse.ArgumentParser:
 
     command = _command(commands, "summary", summary)
     command.add_argument("--params", type=Path, help="default: params.yaml")
+
+    add_exchange_commands(add_cache_commands(commands))
     return parser
 
 

@@ -33,7 +33,8 @@ def train_job(params: Params, output: Path, *, resume: bool = False) -> None:
         MiripError: as the stages do.
     """
     found = resolve(params.recipe)  # before an hour goes into images that no backbone can see
-    print(f"recipe {params.extract.recipe}: {found.backbone}, {found.size_px} px", file=sys.stderr)
+    seen = "features imported" if found.imported else f"{found.size_px} px"
+    print(f"recipe {params.extract.recipe}: {found.backbone}, {seen}", file=sys.stderr)
     if not params.data.group:
         print("no --group: works of one person may stand on two sides, the figures may be too good", file=sys.stderr)
     prepared = _prepare(params)

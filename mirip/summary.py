@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from mirip.errors import DataError
-from mirip.features.extraction import ExtractionSummary, last_extraction
+from mirip.features.history import ExtractionSummary, last_extraction
 from mirip.judged import models_judged
 from mirip.params import Params
 
@@ -76,7 +76,8 @@ def print_summary(params: Params) -> None:
     table.add_column()
     table.add_column(justify="right", style="bold")
     table.add_column()
-    for row in summary_rows(metrics, last_extraction(), models_judged(metrics["split"].get("digest", ""))):
+    judged = models_judged(metrics["split"].get("digest", ""))
+    for row in summary_rows(metrics, last_extraction(params.features_path), judged):
         table.add_row(*row)
     console = Console(highlight=False, soft_wrap=True)
     console.print(table)

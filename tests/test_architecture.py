@@ -16,7 +16,7 @@ LAYERS = [
     {"data", "judged", "metrics", "sample", "tracking"},
     {"features", "report", "scores"},
     {"models"},
-    {"jobs", "summary", "serve"},
+    {"jobs", "summary", "cache_commands", "exchange_commands", "serve"},
     {"cli"},
 ]
 STAGES = "sample prepare split extract train evaluate audit benchmark report track".split()

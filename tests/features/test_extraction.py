@@ -17,9 +17,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mirip.errors import BackboneError, CacheError, DataError, ImageError
-from mirip.features.cache import FeatureCache, verify_cache
-from mirip.features.extraction import ExtractionSummary, extract_features
+from mirip.features.cache import FeatureCache
+from mirip.features.extraction import extract_features
+from mirip.features.history import ExtractionSummary, known_rates, last_extraction, last_listing
 from mirip.features.store import default_store_root
+from mirip.features.verification import verify_cache
 from mirip.params import Recipe
 
 Items = list[tuple[str, str]]
@@ -90,7 +92,7 @@ def test_what_is_new_is_computed_and_the_bytes_are_those_from_scratch(
     assert (summary.rows, summary.computed, summary.reused, summary.dim) == (10, 3, 7, 32)
     assert project.path.read_bytes() == project.from_scratch(items)
     assert FeatureCache.open(project.path).content_digest == summary.content_digest
-    assert verify_cache(project.path) == []
+    assert verify_cache(project.path).sound
 
 
 def test_one_new_one_changed_one_renamed_one_deleted_computes_two(
@@ -240,6 +242,28 @@ def test_a_broken_picture_is_named_and_loses_nothing(project: Project, make_pict
 def test_a_picture_above_the_limit_is_named(project: Project, make_pictures: MakePictures) -> None:
     with pytest.raises(ImageError, match=r"0\.png is too large.*and 1 more"):
         project.extract(make_pictures(range(2)), max_image_pixels=50)
+
+
+def test_damaged_checksums_heal_though_the_rows_are_sound(project: Project, make_pictures: MakePictures) -> None:
+    items = make_pictures(range(3))
+    project.extract(items)
+    before = project.path.read_bytes()
+    with h5py.File(project.path, "r+") as file:
+        file["row_crc32"][1] ^= 1
+    project.extract(items)
+    assert project.path.read_bytes() == before
+
+
+def test_an_extraction_leaves_its_listing_and_its_rate(project: Project, make_pictures: MakePictures) -> None:
+    items = make_pictures(range(20))
+    summary = project.extract(items)
+    assert last_extraction(project.path) == summary
+    assert last_listing(project.path) == {path: sha256 for sha256, path in items}
+    (rate,) = known_rates(summary.fingerprint)
+    assert (rate.device, rate.images) == ("cpu", 20)
+    assert 0 < rate.seconds < summary.seconds
+    project.extract(items[:18])
+    assert known_rates(summary.fingerprint) == [rate]
 
 
 def test_no_images_is_an_error(project: Project) -> None:
