@@ -179,6 +179,7 @@ class EvaluateParams(_Section):
     target_accuracy: Fraction = 0.6
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
     n_bootstrap: Annotated[int, Field(ge=100)] = 2000
+    min_confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.6
 
 
 class AuditParams(_Section):

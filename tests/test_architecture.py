@@ -13,8 +13,8 @@ ROOT = Path(__file__).parents[1]
 # Imports run from a row to the rows above it and within the row's own package, never downwards.
 LAYERS = [
     {"errors", "files", "params", "progress"},
-    {"data", "metrics", "sample", "tracking"},
-    {"features", "report"},
+    {"data", "judged", "metrics", "sample", "tracking"},
+    {"features", "report", "scores"},
     {"models"},
     {"jobs", "summary", "cache_commands", "exchange_commands", "serve"},
     {"cli"},

@@ -13,6 +13,7 @@ from mirip.errors import CheckpointError, DataError
 from mirip.features.cache import FeatureCache
 from mirip.features.recipe import first_decisive_difference
 from mirip.files import sha256_bytes
+from mirip.metrics.calibration import tier_probabilities
 from mirip.models.baselines import knn_scores, ridge_scores
 from mirip.models.checkpoint import Checkpoint
 from mirip.models.evaluator import Evaluation, Evaluator
@@ -107,6 +108,7 @@ def judge(
         confidence=settings.confidence,
         n_bootstrap=settings.n_bootstrap,
         seed=settings.seed,
+        min_confidence=settings.min_confidence,
     ).evaluate(
         scores,
         images["tier_rank"].to_numpy(),
@@ -115,6 +117,9 @@ def judge(
         context=images["context"].to_numpy(),
         temperature=model.checkpoint.temperature,
         baselines=baselines,
+        tier_probability=tier_probabilities(
+            scores, model.checkpoint.ordinal_slope, model.checkpoint.ordinal_thresholds
+        ),
     )
     return evaluation, scores
 
