@@ -11,6 +11,7 @@ from mirip.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 CHECKPOINT = Checkpoint(
     model_state_dict={"a": torch.arange(3.0)},
     config={"seed": 1},
+    best_epoch=3,
     tiers=["S", "A"],
     recipe={"pooling": "cls"},
     fingerprint="f" * 64,

@@ -15,8 +15,8 @@ from mirip.metrics.calibration import win_probability
 from mirip.metrics.pairwise import pairwise_accuracy
 from mirip.models.trainer import RankingData, Trainer
 from mirip.models.training import (
-    _folds,
     calibration_folds,
+    deal_folds,
     out_of_fold_scores,
     ranking_data,
     short_keys,
@@ -73,7 +73,7 @@ def test_a_side_comes_in_the_order_of_the_split(splits, cache) -> None:
 def test_folds_keep_groups_whole_and_share_out_the_best_tier() -> None:
     rng = np.random.default_rng(0)
     groups, rank = rng.integers(0, 60, 300), rng.choice(4, 300, p=[0.3, 0.4, 0.2, 0.1])
-    fold = _folds(groups, rank, 5, rng)
+    fold = deal_folds(groups, rank, 5, rng)
     assert all(len(set(fold[groups == group])) == 1 for group in set(groups))
     assert set(fold) == set(range(5))
     assert all((rank[fold == k] == 3).any() for k in range(5))
