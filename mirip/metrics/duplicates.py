@@ -69,8 +69,8 @@ def near_duplicates(
     columns = ["row", "other_row", "cosine", "relative_distance"]
     if not len(searched):
         return NearDuplicates(pd.DataFrame(columns=columns), 0, 0, np.nan, _NEAR)
-    cosine, nearest = _nearest(features, code, searched)
-    chord = np.sqrt(np.maximum(2 - 2 * cosine, 0))
+    nearest, chord = _nearest(features, code, searched)
+    cosine = 1 - chord**2 / 2
     typical = float(np.median(chord))
     threshold = _threshold(chord)
     near = np.flatnonzero(chord < threshold * typical)
@@ -90,8 +90,8 @@ def near_duplicates(
 
 def _nearest(
     features: NDArray[np.floating], side: NDArray[np.int64], searched: NDArray[np.int64]
-) -> tuple[Floats, NDArray[np.int64]]:
-    """Return for each searched row the cosine with its nearest row of another side, and that row."""
+) -> tuple[NDArray[np.int64], Floats]:
+    """Return for each searched row its nearest row of another side, and the chord between them."""
     mean, scale = _standardisation(features)
     wanted = _unit(features[searched], mean, scale)
     best = np.full(len(searched), -np.inf, dtype=np.float32)
@@ -103,7 +103,9 @@ def _nearest(
         found = cosine[np.arange(len(searched)), place]
         closer = found > best
         best[closer], nearest[closer] = found[closer], place[closer] + block.start
-    return best.astype(np.float64), nearest
+    # Near 1 a cosine of float32 is too coarse to tell one small distance from another.
+    chord = np.linalg.norm(wanted - _unit(features[nearest], mean, scale), axis=1)
+    return nearest, chord.astype(np.float64)
 
 
 def _threshold(chord: Floats) -> float:

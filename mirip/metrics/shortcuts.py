@@ -70,7 +70,9 @@ class Shortcuts:
                     start = sum(part.shape[1] for part in parts)
                     parts.append(_encoded(column))
                     encoded[id(column)] = np.arange(start, start + parts[-1].shape[1])
-            self._features.append(np.concatenate([encoded[id(column)] for column in columns]))
+            self._features.append(
+                np.concatenate([np.empty(0, dtype=np.int64), *(encoded[id(column)] for column in columns)])
+            )
         design = np.column_stack([np.empty((len(fold), 0)), *parts])
         self._design = design - design.mean(axis=0)
         self._rows = [np.flatnonzero(fold == k) for k in range(self._n_folds)]
