@@ -5,7 +5,7 @@ import pytest
 from mirip.metrics.audit import ALL_TOGETHER, audit_ranker, effective_images
 from mirip.metrics.columns import Column
 from mirip.metrics.findings import Finding
-from mirip.metrics.intervals import bootstrap_accuracies
+from mirip.metrics.intervals import bootstrap_accuracies, verdict
 
 N, N_GROUPS = 500, 300
 
@@ -89,6 +89,15 @@ def test_a_model_that_knows_nothing_is_not_above_the_best_shortcut():
     audit = works.audit()
     assert "margin over the best shortcut" in names(audit)
     assert audit.metrics["margin_over_shortcut_ci_low"] < 0
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_no_signal_is_never_a_target_met(seed):
+    works = Collection(100 + seed)
+    works.model = works.rng.normal(size=N)
+    metrics = works.audit(n_bootstrap=200).metrics
+    low, high = (metrics[f"out_of_fold_accuracy_ci_{end}"] for end in ("low", "high"))
+    assert verdict(low, high, 0.6, small_sample=False) in ("missed", "undecided")
 
 
 def test_tables_and_scalars_agree_and_all_names_are_there():
