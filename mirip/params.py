@@ -187,8 +187,9 @@ class AuditParams(_Section):
 
     seed: int = 42
     ignore: Names = ()
-    folds: Annotated[int, Field(ge=2)] = 5
+    folds: Annotated[int, Field(ge=3)] = 5
     n_bootstrap: Annotated[int, Field(ge=100)] = 2000
+    fail_on: Literal["warning", "critical"] | None = None
 
 
 class BenchmarkParams(_Section):
