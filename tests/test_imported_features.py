@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from test_pipeline import Project, clone
+from pipeline_clone import Project, clone
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
