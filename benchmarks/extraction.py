@@ -43,7 +43,8 @@ from PIL import Image
 from mirip.features.backbone import DINOv2FeatureExtractor, resolve_device
 from mirip.features.cache import FeatureCache
 from mirip.features.extraction import extract_features
-from mirip.models.latency import hardware, made_photo
+from mirip.features.hardware import hardware
+from mirip.models.latency import made_photo
 from mirip.params import Recipe
 from mirip.progress import Progress
 
