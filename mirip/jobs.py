@@ -54,7 +54,7 @@ def train_job(params: Params, output: Path, *, resume: bool = False) -> None:
     write_json(output / "train.json", figures)
     model, _ = load_judged_model(output / "best_model.pt", splits, cache, params.data.tiers)
     test = judged_side(splits)
-    baselines = baseline_scores(splits, cache, cache.rows(test["image_sha256"].tolist()))
+    baselines = baseline_scores(splits, cache, cache.rows(test["image_sha256"].tolist()), params.train)
     evaluation, _ = judge(model, test, cache, params.evaluate, baselines)
     write_json(output / "evaluate.json", evaluation.metrics)
     print(evaluation.summary())

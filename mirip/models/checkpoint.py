@@ -9,6 +9,7 @@ import torch
 
 from mirip.errors import CheckpointError
 from mirip.files import write_bytes
+from mirip.params import TrainParams
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,13 @@ class Checkpoint:
     ordinal_thresholds: list[float]
     score_percentiles: list[float]
     seen_images: torch.Tensor
+
+    @property
+    def train_params(self) -> TrainParams:
+        """The training options; raises ValueError (of pydantic) where this version does not know them."""
+        return TrainParams.model_validate(
+            {key: value for key, value in self.config.items() if key in TrainParams.model_fields}
+        )
 
 
 def save_checkpoint(path: Path | str, checkpoint: Checkpoint) -> None:

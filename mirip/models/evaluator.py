@@ -23,7 +23,8 @@ from mirip.metrics.intervals import (
     percentile_interval,
     verdict,
 )
-from mirip.metrics.pairwise import PairCounter, TierPairCounts, rank_correlations, sample_pairs
+from mirip.metrics.pairwise import PairCounter, TierPairCounts, pairwise_accuracy, rank_correlations, sample_pairs
+from mirip.metrics.seed_spread import seed_spread
 
 Scalar = float | int | str | bool
 
@@ -37,7 +38,8 @@ class Evaluation:
 
     Attributes:
         metrics: flat scalars, the names of metrics/evaluate.json. Accuracies lie in [0, 1]; a figure that does not
-            exist (no pair, a baseline not given) is NaN.
+            exist (no pair, a baseline not given) is NaN. With several seeds, pairwise_accuracy_seed_sd, _min and _max
+            tell the spread of the single heads.
         tier_pairs: better, worse, n_pairs, accuracy, pair ("S > A", for plots); best tiers first.
         gaps: tier_gap, n_pairs, accuracy.
         reliability: bin, confidence, accuracy, n_pairs.
@@ -65,6 +67,12 @@ class Evaluation:
             lines.append(
                 f"small sample: {m['n_groups']} groups, {m['min_groups_in_tier']} in the tier that has fewest; "
                 "the interval is a rough one, and the verdict at best undecided"
+            )
+        if "pairwise_accuracy_seed_sd" in m:
+            lines.append(
+                f"by seed: single heads reach {m['pairwise_accuracy_seed_min']:.3f} to "
+                f"{m['pairwise_accuracy_seed_max']:.3f} (standard deviation {m['pairwise_accuracy_seed_sd']:.3f}); the "
+                "figure above is of the mean of their scores"
             )
         for row in self.ladder.iloc[1:-1].to_dict("records"):
             difference = Interval(row["margin_ci_low"], row["margin_ci_high"], bool(m["small_sample"]))
@@ -105,6 +113,7 @@ class Evaluator:
         context: ArrayLike | None = None,
         temperature: float = 1.0,
         baselines: Mapping[str, ArrayLike] | None = None,
+        seed_scores: Mapping[int, ArrayLike] | None = None,
     ) -> Evaluation:
         """Judge scores (N,) against tier ranks (N,), both higher is better.
 
@@ -116,6 +125,7 @@ class Evaluator:
             context: (N,) labels within which a comparison is fair; None: all images are of one context.
             temperature: P(a beats b) = sigmoid((score_a - score_b) / temperature), fitted elsewhere.
             baselines: name -> scores (N,) of other models on the same images.
+            seed_scores: seed -> scores (N,) of one head alone, where `scores` are the mean of several.
 
         Raises:
             ValueError: shapes differ, a score is not finite, or a rank has no tier.
@@ -135,6 +145,7 @@ class Evaluator:
             "pairwise_accuracy": float(counts.micro),
             "pairwise_accuracy_ci_low": float(interval.low),
             "pairwise_accuracy_ci_high": float(interval.high),
+            **seed_spread("pairwise_accuracy", [pairwise_accuracy(one, rank) for one in (seed_scores or {}).values()]),
             "pairwise_accuracy_macro": float(counts.macro),
             "pairwise_accuracy_within_context": float(within.micro),
             "kendall_tau_b": tau_b,

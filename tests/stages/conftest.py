@@ -73,6 +73,7 @@ class JudgedProject:
             model_type="dinov2",
             config_sha256="0" * 64,
             size_px=28,
+            patch_px=14,
             mean=(0.5, 0.5, 0.5),
             std=(0.5, 0.5, 0.5),
             mean_std_source="ImageNet",
