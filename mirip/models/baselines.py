@@ -96,7 +96,6 @@ def _folds_of_groups(group: NDArray[np.generic]) -> Iterator[tuple[NDArray[np.in
 def _logistic_path(x: NDArray[np.float32], rank: NDArray[np.int64], penalties: Floats) -> list[NDArray[np.float32]]:
     """Return the weights (D,) for each penalty c: the least mean log(1 + exp(-d)) over pairs plus c / 2 * |w|^2 / N."""
     from scipy.optimize import minimize
-    from scipy.special import expit
 
     better, worse = sample_pairs(rank, rng=np.random.default_rng(0), max_pairs=_MAX_LOGISTIC_PAIRS)
     n_images, n_pairs = len(x), len(better)
@@ -104,11 +103,12 @@ def _logistic_path(x: NDArray[np.float32], rank: NDArray[np.int64], penalties: F
     def loss(weights: Floats, penalty: float) -> tuple[float, Floats]:
         scores = x @ weights.astype(np.float32)
         difference = scores[better] - scores[worse]
-        wrong = expit(-difference)
+        tail = np.exp(-np.abs(difference))  # one exponential for the loss and its gradient, none that overflows
+        wrong = np.where(difference > 0, tail, 1) / (1 + tail)
         by_image = np.bincount(worse, wrong, n_images) - np.bincount(better, wrong, n_images)
         gradient = (by_image.astype(np.float32) @ x) / n_pairs + penalty / n_images * weights
-        value = float(np.mean(np.logaddexp(0, -difference))) + 0.5 * penalty / n_images * float(weights @ weights)
-        return value, gradient.astype(np.float64)
+        value = float(np.mean(np.log1p(tail) - np.minimum(difference, 0), dtype=np.float64))
+        return value + 0.5 * penalty / n_images * float(weights @ weights), gradient.astype(np.float64)
 
     weights, path = np.zeros(x.shape[1]), []
     for penalty in penalties:
