@@ -1,4 +1,4 @@
-"""The command line: `mirip train | evaluate | score | compare | rank | summary`.
+"""The command line: `mirip train | evaluate | score | compare | rank | compare-models | crossval | summary | cache`.
 
 Heavy imports stand inside the commands, so that --help answers at once.
 """
@@ -10,10 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mirip.cache_commands import add_cache_commands
 from mirip.errors import MiripError
+from mirip.exchange_commands import add_exchange_commands
 from mirip.params import Params, load_params, override_params
 
 MODEL = Path("models/best_model.pt")
+MANIFEST = Path("data/manifest.parquet")
 
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # before torch is loaded, as in stages/__init__.py
 
@@ -74,6 +77,48 @@ def rank(options: argparse.Namespace) -> None:
         print(f"{place:4}  {value:+.4f}  {path}")
 
 
+def compare_models(options: argparse.Namespace) -> None:
+    """Say whether one model is better than another on the test side that both were judged on.
+
+    A and B are each a scores.csv, a folder that holds one, or a Git revision or DVC experiment of this repository.
+    """
+    from mirip.files import write_json
+    from mirip.scores import compare_scores, comparison_scalars, comparison_text, read_scores
+
+    a, b = read_scores(options.a), read_scores(options.b)
+    found = compare_scores(a, b, confidence=options.confidence, n_bootstrap=options.n_bootstrap, seed=options.seed)
+    if options.json is not None:
+        write_json(options.json, comparison_scalars(found))
+    print(comparison_text(a, b, found, options.confidence))
+
+
+def crossval(options: argparse.Namespace) -> None:
+    """Cross-validate the training that params.yaml describes, on all images of the pipeline's manifest."""
+    from mirip.data.manifest import read_manifest
+    from mirip.features.cache import FeatureCache
+    from mirip.files import write_json
+    from mirip.models.crossval import cross_validate
+
+    params = load_params(options.params or "params.yaml")
+    found = cross_validate(
+        read_manifest(MANIFEST),
+        FeatureCache.open(params.features_path, params.recipe),
+        params.train,
+        params.evaluate,
+        tiers=params.data.tiers,
+        by=options.by,
+        n_folds=options.folds,
+        val_share=params.split.val / (params.split.train + params.split.val) or 0.1,
+        verbose=True,
+    )
+    if options.output is not None:
+        write_json(
+            options.output, {**found.evaluation.metrics, "by": options.by, "folds": found.folds.to_dict("records")}
+        )
+    print(found.table())
+    print(f"pairs within folds: {found.evaluation.summary()}")
+
+
 def summary(options: argparse.Namespace) -> None:
     """Print the result of the last `dvc repro` as a short table."""
     from mirip.summary import print_summary
@@ -114,8 +159,30 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("a", type=Path, metavar="IMAGE_A")
     command.add_argument("b", type=Path, metavar="IMAGE_B")
 
+    command = _command(commands, "compare-models", compare_models)
+    command.add_argument("a", metavar="A", help="scores.csv, a folder that holds one, a Git revision or an experiment")
+    command.add_argument("b", metavar="B", help="likewise")
+    command.add_argument("--confidence", type=float, default=0.95, help="of the intervals; default 0.95")
+    command.add_argument("--n-bootstrap", type=int, default=2000, help="resamples over groups; default 2000")
+    command.add_argument("--seed", type=int, default=42, help="of the resamples; default 42")
+    command.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there")
+
+    command = _command(commands, "crossval", crossval)
+    command.add_argument(
+        "--by",
+        choices=["tier", "context", "group"],
+        default="tier",
+        help="what a fold holds out; default tier: "
+        "whole groups, every tier's share; context: one context; group: one group, or a bundle of them",
+    )
+    command.add_argument("--folds", type=int, default=5, help="number of folds, by group the most; default 5")
+    command.add_argument("--output", type=Path, metavar="FILE", help="also write the figures there, as JSON")
+    command.add_argument("--params", type=Path, help="default: params.yaml")
+
     command = _command(commands, "summary", summary)
     command.add_argument("--params", type=Path, help="default: params.yaml")
+
+    add_exchange_commands(add_cache_commands(commands))
     return parser
 
 

@@ -9,7 +9,8 @@ MiripError
 ├── BackboneError        a backbone cannot be found, loaded or verified
 ├── CacheError           the feature cache is damaged, incomplete or of another recipe
 ├── CheckpointError      a checkpoint cannot be read or does not belong to these features
-└── TrackingError        a result could not be published
+├── TrackingError        a result could not be published
+└── AuditError           the audit found what audit.fail_on says must not pass
 
 A message says what happened, the value seen, and what to do, in one line. Stages and the command line
 print it as it stands and exit with 1; only a bug shows a traceback.
@@ -63,3 +64,7 @@ class CheckpointError(MiripError):
 
 class TrackingError(MiripError):
     """A result could not be published to the tracking server."""
+
+
+class AuditError(MiripError):
+    """The audit, once written, holds a finding of the severity at which it is to fail."""

@@ -9,15 +9,23 @@ import numpy as np
 import pandas as pd
 
 from mirip.data.manifest import Prepared, check_usable, prepare_images, write_manifest
-from mirip.data.split import DataSplitter, check_disjoint
+from mirip.data.split import DataSplitter, check_disjoint, split_digest
 from mirip.data.tables import write_csv, write_table
 from mirip.errors import MetadataError, TrackingError
 from mirip.features.cache import FeatureCache
 from mirip.features.extraction import extract_features
 from mirip.features.recipe import resolve
-from mirip.files import main_root, write_json
+from mirip.files import main_root, sha256_file, write_json
+from mirip.judged import judged_words, models_judged, record_judged
 from mirip.models.checkpoint import Checkpoint, save_checkpoint
-from mirip.models.judgement import baseline_scores, judge, judged_side, load_judged_model
+from mirip.models.judgement import (
+    baseline_scores,
+    judge,
+    judged_side,
+    load_judged_model,
+    public_scores,
+    seed_scores,
+)
 from mirip.models.ranking import PairwiseRankingModel
 from mirip.models.trainer import Trainer
 from mirip.models.training import short_keys, train_ranker, training_summary
@@ -32,7 +40,8 @@ def train_job(params: Params, output: Path, *, resume: bool = False) -> None:
         MiripError: as the stages do.
     """
     found = resolve(params.recipe)  # before an hour goes into images that no backbone can see
-    print(f"recipe {params.extract.recipe}: {found.backbone}, {found.size_px} px", file=sys.stderr)
+    seen = "features imported" if found.imported else f"{found.size_px} px"
+    print(f"recipe {params.extract.recipe}: {found.backbone}, {seen}", file=sys.stderr)
     if not params.data.group:
         print("no --group: works of one person may stand on two sides, the figures may be too good", file=sys.stderr)
     prepared = _prepare(params)
@@ -54,10 +63,17 @@ def train_job(params: Params, output: Path, *, resume: bool = False) -> None:
     write_json(output / "train.json", figures)
     model, _ = load_judged_model(output / "best_model.pt", splits, cache, params.data.tiers)
     test = judged_side(splits)
-    baselines = baseline_scores(splits, cache, cache.rows(test["image_sha256"].tolist()), params.train)
-    evaluation, _ = judge(model, test, cache, params.evaluate, baselines)
+    test_x = cache.rows(test["image_sha256"].tolist())
+    baselines = baseline_scores(splits, cache, test_x, params.train)
+    evaluation, scores = judge(model, test, cache, params.evaluate, baselines)
+    write_csv(output / "scores.csv", public_scores(test, scores, seed_scores(model, test_x)), digits=9)
     write_json(output / "evaluate.json", evaluation.metrics)
     print(evaluation.summary())
+    digest = split_digest(splits)
+    accuracy = float(evaluation.metrics["pairwise_accuracy"])
+    place = record_judged(digest, sha256_file(output / "best_model.pt"), accuracy)
+    if words := judged_words(place, models_judged(digest)):
+        print(words)
     if notice := params.report.notices.get(params.extract.recipe):
         print(f"note: {notice}")
     print(f"model: {output / 'best_model.pt'}, val_pairwise_accuracy {result.val_pairwise_accuracy:.3f}")

@@ -15,6 +15,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from mirip.errors import ParamsError
 
+IMPORTED = "import:"
+
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -61,6 +63,9 @@ class Recipe(_Section):
     """All that decides the value of a feature: the backbone and how a picture is fitted to it.
 
     Batch size, workers and device are not here: they decide how fast, not what.
+
+    A backbone "import:<model and version>" names a model whose features are brought (`mirip cache import`), never
+    computed here: that name says what they are, and `stored_dtype` is the only other field with a meaning.
     """
 
     backbone: str = "facebook/dinov2-large"
@@ -73,6 +78,25 @@ class Recipe(_Section):
     normalize: Literal["none", "l2"] = "none"
     compute_dtype: Literal["float32", "bfloat16"] = "bfloat16"
     stored_dtype: Literal["float16", "float32"] = "float16"
+
+    @property
+    def imported(self) -> bool:
+        """Whether its features are brought from elsewhere, never computed here."""
+        return self.backbone.startswith(IMPORTED)
+
+    @model_validator(mode="after")
+    def _nothing_to_compute_by(self) -> Self:
+        if not self.imported:
+            return self
+        if not self.backbone.removeprefix(IMPORTED).strip():
+            raise ValueError(f"backbone {self.backbone!r} names no model: write {IMPORTED}<model and version>")
+        for name, field in type(self).model_fields.items():
+            if name not in ("backbone", "stored_dtype") and (value := getattr(self, name)) != field.default:
+                raise ValueError(
+                    f"{name} {value!r} has no meaning for {self.backbone}, whose features are brought as they are: "
+                    "leave it out"
+                )
+        return self
 
 
 class SampleParams(_Section):
@@ -156,6 +180,7 @@ class EvaluateParams(_Section):
     target_accuracy: Fraction = 0.6
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
     n_bootstrap: Annotated[int, Field(ge=100)] = 2000
+    min_confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.6
 
 
 class AuditParams(_Section):
@@ -163,8 +188,9 @@ class AuditParams(_Section):
 
     seed: int = 42
     ignore: Names = ()
-    folds: Annotated[int, Field(ge=2)] = 5
+    folds: Annotated[int, Field(ge=3)] = 5
     n_bootstrap: Annotated[int, Field(ge=100)] = 2000
+    fail_on: Literal["warning", "critical"] | None = None
 
 
 class BenchmarkParams(_Section):
@@ -225,10 +251,16 @@ class Params(_Section):
         """The recipe in force, named by `extract.recipe`."""
         return self.recipes[self.extract.recipe]
 
+    def named_recipe(self, name: str) -> Recipe:
+        """Return the recipe of that name; raises ParamsError where there is none."""
+        if name not in self.recipes:
+            raise ParamsError(f"{name!r} is not among recipes: {', '.join(self.recipes)}")
+        return self.recipes[name]
+
     @property
     def features_path(self) -> Path:
         """The cache file of the recipe in force."""
-        return Path("features") / f"{self.extract.recipe}.h5"
+        return features_path(self.extract.recipe)
 
     @model_validator(mode="after")
     def _known_recipe(self) -> Self:
@@ -236,6 +268,11 @@ class Params(_Section):
             known = ", ".join(self.recipes)
             raise ValueError(f"extract.recipe is {self.extract.recipe!r}, which is not among recipes: {known}")
         return self
+
+
+def features_path(recipe: str) -> Path:
+    """Return the cache file of the recipe of that name."""
+    return Path("features") / f"{recipe}.h5"
 
 
 def load_params(path: Path | str = "params.yaml") -> Params:

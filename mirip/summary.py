@@ -5,20 +5,22 @@ from pathlib import Path
 from typing import Any
 
 from mirip.errors import DataError
-from mirip.features.extraction import ExtractionSummary, last_extraction
+from mirip.features.history import ExtractionSummary, last_extraction
+from mirip.judged import models_judged
 from mirip.params import Params
 
 NOT_AVAILABLE = "not available"
 
 
 def summary_rows(
-    metrics: dict[str, dict[str, Any]], extraction: ExtractionSummary | None
+    metrics: dict[str, dict[str, Any]], extraction: ExtractionSummary | None, n_models_judged: int = 0
 ) -> list[tuple[str, str, str]]:
     """Return the table: what, its figure, and a remark.
 
     Args:
         metrics: content of metrics/<name>.json by name; one that is not there is an empty dict.
         extraction: what the last extraction came to, if known.
+        n_models_judged: on this test side, from this repository.
     """
     evaluate, audit, benchmark = metrics["evaluate"], metrics["audit"], metrics["benchmark"]
     rows = [
@@ -44,6 +46,8 @@ def summary_rows(
             f"{_text(benchmark, 'hardware')}",
         ),
     ]
+    if n_models_judged > 1:
+        rows.append(("models judged", str(n_models_judged), "on this test side: choose by val_pairwise_accuracy"))
     if extraction is not None:
         done = f"{extraction.computed} computed, {extraction.reused} reused, in {extraction.seconds:.0f} s"
         rows.append(("last extraction", f"{extraction.rows} rows", done))
@@ -60,7 +64,7 @@ def print_summary(params: Params) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    metrics = {name: _read(Path("metrics") / f"{name}.json") for name in ("evaluate", "audit", "benchmark")}
+    metrics = {name: _read(Path("metrics") / f"{name}.json") for name in ("evaluate", "audit", "benchmark", "split")}
     if not metrics["evaluate"]:
         raise DataError("metrics/evaluate.json is not here: run `dvc repro`")
     table = Table(
@@ -72,7 +76,8 @@ def print_summary(params: Params) -> None:
     table.add_column()
     table.add_column(justify="right", style="bold")
     table.add_column()
-    for row in summary_rows(metrics, last_extraction()):
+    judged = models_judged(metrics["split"].get("digest", ""))
+    for row in summary_rows(metrics, last_extraction(params.features_path), judged):
         table.add_row(*row)
     console = Console(highlight=False, soft_wrap=True)
     console.print(table)

@@ -1,24 +1,32 @@
 """Ask whether it is quality that was learned: the model against predictors that see no picture.
 
 Reads   data/manifest.parquet, data/splits.parquet, features/<recipe>.h5, models/best_model.pt
-Writes  metrics/audit.json, metrics/audit/shortcuts.csv, metrics/audit/findings.csv
+Writes  metrics/audit.json, metrics/audit/{shortcuts,findings,near_duplicates,contradicted,outliers}.csv
 Run     python -m stages.audit          (or `dvc repro audit`)
+
+All images are judged, by models that are trained like the checkpoint's but saw none of the image's group.
 """
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from mirip.data.manifest import read_manifest
-from mirip.data.split import read_splits
+from mirip.data.split import public_id, read_splits
 from mirip.data.tables import write_csv
-from mirip.errors import DataError, ParamsError
+from mirip.errors import AuditError, DataError
 from mirip.features.cache import FeatureCache
 from mirip.files import write_json
 from mirip.metrics.audit import Audit, audit_ranker
-from mirip.metrics.shortcuts import Column, column_of
-from mirip.models.judgement import judged_side, load_judged_model, model_scores
+from mirip.metrics.columns import shortcut_columns
+from mirip.metrics.contradictions import contradicted
+from mirip.metrics.duplicates import NearDuplicates, near_duplicates
+from mirip.metrics.findings import at_least, duplicate_findings
+from mirip.metrics.outliers import outliers
+from mirip.models.judgement import load_judged_model
+from mirip.models.training import cross_fitted_scores
 from mirip.params import load_params
 from stages import run
 
@@ -28,78 +36,53 @@ MODEL = Path("models/best_model.pt")
 METRICS = Path("metrics/audit.json")
 TABLES = Path("metrics/audit")
 
-# What is known of every file: shortcut -> the manifest's columns that it may look at.
-OF_THE_FILE = {
-    "file size": ["file_bytes"],
-    "resolution and aspect": ["width_px", "height_px", "aspect"],
-    "brightness and colour": ["brightness", "contrast", "colourfulness", "edge_density"],
-    "JPEG quality": ["jpeg_quality"],
-    "file format": ["format"],
-    "row order": ["row"],
-}
-PREFIX = "meta_"
+N_PAIRS_NAMED = 3
 
 
-def shortcut_columns(
-    manifest: pd.DataFrame, *, group: Sequence[str], context: Sequence[str], ignore: Sequence[str]
-) -> tuple[dict[str, list[Column]], dict[str, str]]:
-    """Gather what a predictor may look at without seeing a picture.
-
-    Args:
-        manifest: N rows.
-        group: the user's columns that tie rows together; they name a person or a post, not a quality.
-        context: the user's columns within which a comparison is fair; also taken together, where there are several.
-        ignore: the user's columns that are known to hold the label.
-
-    Returns:
-        shortcut -> its columns of N values each, and left out: column -> why.
+def check_same_images(manifest: pd.DataFrame, splits: pd.DataFrame) -> None:
+    """Check that row by row the two tables list the same images.
 
     Raises:
-        ParamsError: `ignore` names a column that the metadata does not have.
-    """
-    theirs = [name.removeprefix(PREFIX) for name in manifest.columns if name.startswith(PREFIX)]
-    if unknown := [name for name in ignore if name not in theirs]:
-        raise ParamsError(f"audit.ignore names {', '.join(unknown)}; the metadata has {', '.join(theirs) or 'none'}")
-    table = manifest.assign(aspect=manifest["width_px"] / manifest["height_px"])
-    wanted = {**OF_THE_FILE, **{name: [PREFIX + name] for name in theirs}}
-    if len(context) > 1 and not set(context) & set(ignore):
-        wanted["context"] = ["context"]
-    left_out = {name: "a column of data.group" for name in group if name in theirs}
-    left_out |= dict.fromkeys(ignore, "in audit.ignore")
-    shortcuts = {}
-    for shortcut, names in wanted.items():
-        if shortcut in left_out:
-            continue
-        read = {name.removeprefix(PREFIX): column_of(name.removeprefix(PREFIX), table[name]) for name in names}
-        left_out |= {name: column for name, column in read.items() if isinstance(column, str)}
-        if columns := [column for column in read.values() if isinstance(column, Column)]:
-            shortcuts[shortcut] = columns
-    return shortcuts, left_out
-
-
-def side_of_each(manifest: pd.DataFrame, splits: pd.DataFrame) -> pd.Series:
-    """Return the side of every row of the manifest.
-
-    Raises:
-        DataError: the two files list different images.
+        DataError: they do not.
     """
     keys = ["image_path", "image_sha256"]
     if not manifest[keys].reset_index(drop=True).equals(splits[keys].reset_index(drop=True)):
         raise DataError(f"{SPLITS} and {MANIFEST} list different images: run `dvc repro split`")
-    return splits["split"].reset_index(drop=True)
 
 
-def as_text(audit: Audit, left_out: Mapping[str, str]) -> str:
-    """Return the audit as a short table and a line for each finding."""
+def public_pairs(near: NearDuplicates, ids: pd.Series, splits: pd.DataFrame) -> pd.DataFrame:
+    """Return the pairs as id, side, other_id, other_side, cosine, relative_distance: no path, which may name people."""
+    row, other = near.pairs["row"].astype(int), near.pairs["other_row"].astype(int)
+    named = {
+        "id": ids.iloc[row].to_numpy(),
+        "side": splits["split"].iloc[row].to_numpy(),
+        "other_id": ids.iloc[other].to_numpy(),
+        "other_side": splits["split"].iloc[other].to_numpy(),
+    }
+    return pd.DataFrame(named | {name: near.pairs[name] for name in ("cosine", "relative_distance")})
+
+
+def public_rows(table: pd.DataFrame, ids: pd.Series, columns: pd.DataFrame) -> pd.DataFrame:
+    """Name the images of `row` by id and some columns that may be public, and keep the rest of the table."""
+    rows = table["row"].to_numpy()
+    return pd.concat(
+        [ids.iloc[rows].reset_index(drop=True), columns.iloc[rows].reset_index(drop=True), table.drop(columns="row")],
+        axis=1,
+    )
+
+
+def as_text(audit: Audit, left_out: Mapping[str, str], pairs: Sequence[tuple[str, str]]) -> str:
+    """Return the audit as a short table, a line for each finding, and the paths of the first near-duplicates."""
     shown = audit.shortcuts[["shortcut", "pairwise_accuracy", "margin", "margin_ci_low", "margin_ci_high"]]
     lines = [shown.to_string(index=False, float_format=lambda value: f"{value:.3f}")]
     lines += [f"left out: {name} ({why})" for name, why in left_out.items()]
     lines += [f"{f['severity']}: {f['name']}: {f['advice']}" for f in audit.findings.to_dict("records")]
+    lines += [f"near-duplicates: {first} and {second}" for first, second in pairs]
     m = audit.metrics
     lines.append(
-        f"audit: the model stands {m['margin_over_shortcut']:+.3f} ({m['margin_over_shortcut_ci_low']:+.3f} to "
-        f"{m['margin_over_shortcut_ci_high']:+.3f}) against the best shortcut, {m['best_shortcut']}; "
-        f"{m['n_findings']} findings"
+        f"audit: out of fold the model reaches {m['out_of_fold_accuracy']:.3f}, {m['margin_over_shortcut']:+.3f} "
+        f"({m['margin_over_shortcut_ci_low']:+.3f} to {m['margin_over_shortcut_ci_high']:+.3f}) against the best "
+        f"shortcut, {m['best_shortcut']}; {m['n_findings']} findings"
     )
     return "\n".join(lines)
 
@@ -108,28 +91,52 @@ def main() -> None:
     """Audit as params.yaml says."""
     params = load_params()
     manifest, splits = read_manifest(MANIFEST), read_splits(SPLITS)
-    side = side_of_each(manifest, splits)
+    check_same_images(manifest, splits)
     shortcuts, left_out = shortcut_columns(
         manifest, group=params.data.group, context=params.data.context, ignore=params.audit.ignore
     )
     cache = FeatureCache.open(params.features_path, params.recipe)
-    model, _ = load_judged_model(MODEL, splits, cache, params.data.tiers)
+    _, checkpoint = load_judged_model(MODEL, splits, cache, params.data.tiers)
+    rng = np.random.default_rng(params.audit.seed)
+    scores, fold = cross_fitted_scores(splits, cache, checkpoint, n_folds=params.audit.folds, rng=rng, verbose=True)
+    features, rank = cache.rows(splits["image_sha256"].tolist()), splits["tier_rank"].to_numpy()
+    ids = pd.Series(
+        [public_id(*key) for key in zip(splits["image_sha256"], splits["image_path"], strict=True)], name="id"
+    )
+    near = near_duplicates(features, splits["split"].to_numpy(), rng=rng)
+    pairs = public_pairs(near, ids, splits)
     audit = audit_ranker(
-        model_scores(model, cache.rows(judged_side(splits)["image_sha256"].tolist())),
+        scores,
         shortcuts,
-        manifest["tier_rank"].to_numpy(),
-        manifest["group_id"].to_numpy(),
-        (side == "train").to_numpy(),
-        (side == "test").to_numpy(),
-        folds=params.audit.folds,
+        rank,
+        splits["group_id"].to_numpy(),
+        fold,
+        more_findings=duplicate_findings(
+            near, [f"{p.id} and {p.other_id}" for p in pairs[:N_PAIRS_NAMED].itertuples()]
+        ),
         n_bootstrap=params.audit.n_bootstrap,
         confidence=params.evaluate.confidence,
         seed=params.audit.seed,
     )
-    for name, table in (("shortcuts", audit.shortcuts), ("findings", audit.findings)):
+    tiers = splits[["tier"]].assign(fold=fold)
+    tables = {
+        "shortcuts": audit.shortcuts,
+        "findings": audit.findings,
+        "near_duplicates": pairs,
+        "contradicted": public_rows(contradicted(scores, rank, fold), ids, tiers),
+        "outliers": public_rows(outliers(features, rng=rng), ids, tiers[["tier"]]),
+    }
+    for name, table in tables.items():
         write_csv(TABLES / f"{name}.csv", table)
-    write_json(METRICS, {**audit.metrics, "columns_left_out": ", ".join(left_out)})
-    print(as_text(audit, left_out))
+    write_json(METRICS, {**audit.metrics, "n_near_duplicates": len(pairs), "columns_left_out": ", ".join(left_out)})
+    paths = splits["image_path"].to_numpy()
+    firsts = near.pairs[["row", "other_row"]][:N_PAIRS_NAMED].to_numpy(dtype=int)
+    print(as_text(audit, left_out, [(paths[a], paths[b]) for a, b in firsts]))
+    if params.audit.fail_on and (grave := at_least(audit.findings, params.audit.fail_on)):
+        raise AuditError(
+            f"audit.fail_on is {params.audit.fail_on}, and the audit found {'; '.join(grave)}: {TABLES}/findings.csv "
+            "says what to do"
+        )
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@ Writes  metrics/evaluate.json, metrics/evaluate/*.csv, metrics/scores.csv
 Run     python -m stages.evaluate          (or `dvc repro evaluate`)
 
 metrics/scores.csv goes into Git so that anyone can recompute every figure; what would name a person or a file
-(path, group, context) stands there as a hash.
+(path, group, context) stands there as a hash. How many models have been judged on this test side is counted in
+.mirip/judged/ and printed.
 """
 
 from collections.abc import Mapping
@@ -15,10 +16,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mirip.data.split import read_splits
+from mirip.data.split import read_splits, split_digest
 from mirip.data.tables import write_csv
 from mirip.features.cache import FeatureCache
-from mirip.files import write_json
+from mirip.files import sha256_file, write_json
+from mirip.judged import judged_words, models_judged, record_judged
 from mirip.models.evaluator import Evaluation
 from mirip.models.judgement import (
     baseline_scores,
@@ -75,6 +77,10 @@ def main() -> None:
     write_json(METRICS, evaluation.metrics)
     for line in evaluation.summary().splitlines():
         print(f"evaluate: {line}")
+    digest = split_digest(splits)
+    place = record_judged(digest, sha256_file(MODEL), float(evaluation.metrics["pairwise_accuracy"]))
+    if words := judged_words(place, models_judged(digest)):
+        print(f"evaluate: {words}")
 
 
 if __name__ == "__main__":

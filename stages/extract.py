@@ -15,7 +15,8 @@ import pandas as pd
 from mirip import params as params_module
 from mirip.data.manifest import read_manifest
 from mirip.errors import DataError
-from mirip.features.extraction import ExtractionSummary, extract_features
+from mirip.features.extraction import extract_features
+from mirip.features.history import ExtractionSummary
 from mirip.files import sha256_file, write_json
 from mirip.params import Params, load_params
 from stages import run

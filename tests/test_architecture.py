@@ -13,10 +13,10 @@ ROOT = Path(__file__).parents[1]
 # Imports run from a row to the rows above it and within the row's own package, never downwards.
 LAYERS = [
     {"errors", "files", "params", "progress"},
-    {"data", "metrics", "sample", "tracking"},
-    {"features", "report"},
+    {"data", "judged", "metrics", "sample", "tracking"},
+    {"features", "report", "scores"},
     {"models"},
-    {"jobs", "summary", "serve"},
+    {"jobs", "summary", "cache_commands", "exchange_commands", "serve"},
     {"cli"},
 ]
 STAGES = "sample prepare split extract train evaluate audit benchmark report track".split()

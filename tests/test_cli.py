@@ -13,7 +13,7 @@ def test_help_answers_at_once() -> None:
     start = time.monotonic()
     shown = subprocess.run([sys.executable, "-m", "mirip.cli", "--help"], capture_output=True, text=True, check=True)
     assert time.monotonic() - start < 1.5
-    for command in ("train", "evaluate", "score", "compare", "rank", "summary"):
+    for command in ("train", "evaluate", "score", "compare", "rank", "summary", "cache"):
         assert command in shown.stdout
 
 

@@ -53,6 +53,16 @@ def test_a_new_recipe_needs_no_more_than_its_backbone(values, tmp_path) -> None:
         (("train", "head", {"depth": 3}), r"unknown key train\.head\.depth; valid keys here: hidden_dim"),
         (("split", "train", 0.9), r"must add up to 1, got 0\.9 \+ 0\.1 \+ 0\.1"),
         (("data", "tiers", ["S", "S"]), r"tiers must differ"),
+        (
+            ("recipes", "clip", {"backbone": "import:c", "revision": "main"}),
+            r"recipes\.clip: revision 'main' has no mean",
+        ),
+        (
+            ("recipes", "clip", {"backbone": "import:c", "weights_sha256": "0" * 64}),
+            r"weights_sha256 .* has no meaning",
+        ),
+        (("recipes", "clip", {"backbone": "import:c", "image_size": 224}), r"image_size 224 has no .*: leave it out"),
+        (("recipes", "clip", {"backbone": "import:"}), r"'import:' names no model: write import:<model and version>"),
         (("extract", "recipe", "nope"), r"'nope', which is not among recipes: sample, dinov2-small"),
     ],
 )
@@ -62,6 +72,15 @@ def test_a_wrong_value_is_one_line_that_says_what_is_right(values, tmp_path, cha
     with pytest.raises(ParamsError, match=message) as error:
         load(values, tmp_path)
     assert "\n" not in str(error.value)
+
+
+def test_a_recipe_of_imported_features_has_a_name_and_a_dtype(values, tmp_path) -> None:
+    values["recipes"]["clip"] = {"backbone": "import:clip-v1", "stored_dtype": "float32"}
+    params = load(values, tmp_path)
+    assert params.named_recipe("clip").imported
+    assert not params.named_recipe("sample").imported
+    with pytest.raises(ParamsError, match="'no' is not among recipes: sample, dinov2-small"):
+        params.named_recipe("no")
 
 
 def test_names_may_be_null_one_or_many(values, tmp_path) -> None:

@@ -23,7 +23,8 @@ def to_srgb(image: Image.Image) -> tuple[Image.Image, bool]:
         image: a picture of any mode, decoded.
 
     Returns:
-        The picture in mode RGB, and whether an embedded colour profile was applied.
+        The picture in mode RGB (itself where there was nothing to do), and whether an embedded colour profile was
+        applied.
 
     Raises:
         ValueError: the mode has no agreed meaning as a picture: floating-point or 32-bit samples.
@@ -31,12 +32,25 @@ def to_srgb(image: Image.Image) -> tuple[Image.Image, bool]:
     profile = image.info.get("icc_profile")
     colour, alpha = _colour_and_alpha(image)
     converted = _apply_profile(colour, profile)
-    result = converted if converted is not None else colour.convert("RGB")
+    result = colour if converted is None else converted
+    if result.mode != "RGB":
+        result = result.convert("RGB")
     if alpha is not None:
         canvas = Image.new("RGB", image.size, "white")
         canvas.paste(result, mask=alpha)
         result = canvas
     return result, bool(profile) and converted is not None
+
+
+def is_srgb(profile: bytes | None) -> bool:
+    """Tell whether RGB pixels with this embedded profile are taken as sRGB: it says so, is broken, or there is none."""
+    if not profile:
+        return True
+    try:
+        description = ImageCms.ImageCmsProfile(io.BytesIO(profile)).profile.profile_description
+    except (OSError, ValueError, TypeError, ImageCms.PyCMSError):
+        return True
+    return str(description or "").startswith("sRGB")
 
 
 def _colour_and_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
@@ -68,11 +82,9 @@ def _apply_profile(image: Image.Image, profile: bytes | None) -> Image.Image | N
     try:
         if image.mode == "LAB":
             source = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
-        elif profile:
+        elif profile and not is_srgb(profile):
             source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         else:
-            return None
-        if str(source.profile.profile_description or "").startswith("sRGB"):
             return None
         return ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
     except (OSError, ValueError, TypeError, ImageCms.PyCMSError):

@@ -12,10 +12,13 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
-from mirip.data.colour import GREY_MODES, is_deep, to_srgb
+from mirip.data.colour import GREY_MODES, is_deep, is_srgb, to_srgb
+from mirip.data.jpeg import decode_jpeg
 from mirip.data.jpeg_quality import jpeg_quality
+from mirip.data.orientation import ORIENTATIONS, turn_upright
 from mirip.errors import ImageError
 
 Image.MAX_IMAGE_PIXELS = None
@@ -27,15 +30,6 @@ MAX_PIXELS = 200_000_000
 _FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "MPO", "JPEG2000", "AVIF", "PPM", "PSD", "TGA", "ICO")
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\0", b"MM\0*", b"GIF8")
 _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
-_TRANSPOSE = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 CONVERSIONS = ("sideways_exif", "cmyk", "alpha", "sixteen_bit", "grey", "palette", "icc")
 
 
@@ -119,21 +113,17 @@ def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> DecodedImage:
             "too_large",
         )
     # Pillow turns a TIFF upright while it decodes and then forgets the tag.
-    turned = image.format == "TIFF" and _tag(image, ExifTags.Base.Orientation) in _TRANSPOSE
+    turned = image.format == "TIFF" and _tag(image, ExifTags.Base.Orientation) in ORIENTATIONS
     sixteen_bit = _has_sixteen_bits(image, data)
-    try:
-        image.load()
-    except Exception as error:  # a damaged file makes Pillow's plugins raise nearly anything
-        raise ImageError(f"is damaged or cut off: {_one_line(error)}", "truncated") from None
-    conversions = {"sideways_exif": turned, "sixteen_bit": sixteen_bit, **_mode_conversions(image)}
-    try:
-        upright, conversions["icc"] = to_srgb(image)
-    except (OSError, ValueError) as error:
-        raise ImageError(f"has colours of an unknown kind ({image.mode}): {_one_line(error)}", "not_an_image") from None
-    if (orientation := _tag(image, ExifTags.Base.Orientation)) in _TRANSPOSE:
-        upright, conversions["sideways_exif"] = upright.transpose(_TRANSPOSE[orientation]), True
+    conversions: dict[str, bool] = {}
+    pixels = decode_jpeg(image, data) if is_srgb(image.info.get("icc_profile")) else None
+    if pixels is None:
+        pixels, conversions = _decoded_by_pillow(image)
+    if (orientation := _tag(image, ExifTags.Base.Orientation)) in ORIENTATIONS:
+        pixels, turned = turn_upright(pixels, orientation), True
+    conversions |= {"sideways_exif": turned, "sixteen_bit": sixteen_bit}
     return DecodedImage(
-        pixels=np.array(upright),
+        pixels=pixels,
         format="JPEG" if image.format == "MPO" else str(image.format),
         jpeg_quality=jpeg_quality(getattr(image, "quantization", None) or {}),
         conversions=tuple(name for name in CONVERSIONS if conversions.get(name)),
@@ -204,6 +194,20 @@ def _open(data: bytes) -> Image.Image:
         if data.startswith(_MAGIC) or (data[:4] == b"RIFF" and data[8:12] == b"WEBP"):
             raise ImageError("is damaged or cut off in its header", "truncated") from None
         raise ImageError("is not an image in a known format (JPEG, PNG, WebP, TIFF, ...)", "not_an_image") from None
+
+
+def _decoded_by_pillow(image: Image.Image) -> tuple[NDArray[np.uint8], dict[str, bool]]:
+    """Decode any picture to sRGB, not yet turned upright; also say what that took."""
+    try:
+        image.load()
+    except Exception as error:  # a damaged file makes Pillow's plugins raise nearly anything
+        raise ImageError(f"is damaged or cut off: {_one_line(error)}", "truncated") from None
+    conversions = _mode_conversions(image)
+    try:
+        converted, conversions["icc"] = to_srgb(image)
+    except (OSError, ValueError) as error:
+        raise ImageError(f"has colours of an unknown kind ({image.mode}): {_one_line(error)}", "not_an_image") from None
+    return np.asarray(converted).copy(), conversions  # writable; np.array would copy more than once
 
 
 def _has_sixteen_bits(image: Image.Image, data: bytes) -> bool:

@@ -103,12 +103,14 @@ class DINOv2FeatureExtractor(nn.Module):
     @cached_property
     def transform(self) -> ImageTransform:
         """What turns uint8 (H, W, 3) into what `forward` takes."""
+        self._check_computable()
         found = self.resolved
         return ImageTransform(found.size_px, found.fit, found.interpolation, found.mean, found.std, found.patch_px or 1)
 
     @cached_property
     def embedding_dim(self) -> int:
         """The width of an embedding, found without loading weights; raises BackboneError."""
+        self._check_computable()
         found = self.resolved
         config = read_json(found.folder / CONFIG)
         if can_run(found.model_type, config):
@@ -136,6 +138,7 @@ class DINOv2FeatureExtractor(nn.Module):
         Raises:
             BackboneError: it cannot be found, is not the one pinned, or is not one that this class can use.
         """
+        self._check_computable()
         if self.model is None:
             device = resolve_device(self._device_name)
             _ = self.embedding_dim  # says at once whether the backbone can do what is asked of it
@@ -168,6 +171,13 @@ class DINOv2FeatureExtractor(nn.Module):
             if self.recipe.normalize == "l2":
                 embeddings = F.normalize(embeddings, dim=1)
         return embeddings.clone()  # an ordinary tensor, so that a head can be trained on it
+
+    def _check_computable(self) -> None:
+        if self.recipe.imported:
+            raise BackboneError(
+                f"the features of {self.recipe.backbone} were imported: Mirip cannot compute them for new pictures; "
+                "use a recipe with a backbone, or `mirip cache import` for pictures of the project"
+            )
 
     @property
     def _n_blocks(self) -> int:

@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mirip.errors import CacheError
+from mirip.features.gathering import Gathering
 from mirip.features.recipe import ResolvedRecipe, find_differences, fingerprint
-from mirip.features.rows import Gathering, Rows, as_keys, blocks_of, read_rows, write_rows
+from mirip.features.rows import Rows, as_keys, blocks_of, read_rows, row_checksums, write_rows
 from mirip.files import canonical_json
 from mirip.params import Recipe
 
-_LIBRARIES = ("torch", "transformers", "pillow", "numpy", "h5py")
+_LIBRARIES = ("torch", "transformers", "pillow", "simplejpeg", "numpy", "h5py")
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class FeatureCache:
 
     @classmethod
     def open(cls, path: Path | str, recipe: Recipe | None = None) -> Self:
-        """Load a cache whole, and check that it is of the recipe in force.
+        """Load a cache whole, and check that it is what was written, and of the recipe in force.
 
         Args:
             path: the HDF5 file.
@@ -52,16 +53,11 @@ class FeatureCache:
         """
         rows = read_rows(path)
         stored = stored_recipe(rows)
-        found = find_differences(recipe, stored) if recipe is not None else []
-        if found:
-            others = f" (also {'; '.join(map(str, found[1:]))})" if found[1:] else ""
-            raise CacheError(
-                f"{path} was built with {found[0].field} {found[0].cache}, params say {found[0].params}{others}: "
-                "run `dvc repro extract`"
-            )
+        if recipe is not None:
+            check_recipe(path, stored, recipe)
         attributes = rows.attributes
-        features = np.array(rows.features)
-        return cls(rows.path, rows.keys, features, attributes["fingerprint"], stored, str(attributes["content_digest"]))
+        digest = str(attributes["content_digest"])
+        return cls(rows.path, rows.keys, rows.load(), attributes["fingerprint"], stored, digest)
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -163,44 +159,36 @@ def stored_recipe(rows: Rows) -> dict[str, Any]:
     return dict(stored)
 
 
-def verify_cache(path: Path | str) -> list[str]:
-    """Check every byte of a cache; return what is wrong with it, one line each, nothing for a good one.
-
-    Finds damaged or truncated files, values that are not finite, rows of zeros, keys in the wrong place.
-    """
-    try:
-        rows = read_rows(path)
-        stored_recipe(rows)
-    except CacheError as error:
-        return [str(error)]
-    problems = []
-    try:
-        rows.check_digest()
-    except CacheError as error:
-        problems.append(str(error))
-    start = 0
-    for block in blocks_of(rows.features):
-        kinds = {"not finite": ~np.isfinite(block).all(axis=1), "all zero": ~block.any(axis=1)}
-        for kind, bad in kinds.items():
-            problems += [f"row {start + i} ({rows.keys[start + i].decode()}) is {kind}" for i in np.flatnonzero(bad)]
-        start += len(block)
-    return problems
+def check_recipe(path: Path | str, stored: Mapping[str, Any], recipe: Recipe) -> None:
+    """Raise CacheError where the file at `path`, built by `stored`, is not of the recipe in force."""
+    if found := find_differences(recipe, stored):
+        others = f" (also {'; '.join(map(str, found[1:]))})" if found[1:] else ""
+        raise CacheError(
+            f"{path} was built with {found[0].field} {found[0].cache}, params say {found[0].params}{others}: "
+            "run `dvc repro extract`"
+        )
 
 
 def _content_of(path: Path | str, gathering: Gathering, resolved: ResolvedRecipe) -> str | None:
     """Return the digest of the file at `path` if it holds the gathered rows undamaged, else None."""
     try:
         rows = read_rows(path)
+        if rows.attributes["recipe"] != canonical_json(resolved.to_dict()):
+            return None
+        if not np.array_equal(rows.keys, gathering.keys):
+            return None  # before the whole file is read
         rows.check_digest()
     except CacheError:
         return None
-    if rows.attributes["recipe"] != canonical_json(resolved.to_dict()) or not np.array_equal(rows.keys, gathering.keys):
-        return None
-    same = all(
-        np.array_equal(old.view(np.uint8), new.view(np.uint8))
-        for old, new in zip(blocks_of(rows.features), gathering.blocks(), strict=True)
-    )
-    return str(rows.attributes["content_digest"]) if same else None
+    start = 0
+    for old, new in zip(blocks_of(rows.features), gathering.blocks(), strict=True):
+        here = slice(start, start + len(old))
+        start += len(old)
+        if not np.array_equal(old.view(np.uint8), new.view(np.uint8)):
+            return None
+        if not np.array_equal(row_checksums(rows.keys[here], old), rows.crc32[here]):
+            return None  # the digest does not cover them
+    return str(rows.attributes["content_digest"])
 
 
 def _version(name: str) -> str:

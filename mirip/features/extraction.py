@@ -1,44 +1,19 @@
 """Bring a features file up to date: only what no one has computed yet goes through the backbone."""
 
-import json
 import sys
 import time
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from datetime import date
 from pathlib import Path
 
 from mirip.errors import CacheError, DataError
 from mirip.features.cache import write_gathered
+from mirip.features.gathering import Gathering
+from mirip.features.history import ExtractionSummary, Rate, remember_extraction, remember_rate
 from mirip.features.recipe import ResolvedRecipe, resolve
-from mirip.features.rows import Gathering, as_keys
+from mirip.features.rows import as_keys
 from mirip.features.store import FeatureStore, default_store_root
-from mirip.files import main_root, write_json
 from mirip.params import Recipe
-
-_LAST = Path(".mirip") / "last_extraction.json"
-
-
-@dataclass(frozen=True)
-class ExtractionSummary:
-    """What an extraction came to.
-
-    Attributes:
-        rows: distinct images in the features file.
-        computed: of these, how many went through the backbone now.
-        reused: the others.
-        dim: D, the width of a feature.
-        fingerprint: of the recipe.
-        content_digest: sha256 over keys and rows.
-        seconds: how long it took.
-    """
-
-    rows: int
-    computed: int
-    reused: int
-    dim: int
-    fingerprint: str
-    content_digest: str
-    seconds: float
 
 
 def extract_features(
@@ -75,7 +50,8 @@ def extract_features(
         BackboneError: the backbone cannot be found or used, or is not the one pinned.
         ImageError: an image cannot be decoded any more.
         DataError: there is no image, or one changed since it was prepared.
-        CacheError: a feature is not finite in the stored dtype, or a file cannot be written.
+        CacheError: a feature is not finite in the stored dtype, or a file cannot be written; or the recipe's features
+            are imported and some images have none.
         KeyboardInterrupt: after Ctrl-C. In all these cases what was computed is kept, and the old file stands.
     """
     start = time.monotonic()
@@ -91,13 +67,22 @@ def extract_features(
     with store.locked():
         store.adopt(path)
         missing = {key.decode() for key in store.gather(keys).missing}
+        if missing and resolved.imported:
+            first = next(image_path for sha256, image_path in paths.items() if sha256 in missing)
+            raise CacheError(
+                f"{len(missing)} of {len(paths)} images have no features of {resolved.backbone}, the first {first}: "
+                "bring them with `mirip cache import FILE`"
+            )
         if missing:
             from mirip.features.backbone import DINOv2FeatureExtractor
             from mirip.features.computation import ImageItem, compute_features
+            from mirip.features.hardware import hardware
 
             extractor = DINOv2FeatureExtractor.from_recipe(recipe, device)
             if visible:
                 _announce(len(missing), len(paths), resolved, str(extractor.device))
+            extractor.load()
+            loaded = time.monotonic()
             compute_features(
                 [ImageItem(sha256, image_path) for sha256, image_path in paths.items() if sha256 in missing],
                 extractor,
@@ -108,6 +93,9 @@ def extract_features(
                 max_image_pixels=max_image_pixels,
                 visible=visible,
             )
+            seconds, today = time.monotonic() - loaded, date.today().isoformat()
+            used = extractor.device
+            remember_rate(resolved.fingerprint, Rate(used.type, hardware(used), len(missing), seconds, today))
         digest, dim = _write(path, store.gather(keys), resolved)
         store.compact()
     summary = ExtractionSummary(
@@ -119,16 +107,8 @@ def extract_features(
         content_digest=digest,
         seconds=time.monotonic() - start,
     )
-    write_json(main_root() / _LAST, asdict(summary))
+    remember_extraction(path, summary, paths)
     return summary
-
-
-def last_extraction() -> ExtractionSummary | None:
-    """Return what the last extraction in this repository came to; None where there was none."""
-    try:
-        return ExtractionSummary(**json.loads((main_root() / _LAST).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        return None  # a note for people: losing it costs nothing
 
 
 def _write(path: Path, gathering: Gathering, resolved: ResolvedRecipe) -> tuple[str, int]:

@@ -4,6 +4,7 @@ import json
 import re
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -52,13 +53,16 @@ def is_hub_id(backbone: str, root: Path | None = None) -> bool:
     return _HUB_ID.fullmatch(backbone) is not None and find_local_folder(backbone, root) is None
 
 
-def locate_backbone(backbone: str, revision: str | None = None, *, root: Path | None = None) -> BackboneFolder:
+def locate_backbone(
+    backbone: str, revision: str | None = None, *, root: Path | None = None, download: bool = True
+) -> BackboneFolder:
     """Find a backbone's files, downloading them only if they are nowhere on this machine.
 
     Args:
         backbone: a folder (absolute, or relative to `root`) or a hub id.
         revision: of a hub id: commit, tag or branch.
         root: the project's root; None is the working directory.
+        download: False looks on this machine only.
 
     Raises:
         BackboneError: it is nowhere to be found, after at most 30 s; or its files are incomplete.
@@ -72,7 +76,10 @@ def locate_backbone(backbone: str, revision: str | None = None, *, root: Path | 
             "there (the sample's: `dvc repro data/dvc.yaml:sample`), or set the recipe's backbone to a hub id such as "
             "facebook/dinov2-large"
         )
-    path = _from_cache(backbone, revision) or _from_hub(backbone, revision)
+    path = _from_cache(backbone, revision)
+    if path is None and not download:
+        raise BackboneError(f"the backbone {backbone} is not on this machine: an extraction downloads it")
+    path = path or _from_hub(backbone, revision)
     return BackboneFolder(path, path.name)  # a snapshot's folder bears the name of its commit
 
 
@@ -131,7 +138,9 @@ def _remembered_sha256(path: Path) -> str:
     if (entry.get("size"), entry.get("mtime_ns")) == (state.st_size, state.st_mtime_ns):
         return str(entry["sha256"])
     digest = sha256_file(path)
-    write_json(memory, known | {str(path): {"size": state.st_size, "mtime_ns": state.st_mtime_ns, "sha256": digest}})
+    with suppress(OSError):  # where nothing can be written, it is hashed again
+        entry = {"size": state.st_size, "mtime_ns": state.st_mtime_ns, "sha256": digest}
+        write_json(memory, known | {str(path): entry})
     return digest
 
 

@@ -21,7 +21,7 @@ from mirip.features.location import (
     weights_sha256,
 )
 from mirip.files import canonical_json, sha256_bytes
-from mirip.params import Recipe
+from mirip.params import IMPORTED, Recipe
 
 # Raise these when code changes the value of a feature: every cached row is then computed anew.
 EXTRACTOR_VERSION = 2  # batches, pooling, normalisation, rounding
@@ -34,6 +34,9 @@ _COMMIT = re.compile("[0-9a-f]{7,40}")
 _CONFIG_NOTES = {"_name_or_path", "transformers_version"}
 # Where the weights came from is told, but what they are is what counts; image_size acts through size_px.
 _INFORMATIONAL = {"backbone", "revision", "image_size", "mean_std_source", "folder"}
+# Of features that were brought, nothing else is known here; the code that computes others has no say in them.
+_DECISIVE_OF_IMPORTED = ("weights_sha256", "stored_dtype")
+_DECLARED_OF_IMPORTED = ("backbone", "stored_dtype")
 _DECLARED = ("image_size", "fit", "interpolation", "pooling", "normalize", "compute_dtype", "stored_dtype")
 
 
@@ -54,13 +57,14 @@ class ResolvedRecipe:
 
     Attributes:
         revision: commit of a hub backbone; as declared for a local folder.
-        weights_sha256: of the weight file, or over the sorted hashes of several.
+        weights_sha256: of the weight file, or over the sorted hashes of several; of a recipe whose features are
+            imported, of the name that stands for the model.
         config_sha256: of config.json in canonical form, without notes on its origin.
         size_px: side of the square that the backbone sees: the largest multiple of its patch <= image_size.
         patch_px: side of the backbone's patch; 0 where it has none.
         mean, std: per channel, of pixels scaled to 0..1.
         mean_std_source: preprocessor_config.json, or ImageNet where the backbone has none.
-        folder: where the backbone's files are on this machine.
+        folder: where the backbone's files are on this machine; of no meaning where features are imported.
     """
 
     backbone: str
@@ -86,6 +90,11 @@ class ResolvedRecipe:
     extractor_version: int = EXTRACTOR_VERSION
 
     @property
+    def imported(self) -> bool:
+        """Whether its features are brought from elsewhere, never computed here."""
+        return self.backbone.startswith(IMPORTED)
+
+    @property
     def fingerprint(self) -> str:
         """The sha256 of all that decides a feature's value, 64 hexadecimal digits."""
         return fingerprint(self.to_dict())
@@ -99,21 +108,36 @@ class ResolvedRecipe:
 
 def fingerprint(values: Mapping[str, Any]) -> str:
     """Return the fingerprint of a stored recipe: sha256 of canonical JSON, 64 hexadecimal digits."""
-    decisive = {key: value for key, value in values.items() if key not in _INFORMATIONAL}
-    return sha256_bytes(canonical_json(decisive).encode())
+    return sha256_bytes(canonical_json(_decisive(values)).encode())
 
 
-def resolve(recipe: Recipe, *, root: Path | None = None) -> ResolvedRecipe:
+def first_decisive_difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[str, object, object]:
+    """Return the first field that makes the fingerprints of two stored recipes differ, and its values in both."""
+    ours, theirs = _decisive(one), _decisive(other)
+    found = ((name, ours.get(name), theirs.get(name)) for name in ours | theirs)
+    return next((pair for pair in found if pair[1] != pair[2]), ("fingerprint", fingerprint(one), fingerprint(other)))
+
+
+def _decisive(values: Mapping[str, Any]) -> dict[str, Any]:
+    if str(values.get("backbone")).startswith(IMPORTED):
+        return {"imported": True} | {key: values.get(key) for key in _DECISIVE_OF_IMPORTED}
+    return {key: value for key, value in values.items() if key not in _INFORMATIONAL}
+
+
+def resolve(recipe: Recipe, *, root: Path | None = None, download: bool = True) -> ResolvedRecipe:
     """Find a recipe's backbone and read what decides its features; the weights are hashed, not loaded.
 
     Args:
         recipe: as params.yaml declares it.
         root: what relative backbone folders are relative to; None is the working directory.
+        download: False takes only a backbone that is on this machine.
 
     Raises:
         BackboneError: the backbone is not to be found, is incomplete, or is not the one that is pinned.
     """
-    found = locate_backbone(recipe.backbone, recipe.revision, root=root)
+    if recipe.imported:
+        return _imported(recipe)
+    found = locate_backbone(recipe.backbone, recipe.revision, root=root, download=download)
     weights = weights_sha256(found.path)
     if recipe.weights_sha256 not in (None, weights):
         raise BackboneError(
@@ -133,7 +157,9 @@ def declared_recipe(stored: Mapping[str, Any]) -> Recipe:
     Raises:
         KeyError: a field is missing.
     """
-    return Recipe.model_validate({name: stored[name] for name in Recipe.model_fields})
+    imported = str(stored["backbone"]).startswith(IMPORTED)
+    names = _DECLARED_OF_IMPORTED if imported else tuple(Recipe.model_fields)
+    return Recipe.model_validate({name: stored[name] for name in names})
 
 
 def find_differences(declared: Recipe, stored: Mapping[str, Any], *, root: Path | None = None) -> list[Difference]:
@@ -147,7 +173,10 @@ def find_differences(declared: Recipe, stored: Mapping[str, Any], *, root: Path 
         stored: as `ResolvedRecipe.to_dict` gave it.
         root: what relative backbone folders are relative to; None is the working directory.
     """
-    pairs: dict[str, tuple[object, object]] = {name: (stored.get(name), getattr(declared, name)) for name in _DECLARED}
+    names = _DECLARED_OF_IMPORTED if declared.imported else _DECLARED
+    pairs: dict[str, tuple[object, object]] = {name: (stored.get(name), getattr(declared, name)) for name in names}
+    if declared.imported:
+        return _differing(pairs)
     if declared.weights_sha256:
         pairs["weights_sha256"] = (stored.get("weights_sha256"), declared.weights_sha256)
     if is_hub_id(declared.backbone, root):
@@ -159,12 +188,16 @@ def find_differences(declared: Recipe, stored: Mapping[str, Any], *, root: Path 
         pairs |= _backbone_pairs(declared, stored, root)
     pairs["transform_version"] = (stored.get("transform_version"), TRANSFORM_VERSION)
     pairs["extractor_version"] = (stored.get("extractor_version"), EXTRACTOR_VERSION)
-    return [Difference(name, cache, params) for name, (cache, params) in pairs.items() if cache != params]
+    return _differing(pairs)
 
 
 def differences(declared: Recipe, stored: Mapping[str, Any], *, root: Path | None = None) -> list[str]:
     """Say in words how features differ from the recipe in force, e.g. "fit: cache pad, params squash"."""
     return [str(difference) for difference in find_differences(declared, stored, root=root)]
+
+
+def _differing(pairs: Mapping[str, tuple[object, object]]) -> list[Difference]:
+    return [Difference(name, cache, params) for name, (cache, params) in pairs.items() if cache != params]
 
 
 def _backbone_pairs(declared: Recipe, stored: Mapping[str, Any], root: Path | None) -> dict[str, tuple[object, object]]:
@@ -201,6 +234,26 @@ def _resolved(recipe: Recipe, found: BackboneFolder, weights: str) -> ResolvedRe
         std=std,
         mean_std_source=source,
         folder=found.path,
+    )
+
+
+def _imported(recipe: Recipe) -> ResolvedRecipe:
+    """Resolve a recipe that computes nothing: its fields for that stand empty, whatever the code's versions are."""
+    nothing = (0.0, 0.0, 0.0)
+    declared = recipe.model_dump(exclude={"weights_sha256"})
+    return ResolvedRecipe(
+        **declared,
+        weights_sha256=sha256_bytes(recipe.backbone.encode()),
+        model_type="imported",
+        config_sha256="",
+        size_px=0,
+        patch_px=0,
+        mean=nothing,
+        std=nothing,
+        mean_std_source="",
+        folder=Path(),
+        transform_version=0,
+        extractor_version=0,
     )
 
 

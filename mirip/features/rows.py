@@ -1,14 +1,17 @@
 """Rows of features as an HDF5 file that checks itself: the format of the cache and of the store's shards.
 
-Two datasets, `image_sha256` (N,) S64 sorted and `features` (N, D) contiguous, and root attributes, among them a
-digest of the content. Equal content gives equal bytes. A file is written once, whole, and never changed.
+Three datasets, `image_sha256` (N,) S64 sorted, `features` (N, D) and `row_crc32` (N,), all contiguous, and root
+attributes, among them a digest of the content: the digest says that all is well, the checksums which row is not.
+Equal content gives equal bytes. A file is written once, whole, and never changed.
 """
 
 import errno
 import hashlib
 import os
 import re
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,11 +23,14 @@ from numpy.typing import NDArray
 from mirip.errors import CacheError
 from mirip.files import atomic_path
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 KEY_DTYPE = np.dtype("S64")
+CRC_DTYPE = np.dtype(np.uint32)
 _FEATURE_DTYPES = (np.dtype(np.float16), np.dtype(np.float32))
-_BLOCK_ROWS = 16_384
-_OVERHEAD_BYTES = 65_536  # more than what HDF5 adds to keys and rows
+BLOCK_ROWS = 16_384
+_READ_BYTES = 4 << 20  # small enough that a block is still in the processor's cache when it is hashed
+_OVERHEAD_BYTES = 65_536  # more than what HDF5 adds to keys, rows and checksums
+_MEND = "; see `mirip cache verify`, then remove it and run `dvc repro extract`"
 _REQUIRED = {"schema_version": np.integer, "fingerprint": str, "recipe": str, "dim": np.integer, "content_digest": str}
 
 
@@ -36,12 +42,16 @@ class Rows:
         path: where it was read.
         keys: (N,) S64, sha256 of each image's bytes in hexadecimal, sorted, distinct.
         features: (N, D) float16 or float32, mapped from disk.
+        crc32: (N,) uint32, of each key and its row, as they were written.
+        offset: where the features begin in the file, in bytes.
         attributes: the file's root attributes.
     """
 
     path: Path
     keys: NDArray[np.bytes_]
     features: NDArray[np.floating]
+    crc32: NDArray[np.uint32]
+    offset: int
     attributes: dict[str, Any]
 
     def digest(self) -> str:
@@ -50,8 +60,33 @@ class Rows:
 
     def check_digest(self) -> None:
         """Raise CacheError where the content is not what was written."""
-        if (found := self.digest()) != (written := self.attributes["content_digest"]):
-            raise CacheError(f"{self.path} is damaged: its content has digest {found[:12]}, written was {written[:12]}")
+        self._compare(self.digest())
+
+    def load(self) -> NDArray[np.floating]:
+        """Read the features into memory, (N, D) as stored, hashing each block in a second thread as it comes.
+
+        Raises:
+            CacheError: the content is not what was written.
+        """
+        features = np.empty(self.features.shape, dtype=self.features.dtype)
+        digest = hashlib.sha256(self.keys.tobytes())
+        unread = features.reshape(-1).view(np.uint8).data
+        # Not through the mapping, whose pages would count beside the copy.
+        with self.path.open("rb", buffering=0) as stream, ThreadPoolExecutor(1) as hasher:
+            stream.seek(self.offset)
+            while unread:
+                if not (n_bytes := stream.readinto(unread[:_READ_BYTES])):
+                    raise CacheError(f"{self.path} is damaged: it ends {len(unread)} bytes too early{_MEND}")
+                hasher.submit(digest.update, unread[:n_bytes])
+                unread = unread[n_bytes:]
+        self._compare(digest.hexdigest())
+        return features
+
+    def _compare(self, found: str) -> None:
+        if found != (written := self.attributes["content_digest"]):
+            raise CacheError(
+                f"{self.path} is damaged: its content has digest {found[:12]}, written was {written[:12]}{_MEND}"
+            )
 
 
 def as_keys(sha256s: Iterable[str]) -> NDArray[np.bytes_]:
@@ -61,16 +96,33 @@ def as_keys(sha256s: Iterable[str]) -> NDArray[np.bytes_]:
 
 def blocks_of(features: NDArray[np.floating]) -> Iterator[NDArray[np.floating]]:
     """Yield consecutive blocks of rows: no more than one is ever in memory where `features` is mapped."""
-    for start in range(0, len(features), _BLOCK_ROWS):
-        yield np.ascontiguousarray(features[start : start + _BLOCK_ROWS])
+    for start in range(0, len(features), BLOCK_ROWS):
+        yield np.ascontiguousarray(features[start : start + BLOCK_ROWS])
 
 
 def content_digest(keys: NDArray[np.bytes_], blocks: Iterable[NDArray[np.floating]]) -> str:
-    """Return the sha256 over the sorted keys and then the bytes of their rows, whatever they are stored in."""
+    """Return the sha256 over the sorted keys and then the bytes of their rows, whatever they are stored in.
+
+    A block is hashed in a second thread while the next one is made.
+    """
     digest = hashlib.sha256(keys.tobytes())
-    for block in blocks:
-        digest.update(block.data)
+    with ThreadPoolExecutor(1) as hasher:
+        hashed = None
+        for block in blocks:
+            if hashed is not None:
+                hashed.result()  # so that no more than two are in memory
+            hashed = hasher.submit(digest.update, block.data)
     return digest.hexdigest()
+
+
+def row_checksums(keys: NDArray[np.bytes_], features: NDArray[np.floating]) -> NDArray[np.uint32]:
+    """Return the CRC-32 over each key's 64 bytes and then its row's bytes, (n,) uint32."""
+    names, rows = (np.ascontiguousarray(values).reshape(-1).view(np.uint8).data for values in (keys, features))
+    width, size, crc32 = KEY_DTYPE.itemsize, features.shape[1] * features.itemsize, zlib.crc32
+    found = (
+        crc32(rows[i * size : (i + 1) * size], crc32(names[i * width : (i + 1) * width])) for i in range(len(keys))
+    )
+    return np.fromiter(found, dtype=CRC_DTYPE, count=len(keys))
 
 
 def write_rows(
@@ -100,7 +152,8 @@ def write_rows(
     """
     try:
         with atomic_path(path) as temporary:
-            _check_room(temporary, len(keys) * (KEY_DTYPE.itemsize + dim * np.dtype(dtype).itemsize) + _OVERHEAD_BYTES)
+            row_bytes = KEY_DTYPE.itemsize + dim * np.dtype(dtype).itemsize + CRC_DTYPE.itemsize
+            _check_room(temporary, len(keys) * row_bytes + _OVERHEAD_BYTES)
             digest = _write_file(temporary, keys, blocks, dim, dtype, attributes)
     except (OSError, RuntimeError) as error:  # what h5py raises where a write fails depends on the call
         raise CacheError(
@@ -110,8 +163,12 @@ def write_rows(
     return digest
 
 
-def read_rows(path: Path | str) -> Rows:
+def read_rows(path: Path | str, *, any_order: bool = False) -> Rows:
     """Open a file and check its form, not its digest; the features stay on disk until they are used.
+
+    Args:
+        path: the file.
+        any_order: take keys that are not sorted and distinct too, to look for what is wrong with them.
 
     Raises:
         CacheError: the file is missing, damaged, or of another schema.
@@ -123,61 +180,17 @@ def read_rows(path: Path | str) -> Rows:
         # A file is never changed in place, and locks fail on read-only and network file systems.
         with h5py.File(path, "r", locking=False) as file:
             attributes = {name: file.attrs[name] for name in file.attrs}
-            keys, features = file["image_sha256"], file["features"]
-            _check_form(path, attributes, keys, features)
+            _check_attributes(path, attributes)
+            keys, features, crc32 = (file[name] for name in ("image_sha256", "features", "row_crc32"))
+            _check_form(attributes["dim"], keys, features, crc32)
+            names = keys[...]
+            if not any_order and not (names[:-1] < names[1:]).all():
+                raise ValueError("its keys are not sorted and distinct")
             shape, dtype, offset = features.shape, features.dtype, features.id.get_offset()
             mapped = np.memmap(path, dtype=dtype, mode="r", offset=offset, shape=shape)
-            return Rows(path, keys[...], mapped, attributes)
+            return Rows(path, names, mapped, crc32[...], offset, attributes)
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
-        raise CacheError(
-            f"{path} is damaged ({_reason(error)}): remove it and run `dvc repro extract`, which takes what it can "
-            "from the store"
-        ) from None
-
-
-class Gathering:
-    """Which rows of which files make up the rows of `keys`.
-
-    Args:
-        keys: (N,) S64, sorted, distinct.
-    """
-
-    def __init__(self, keys: NDArray[np.bytes_]) -> None:
-        self.keys = keys
-        self._sources: list[Rows] = []
-        self._source = np.full(len(keys), -1, dtype=np.int32)
-        self._row = np.zeros(len(keys), dtype=np.int64)
-
-    def add(self, rows: Rows) -> None:
-        """Take from `rows` what no earlier file had."""
-        if not len(self.keys):
-            return
-        place = np.minimum(np.searchsorted(self.keys, rows.keys), len(self.keys) - 1)
-        taken = np.flatnonzero((self.keys[place] == rows.keys) & (self._source[place] < 0))
-        self._source[place[taken]] = len(self._sources)
-        self._row[place[taken]] = taken
-        self._sources.append(rows)
-
-    @property
-    def dim(self) -> int:
-        """D, the width of the rows; at least one file was added."""
-        return int(self._sources[0].features.shape[1])
-
-    @property
-    def missing(self) -> NDArray[np.bytes_]:
-        """The keys, (M,) S64, that no file has."""
-        return self.keys[self._source < 0]
-
-    def blocks(self) -> Iterator[NDArray[np.floating]]:
-        """Yield the rows of `keys` in their order, a block at a time; none may be missing."""
-        dtype = self._sources[0].features.dtype
-        for start in range(0, len(self.keys), _BLOCK_ROWS):
-            source, row = (values[start : start + _BLOCK_ROWS] for values in (self._source, self._row))
-            block = np.empty((len(source), self.dim), dtype=dtype)
-            for number in np.unique(source):
-                from_this = source == number
-                block[from_this] = self._sources[number].features[row[from_this]]
-            yield block
+        raise CacheError(f"{path} is damaged ({_reason(error)}){_MEND}") from None
 
 
 def _check_room(path: Path, n_bytes: int) -> None:
@@ -203,23 +216,28 @@ def _write_file(
     with h5py.File(path, "w") as file:
         file.create_dataset("image_sha256", data=keys)
         features = file.create_dataset("features", shape=(len(keys), dim), dtype=dtype)
-        digest = content_digest(keys, _stored(features, blocks))
+        crc32 = file.create_dataset("row_crc32", shape=(len(keys),), dtype=CRC_DTYPE)
+        digest = content_digest(keys, _stored(keys, features, crc32, blocks))
         own = {"schema_version": SCHEMA_VERSION, "dim": dim, "content_digest": digest}
         for name, value in (own | dict(attributes)).items():
             file.attrs[name] = value
     return digest
 
 
-def _stored(dataset: Any, blocks: Iterable[NDArray[np.floating]]) -> Iterator[NDArray[np.floating]]:
-    """Store blocks one after the other and pass them on."""
+def _stored(
+    keys: NDArray[np.bytes_], features: Any, crc32: Any, blocks: Iterable[NDArray[np.floating]]
+) -> Iterator[NDArray[np.floating]]:
+    """Store blocks one after the other, with the checksums of their rows, and pass them on."""
     start = 0
     for block in blocks:
-        dataset[start : start + len(block)] = block
+        here = slice(start, start + len(block))
+        features[here] = block
+        crc32[here] = row_checksums(keys[here], block)
         start += len(block)
         yield block
 
 
-def _check_form(path: Path, attributes: dict[str, Any], keys: Any, features: Any) -> None:
+def _check_attributes(path: Path, attributes: Mapping[str, Any]) -> None:
     for name, kind in _REQUIRED.items():
         if not isinstance(attributes.get(name), kind):
             raise ValueError(f"no valid attribute {name}")
@@ -228,13 +246,13 @@ def _check_form(path: Path, attributes: dict[str, Any], keys: Any, features: Any
             f"{path} has schema version {attributes['schema_version']}, this version of Mirip reads {SCHEMA_VERSION}: "
             "run `dvc repro extract`"
         )
-    if keys.dtype != KEY_DTYPE or features.dtype not in _FEATURE_DTYPES:
-        raise ValueError(f"keys of type {keys.dtype} and features of type {features.dtype}")
-    if features.shape != (len(keys), attributes["dim"]) or not len(keys):
-        raise ValueError(f"{len(keys)} keys, features of shape {features.shape}, dim {attributes['dim']}")
-    names = keys[...]
-    if not (names[:-1] < names[1:]).all():
-        raise ValueError("its keys are not sorted and distinct")
+
+
+def _check_form(dim: int, keys: Any, features: Any, crc32: Any) -> None:
+    if keys.dtype != KEY_DTYPE or features.dtype not in _FEATURE_DTYPES or crc32.dtype != CRC_DTYPE:
+        raise ValueError(f"keys of type {keys.dtype}, features of {features.dtype}, checksums of {crc32.dtype}")
+    if features.shape != (len(keys), dim) or crc32.shape != keys.shape or not len(keys):
+        raise ValueError(f"{len(keys)} keys, features of shape {features.shape}, {len(crc32)} checksums, dim {dim}")
 
 
 def _reason(error: Exception) -> str:

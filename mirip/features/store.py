@@ -6,8 +6,6 @@ the library. So any number of writers may add shards at once; the lock is there 
 compute the same row.
 """
 
-import fcntl
-import os
 import sys
 import uuid
 from collections.abc import Iterable, Iterator
@@ -19,8 +17,10 @@ from numpy.typing import NDArray
 
 from mirip.errors import CacheError
 from mirip.features.cache import attributes_of
+from mirip.features.gathering import Gathering
+from mirip.features.locking import locked_file
 from mirip.features.recipe import ResolvedRecipe
-from mirip.features.rows import Gathering, Rows, as_keys, read_rows, write_rows
+from mirip.features.rows import Rows, as_keys, read_rows, write_rows
 from mirip.files import main_root, sha256_file
 
 _FOLD_SHARDS = 64
@@ -29,6 +29,25 @@ _FOLD_SHARDS = 64
 def default_store_root() -> Path:
     """Return .mirip/store in the main repository's root, also from a temporary or queued experiment."""
     return main_root() / ".mirip" / "store"
+
+
+def lock_path(root: Path, fingerprint: str) -> Path:
+    """Return the lock of a fingerprint's rows: beside its folder, which may be deleted."""
+    return root / f"{fingerprint}.lock"
+
+
+def open_shard(path: Path, fingerprint: str) -> Rows:
+    """Open a shard whose bytes have the hash that is its name.
+
+    Raises:
+        CacheError: it is damaged, or of another fingerprint than that of its folder.
+    """
+    if sha256_file(path) != path.stem:
+        raise CacheError(f"{path} is damaged")
+    rows = read_rows(path)
+    if rows.attributes["fingerprint"] != fingerprint:
+        raise CacheError(f"{path} has another fingerprint")
+    return rows
 
 
 class FeatureStore:
@@ -41,7 +60,7 @@ class FeatureStore:
 
     def __init__(self, root: Path, resolved: ResolvedRecipe) -> None:
         self.folder = root / resolved.fingerprint
-        self._lock_path = root / f"{resolved.fingerprint}.lock"  # not in the folder, which may be deleted
+        self._lock = lock_path(root, resolved.fingerprint)
         self._resolved = resolved
         self._fingerprint = resolved.fingerprint
         self._attributes = attributes_of(resolved)
@@ -52,14 +71,11 @@ class FeatureStore:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the store against other processes that would compute the same rows; wait for one that does."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        handle = self._acquire()
-        try:
+        with locked_file(self._lock, on_wait=_say_waiting):
+            self.folder.mkdir(parents=True, exist_ok=True)
             for leftover in self.folder.glob(".*.tmp"):  # of a process that was killed: we hold the lock
                 leftover.unlink(missing_ok=True)
             yield
-        finally:
-            os.close(handle)
 
     def gather(self, keys: NDArray[np.bytes_]) -> Gathering:
         """Find the rows of `keys`, (N,) S64, sorted and distinct."""
@@ -81,6 +97,25 @@ class FeatureStore:
             self._merge([read_rows(path) for path in self._recent])
             self._recent.clear()
 
+    def add_sorted(self, keys: NDArray[np.bytes_], blocks: Iterable[NDArray[np.floating]], dim: int) -> None:
+        """Keep many rows at once, a block of them in memory at a time; they are on disk when this returns.
+
+        Args:
+            keys: (N,) S64, sorted, distinct.
+            blocks: the rows of `keys`, in their order, as (n, D) of the stored dtype.
+            dim: D.
+
+        Raises:
+            CacheError: they cannot be written.
+        """
+        self._write(keys, blocks, dim)
+
+    @property
+    def dim(self) -> int | None:
+        """D, the width of the rows that are there; None where there is none."""
+        shards = self._sound_shards()
+        return int(shards[0].features.shape[1]) if shards else None
+
     def adopt(self, path: Path) -> None:
         """Take over the rows of a features file that the store lacks, if it is sound and of the same fingerprint."""
         if not path.is_file():
@@ -93,7 +128,7 @@ class FeatureStore:
                 return
             rows.check_digest()
         except CacheError as error:
-            _warn(f"{str(error).split(':')[0]}: it is not used and written anew")
+            _warn(f"{_what(error)}: it is not used and written anew")
             return
         gathering = Gathering(new)
         gathering.add(rows)
@@ -135,36 +170,20 @@ class FeatureStore:
             if path in self._shards or path in self._damaged:
                 continue
             try:
-                if sha256_file(path) != path.stem:
-                    raise CacheError(f"{path} is damaged")
-                rows = read_rows(path)
-                if rows.attributes["fingerprint"] != self._fingerprint:
-                    raise CacheError(f"{path} has another fingerprint")
-                self._shards[path] = rows
+                self._shards[path] = open_shard(path, self._fingerprint)
             except CacheError as error:
-                _warn(f"{str(error).split(':')[0]}: this part of the store is ignored, its rows are computed again")
+                _warn(f"{_what(error)}: this part of the store is ignored, its rows are computed again")
                 self._damaged.add(path)
         return [self._shards[path] for path in present if path in self._shards]
 
-    def _acquire(self) -> int:
-        while True:
-            handle = os.open(self._lock_path, os.O_RDWR | os.O_CREAT, 0o666)
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                _warn("another process computes features of this recipe: waiting for it, to use what it computed")
-                try:
-                    fcntl.flock(handle, fcntl.LOCK_EX)
-                except BaseException:
-                    os.close(handle)
-                    raise
-            try:
-                if os.fstat(handle).st_ino == self._lock_path.stat().st_ino:
-                    self.folder.mkdir(parents=True, exist_ok=True)
-                    return handle
-            except FileNotFoundError:
-                pass  # the lock's file was deleted while we waited: whoever comes next would take another one
-            os.close(handle)
+
+def _say_waiting() -> None:
+    _warn("another process computes features of this recipe: waiting for it, to use what it computed")
+
+
+def _what(error: CacheError) -> str:
+    """Return what happened, without what to do: it is done here."""
+    return str(error).split("; see")[0].split(":")[0]
 
 
 def _warn(message: str) -> None:

@@ -1,50 +1,31 @@
 """Is it quality that was learned? The model against predictors that see no picture, and columns that tell the tier.
 
-Shortcuts are fitted on the training side and judged on the same test pairs as the model, with the same metric:
-none of them has seen the test side, and the comparison is paired. What a column tells of the tier is measured on
-all rows. Whether any of it is more than chance is one family-wise test over all columns and shortcuts together,
-groups kept whole: of 15 useless predictors one looks like a finding on every other clean set.
+Model and shortcuts are cross-fitted on the same folds of whole groups and judged on the same pairs, those of one
+fold, with the same metric: every image is scored by a model and by regressions that saw none of its group, all images
+are judged, and the comparison is paired. What a column tells of the tier is measured on all rows. Whether any of it
+is more than chance is one family-wise test over all columns and shortcuts together, groups kept whole and every
+shortcut fitted anew to each permutation: of 15 useless predictors one looks like a finding on every other clean set.
+
+Intervals resample groups under fixed scores: they hold the luck of which works were collected, not that of training.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mirip.metrics.intervals import bootstrap_accuracies, group_support, percentile_interval
-from mirip.metrics.pairwise import pairwise_accuracy
-from mirip.metrics.permutation import entropy, family_wise_p, rank_agreement, tier_information
-from mirip.metrics.shortcuts import Column, shortcut_scores
+from mirip.metrics.columns import Column
+from mirip.metrics.findings import SEVERITIES, Finding, as_table, column_findings, margin_findings, shortcut_findings
+from mirip.metrics.intervals import GroupSupport, bootstrap_accuracies, group_support, percentile_interval
+from mirip.metrics.pairwise import PairCounter, pairwise_accuracy
+from mirip.metrics.permutation import against_chance, entropy, family_wise_p, tier_information
+from mirip.metrics.shortcuts import Shortcuts
 
 Floats = NDArray[np.float64]
-Severity = Literal["info", "warning", "critical"]
 
 ALL_TOGETHER = "all together"
-SIGNIFICANCE = 0.05
-# Shares of the tier's entropy that a column takes away, beyond what chance would.
-DETERMINES, TELLS_MUCH = 0.8, 0.3
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something that stands between the figure and what it should mean.
-
-    Attributes:
-        name: what was found, of which column.
-        severity: info, warning or critical.
-        value: an accuracy, a margin, or a share of entropy, as the name says.
-        p_value: family-wise, in (0, 1]; of a margin, the share of resamples in which it is not above 0.
-        advice: what to do.
-    """
-
-    name: str
-    severity: Severity
-    value: float
-    p_value: float
-    advice: str
 
 
 @dataclass(frozen=True)
@@ -55,7 +36,7 @@ class Audit:
         metrics: flat scalars, the names of metrics/audit.json.
         shortcuts: shortcut, pairwise_accuracy, ci_low, ci_high, margin (model minus shortcut), margin_ci_low,
             margin_ci_high, p_value; the strongest first.
-        findings: name, severity, value, p_value, advice; the gravest first.
+        findings: name, severity, value, p_value (empty where it is no test), advice; the gravest first.
     """
 
     metrics: dict[str, float | int | str]
@@ -68,10 +49,9 @@ def audit_ranker(
     shortcuts: Mapping[str, Sequence[Column]],
     tier_rank: NDArray[np.integer],
     group_id: NDArray[np.generic],
-    train: NDArray[np.bool_],
-    test: NDArray[np.bool_],
+    fold: NDArray[np.integer],
     *,
-    folds: int = 5,
+    more_findings: Sequence[Finding] = (),
     n_bootstrap: int = 2000,
     confidence: float = 0.95,
     seed: int = 42,
@@ -79,148 +59,129 @@ def audit_ranker(
     """Search for shortcuts.
 
     Args:
-        model_scores: (T,) of the model on the test rows, in their order.
+        model_scores: (N,) of models that saw no image of the fold, higher is better.
         shortcuts: name -> columns of N values each; all of them together are added as one more.
         tier_rank: (N,) integers from 0, higher is better.
         group_id: (N,) labels of what is resampled and permuted together.
-        train: (N,) bool, rows that shortcuts are fitted on.
-        test: (N,) bool, T rows that model and shortcuts are judged on.
-        folds: of the choice of each shortcut's penalty, whole groups, within `train`.
+        fold: (N,) int64 from 0, three or more; a group's rows all stand in one, and only pairs within one count.
+        more_findings: what was found elsewhere, to be listed and counted with the rest.
         n_bootstrap: resamples of the intervals, and permutations of the tests.
         confidence: nominal coverage of the intervals.
-        seed: of folds, resamples and permutations.
+        seed: of resamples and permutations.
 
     Raises:
-        ValueError: the shapes do not fit, or a score is not finite.
+        ValueError: the shapes do not fit, a score is not finite, or there are fewer than three folds.
     """
     rng = np.random.default_rng(seed)
-    columns = [column for parts in shortcuts.values() for column in parts]
     predictors = {name: list(parts) for name, parts in shortcuts.items()}
+    columns = [column for parts in predictors.values() for column in parts]
     if len(predictors) > 1:
         predictors[ALL_TOGETHER] = columns
-    scores = {
-        name: shortcut_scores(parts, tier_rank, group_id, train, folds=folds, rng=rng)[test]
-        for name, parts in predictors.items()
-    } or {"none": np.zeros(int(test.sum()))}
-    rank, group = tier_rank[test], group_id[test]
-    table = _judge(model_scores, scores, rank, group, n_bootstrap, confidence, rng)
-    agreement = rank_agreement(np.stack([*scores.values()]), rank, group, n_permutations=n_bootstrap, rng=rng)
-    families = [agreement]
-    if columns:
-        codes = [column.codes for column in columns]
-        families.append(tier_information(codes, tier_rank, group_id, n_permutations=n_bootstrap, rng=rng))
-    p_values = family_wise_p(families)
-    table["p_value"] = p_values[0]
-    margin_p = table.pop("margin_p")
-    best = int(table["pairwise_accuracy"].to_numpy().argmax())
-    findings = _shortcut_findings(table) + _margin_findings(table.iloc[best], float(margin_p.iloc[best]))
-    if columns:
-        tier_entropy = float(entropy(np.bincount(tier_rank)))
-        chance = families[1].expected
-        share = (families[1].observed - chance) / np.maximum(tier_entropy - chance, 1e-12)
-        findings += _column_findings(columns, share, p_values[1])
-    findings.sort(key=lambda finding: (-_GRAVITY.index(finding.severity), finding.p_value, finding.name))
+    fitted = Shortcuts(predictors or {"none": []}, fold)
+    sets = np.vstack([np.asarray(model_scores, dtype=np.float64), fitted.scores(tier_rank)])
+    resampled = bootstrap_accuracies(sets, tier_rank, group_id, rng=rng, n_bootstrap=n_bootstrap, context=fold)
+    support = group_support(tier_rank, group_id)
+    table = _judge(sets, fitted.names, resampled, tier_rank, fold, support, confidence)
+    agreement, information = against_chance(
+        [fitted.agreement, tier_information([column.codes for column in columns])],
+        tier_rank,
+        group_id,
+        n_permutations=n_bootstrap,
+        rng=rng,
+        fold=fold,
+    )
+    table["p_value"], column_p = family_wise_p([agreement, information])
+    tier_entropy = float(entropy(np.bincount(tier_rank)))
+    share = (information.observed - information.expected) / np.maximum(tier_entropy - information.expected, 1e-12)
+    alone = {parts[0].name: name for name, parts in shortcuts.items() if len(parts) == 1}
+    accuracy = table.set_index("shortcut")["pairwise_accuracy"]
+    best = table.iloc[int(table["pairwise_accuracy"].to_numpy().argmax())]
+    findings = as_table(
+        [
+            *shortcut_findings(table),
+            *margin_findings(best),
+            *column_findings(columns, share, column_p, {c: float(accuracy[name]) for c, name in alone.items()}),
+            *more_findings,
+        ]
+    )
+    own = percentile_interval(resampled[:, 0], support, confidence=confidence)
+    pairs = PairCounter(model_scores, tier_rank, fold).count()
+    by_image = bootstrap_accuracies(
+        sets[:1], tier_rank, np.arange(len(tier_rank)), rng=rng, n_bootstrap=n_bootstrap, context=fold
+    )
     return Audit(
-        _headline(table.iloc[best], findings),
+        {
+            "best_shortcut": str(best["shortcut"]),
+            "best_shortcut_accuracy": float(best["pairwise_accuracy"]),
+            "margin_over_shortcut": float(best["margin"]),
+            "margin_over_shortcut_ci_low": float(best["margin_ci_low"]),
+            "margin_over_shortcut_ci_high": float(best["margin_ci_high"]),
+            "out_of_fold_accuracy": float(pairs.micro),
+            "out_of_fold_accuracy_ci_low": own.low,
+            "out_of_fold_accuracy_ci_high": own.high,
+            "n_images": len(tier_rank),
+            "n_groups": support.n_groups,
+            "n_effective_images": effective_images(by_image[:, 0], resampled[:, 0], len(tier_rank), support.n_groups),
+            "n_pairs": int(pairs.pairs.sum()),
+            "n_folds": int(fold.max()) + 1,
+            "n_findings": len(findings),
+            **{f"n_findings_{severity}": int((findings["severity"] == severity).sum()) for severity in SEVERITIES},
+        },
         table.sort_values("pairwise_accuracy", ascending=False, kind="stable", ignore_index=True),
-        pd.DataFrame([vars(f) for f in findings], columns=["name", "severity", "value", "p_value", "advice"]),
+        findings,
     )
 
 
-_GRAVITY = ["info", "warning", "critical"]
+def effective_images(by_image: Floats, by_group: Floats, n_images: int, n_groups: int) -> float:
+    """Return how many independent images would tell the accuracy as surely as these.
+
+    Kish's effective sample size (Survey Sampling 1965, ch. 5): N over the design effect, which is the variance of the
+    accuracy when whole groups are resampled over that when single images are. Equal to N where each image is a
+    group, and towards the number of groups where the works of one are alike. Never above N: that groups spread
+    less than images do is noise.
+
+    Args:
+        by_image: (R,) accuracies of resamples over images; NaN is left out.
+        by_group: (R,) of resamples over groups.
+        n_images: N.
+        n_groups: number of groups.
+
+    Returns:
+        A number in (0, N]; NaN where the accuracy does not vary.
+    """
+    if n_groups == n_images:
+        return float(n_images)
+    of_images, of_groups = float(np.nanvar(by_image)), float(np.nanvar(by_group))
+    if of_images <= 0 or n_groups < 2:
+        return float("nan")
+    return n_images * min(of_images / max(of_groups, of_images), 1.0)
 
 
 def _judge(
-    model_scores: Floats,
-    scores: Mapping[str, Floats],
-    rank: NDArray[np.integer],
-    group: NDArray[np.generic],
-    n_bootstrap: int,
+    sets: Floats,
+    names: Sequence[str],
+    resampled: Floats,
+    tier_rank: NDArray[np.integer],
+    fold: NDArray[np.integer],
+    support: GroupSupport,
     confidence: float,
-    rng: np.random.Generator,
 ) -> pd.DataFrame:
-    """Accuracy of each shortcut and the model's margin over it, on the same pairs and resamples."""
-    sets = np.stack([np.asarray(model_scores, dtype=np.float64), *scores.values()])
-    resampled = bootstrap_accuracies(sets, rank, group, rng=rng, n_bootstrap=n_bootstrap)  # (R, 1 + M)
-    model_accuracy, support = pairwise_accuracy(model_scores, rank), group_support(rank, group)
+    """Accuracy of each shortcut (sets[1:]) and the margin of the model (sets[0]) over it, on the same pairs."""
+    accuracies = [pairwise_accuracy(scores, tier_rank, context=fold) for scores in sets]
     rows = []
-    for column, (name, values) in enumerate(scores.items(), 1):
-        accuracy = pairwise_accuracy(values, rank)
+    for column, name in enumerate(names, 1):
         margins = resampled[:, 0] - resampled[:, column]
         own = percentile_interval(resampled[:, column], support, confidence=confidence)
         margin = percentile_interval(margins, support, confidence=confidence, limits=(-1.0, 1.0))
         rows.append(
             {
                 "shortcut": name,
-                "pairwise_accuracy": accuracy,
+                "pairwise_accuracy": accuracies[column],
                 "ci_low": own.low,
                 "ci_high": own.high,
-                "margin": model_accuracy - accuracy,
+                "margin": accuracies[0] - accuracies[column],
                 "margin_ci_low": margin.low,
                 "margin_ci_high": margin.high,
-                "margin_p": (1 + np.sum(~(margins > 0))) / (1 + len(margins)),
             }
         )
     return pd.DataFrame(rows)
-
-
-def _shortcut_findings(table: pd.DataFrame) -> list[Finding]:
-    found = []
-    for row in table[table["p_value"] < SIGNIFICANCE].to_dict("records"):
-        name, accuracy, p_value = row["shortcut"], row["pairwise_accuracy"], row["p_value"]
-        reached = f"{name} alone reaches {accuracy:.3f} on the test pairs"
-        if row["margin_ci_low"] > 0:
-            severity: Severity = "info"
-            advice = f"{reached}; the model is above it beyond noise"
-        else:
-            severity = "critical" if row["margin"] <= 0 else "warning"
-            advice = (
-                f"{reached}, and the model is not shown to be above it: make it alike for all tiers, or compare and "
-                "split within what it stands for (data.context, data.group)"
-            )
-        found.append(Finding(f"shortcut: {name}", severity, accuracy, p_value, advice))
-    return found
-
-
-def _margin_findings(best: pd.Series, p_value: float) -> list[Finding]:
-    if best["margin_ci_low"] > 0:
-        return []
-    severity: Severity = "critical" if best["margin_ci_high"] < 0 else "warning"
-    words = "is below" if severity == "critical" else "is not shown to be above"
-    advice = (
-        f"the model {words} the best predictor that sees no picture ({best['shortcut']}): give more test groups, "
-        "or do not claim that it judges quality"
-    )
-    return [Finding("margin over the best shortcut", severity, float(best["margin"]), p_value, advice)]
-
-
-def _column_findings(columns: Sequence[Column], share: Floats, p_values: Floats) -> list[Finding]:
-    found = []
-    for column, told, p_value in zip(columns, share.tolist(), p_values.tolist(), strict=True):
-        if p_value >= SIGNIFICANCE:
-            continue
-        if told >= DETERMINES:
-            severity: Severity = "critical"
-            advice = f"{column.name} all but determines the tier: is the tier a judgement of the picture at all?"
-        else:
-            severity = "warning" if told >= TELLS_MUCH else "info"
-            advice = (
-                f"the tier mix differs with {column.name}: unless that is quality itself, collect works alike in it; a "
-                "column of the metadata may stand in data.context (compare within it) or in audit.ignore"
-            )
-        found.append(Finding(f"tier told by: {column.name}", severity, told, p_value, advice))
-    return found
-
-
-def _headline(best: pd.Series, findings: Sequence[Finding]) -> dict[str, float | int | str]:
-    return {
-        "best_shortcut": str(best["shortcut"]),
-        "best_shortcut_accuracy": float(best["pairwise_accuracy"]),
-        "margin_over_shortcut": float(best["margin"]),
-        "margin_over_shortcut_ci_low": float(best["margin_ci_low"]),
-        "margin_over_shortcut_ci_high": float(best["margin_ci_high"]),
-        "n_findings": len(findings),
-        **{
-            f"n_findings_{severity}": sum(finding.severity == severity for finding in findings) for severity in _GRAVITY
-        },
-    }

@@ -5,7 +5,7 @@ of one size exchange their tiers, each group's staying together: exact, if group
 fewer than eight groups have are taken together with the next, where a longer group repeats the tiers of a shorter one.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from mirip.metrics.pairwise import chunks
 
 Floats = NDArray[np.float64]
+Statistic = Callable[[NDArray[np.int64]], Floats]
 
 _MIN_EXCHANGEABLE = 8
 
@@ -37,15 +38,27 @@ class AgainstChance:
 
 
 def permuted_tiers(
-    tier_rank: NDArray[np.integer], group_id: NDArray[np.generic], n_permutations: int, rng: np.random.Generator
+    tier_rank: NDArray[np.integer],
+    group_id: NDArray[np.generic],
+    n_permutations: int,
+    rng: np.random.Generator,
+    *,
+    fold: NDArray[np.integer] | None = None,
 ) -> Iterator[NDArray[np.int64]]:
-    """Yield (B', N) int64 tier ranks in the order of the rows, each a permutation of whole groups; B' sum up to B."""
+    """Yield (B', N) int64 tier ranks in the order of the rows, each a permutation of whole groups; B' sum up to B.
+
+    With `fold` (N,), one label a group, groups exchange tiers within a fold only: folds that were stratified by
+    tier then are so under every permutation, as those that are tested are.
+    """
     member = np.unique(group_id, return_inverse=True)[1].reshape(-1)
     size = np.bincount(member)
-    by_size = np.argsort(size, kind="stable")
+    fold_of_group = np.zeros(len(size), dtype=np.int64)
+    if fold is not None:
+        fold_of_group[member] = fold
+    by_size = np.lexsort((size, fold_of_group))
     place = np.empty_like(by_size)
-    place[by_size] = np.arange(len(by_size))  # groups are known by their place in order of size from here on
-    size, stratum = size[by_size], _size_strata(size[by_size])
+    place[by_size] = np.arange(len(by_size))  # groups are known by their place in that order from here on
+    size, stratum = size[by_size], _strata(fold_of_group[by_size], size[by_size])
     rows = np.argsort(place[member], kind="stable")  # rows group by group
     start = np.cumsum(size) - size
     owner = np.repeat(np.arange(len(size)), size)
@@ -59,53 +72,43 @@ def permuted_tiers(
         yield dealt
 
 
-def tier_information(
-    codes: Sequence[NDArray[np.int64]],
+def against_chance(
+    statistics: Sequence[Statistic],
     tier_rank: NDArray[np.integer],
     group_id: NDArray[np.generic],
     *,
     n_permutations: int,
     rng: np.random.Generator,
-) -> AgainstChance:
-    """Test how much M columns tell of the tier: the mutual information H(tier) - H(tier | column), in nats.
+    fold: NDArray[np.integer] | None = None,
+) -> list[AgainstChance]:
+    """Take several sets of statistics of the tiers as they are and, all of them, of the same permutations.
 
     Args:
-        codes: M arrays (N,) int64 from 0.
+        statistics: each takes tiers (B', N) and returns (B', M) float64, larger is more suspicious.
         tier_rank: (N,) integers from 0.
         group_id: (N,) labels, permuted whole.
         n_permutations: B.
         rng: source of the permutations.
+        fold: (N,) labels within which groups are permuted; None: one fold.
     """
-    tier = tier_rank.astype(np.int64)[None, :]
-    observed = np.array([_information(code, tier)[0] for code in codes])
-    null = [
-        np.stack([_information(code, dealt) for code in codes], axis=1)
-        for dealt in permuted_tiers(tier_rank, group_id, n_permutations, rng)
-    ]
-    return AgainstChance(observed, np.concatenate(null))
+    observed = [statistic(tier_rank.astype(np.int64)[None, :])[0] for statistic in statistics]
+    null: list[list[Floats]] = [[] for _ in statistics]
+    for dealt in permuted_tiers(tier_rank, group_id, n_permutations, rng, fold=fold):
+        for values, statistic in zip(null, statistics, strict=True):
+            values.append(statistic(dealt))
+    return [AgainstChance(o, np.concatenate(n)) for o, n in zip(observed, null, strict=True)]
 
 
-def rank_agreement(
-    score_sets: Floats,
-    tier_rank: NDArray[np.integer],
-    group_id: NDArray[np.generic],
-    *,
-    n_permutations: int,
-    rng: np.random.Generator,
-) -> AgainstChance:
-    """Test how well M fixed score vectors (M, N) order the tiers, by Spearman's rho.
+def tier_information(codes: Sequence[NDArray[np.int64]]) -> Statistic:
+    """Return what measures how much M columns tell of the tier: the mutual information H(tier) - H(tier | column).
 
-    A linear statistic, hence cheap to permute; it grows with the pairwise accuracy, for which it stands in.
+    Args:
+        codes: M arrays (N,) int64 from 0.
+
+    Returns:
+        A function of tiers (B, N) that gives (B, M) float64 in nats.
     """
-    from scipy.stats import rankdata
-
-    ranks = _standardised(rankdata(score_sets, axis=1)) / len(tier_rank)  # (M, N)
-    scale = _standardised(rankdata(tier_rank)[None, :])[0]
-    # A tier's standardised rank, looked up by tier.
-    by_tier = np.zeros(int(tier_rank.max(initial=0)) + 1)
-    by_tier[tier_rank] = scale
-    null = [by_tier[dealt] @ ranks.T for dealt in permuted_tiers(tier_rank, group_id, n_permutations, rng)]
-    return AgainstChance(np.asarray(ranks @ scale, dtype=np.float64), np.concatenate(null))
+    return lambda tiers: np.column_stack([np.empty((len(tiers), 0)), *(_information(code, tiers) for code in codes)])
 
 
 def family_wise_p(families: Sequence[AgainstChance]) -> list[Floats]:
@@ -121,11 +124,11 @@ def family_wise_p(families: Sequence[AgainstChance]) -> list[Floats]:
     Returns:
         One (M,) array in (0, 1] for each set.
     """
-    null = np.concatenate([_against_chance(tested.null, tested.null) for tested in families], axis=1)  # (B, sum of M)
+    null = np.concatenate([_deviations(tested.null, tested.null) for tested in families], axis=1)  # (B, sum of M)
     largest = np.sort(null.max(axis=1, initial=0.0))
     p_values = []
     for tested in families:
-        z = _against_chance(tested.observed[None, :], tested.null)[0]
+        z = _deviations(tested.observed[None, :], tested.null)[0]
         as_large = len(largest) - np.searchsorted(largest, z - 1e-9, side="left")
         p_values.append(np.asarray((1 + as_large) / (1 + len(largest)), dtype=np.float64))
     return p_values
@@ -150,6 +153,15 @@ def _information(code: NDArray[np.int64], tiers: NDArray[np.int64]) -> Floats:
     return entropy(table.sum(axis=1)) + entropy(table.sum(axis=2)) - entropy(joint)
 
 
+def _strata(fold: NDArray[np.int64], size: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Number groups (G,), ordered by fold and size, by what they are exchanged with: a fold's runs of like sizes."""
+    stratum = np.zeros(len(size), dtype=np.int64)
+    for k in np.unique(fold):
+        of_fold = fold == k
+        stratum[of_fold] = stratum.max(initial=-1) + 1 + _size_strata(size[of_fold])
+    return stratum
+
+
 def _size_strata(size: NDArray[np.int64]) -> NDArray[np.int64]:
     """Number runs of ascending group sizes (G,) such that equal sizes share a run and each run has eight groups."""
     sizes, counts = np.unique(size, return_counts=True)
@@ -162,13 +174,7 @@ def _size_strata(size: NDArray[np.int64]) -> NDArray[np.int64]:
     return stratum_of_size[np.searchsorted(sizes, size)]
 
 
-def _standardised(values: Floats) -> Floats:
-    centred = values - values.mean(axis=1, keepdims=True)
-    deviation = centred.std(axis=1, keepdims=True)
-    return np.asarray(centred / np.where(deviation > 0, deviation, 1.0), dtype=np.float64)
-
-
-def _against_chance(values: Floats, null: Floats) -> Floats:
+def _deviations(values: Floats, null: Floats) -> Floats:
     """Standardise by the null's mean and deviation; 0 where it has no spread."""
     deviation = null.std(axis=0)
     moved = deviation > 1e-12

@@ -1,146 +1,225 @@
-"""Predictors that see no picture: a ridge regression of the tier index on a few columns.
+"""Predictors that see no picture: ridge regressions of the tier index on a few columns, cross-fitted by whole groups.
 
-Fitted on training rows alone, with the penalty chosen by cross-validation of whole groups there, and then asked
-about rows of other groups. That keeps a column of many values (a school, a camera) from shining by heart.
+Every row is scored by a regression that saw no row of its fold, with a penalty chosen on the other folds alone. That
+keeps a column of many values (a school, a camera) from shining by heart. Scores of two folds come from two
+regressions and differ by more than the rows do, so that they are compared within a fold only: pooled, a held-out
+fold that is better than the rest would be predicted lower than the rest, a bias against any signal (Airola et al.
+2011, Computational Statistics & Data Analysis 55; Parker et al. 2007, BMC Bioinformatics 8).
+
+A ridge regression is linear in what it predicts, so that fitting it anew to thousands of permuted tiers takes sums of
+products per fold and no further look at the rows. A test may therefore permute first and fit afterwards, as it must:
+the scores of one fold depend on the tiers of the others, and permuting under fixed scores would call chance a finding.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from functools import cached_property
+from itertools import combinations
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from mirip.metrics.columns import Column
 
-_PENALTIES = np.logspace(-2, 4, 13)
-_FEW_VALUES = 10
+Floats = NDArray[np.float64]
+Indices = NDArray[np.int64]
+
+_PENALTIES = np.logspace(-2, 4, 7)
 _MAX_CATEGORIES = 500
+_DIGITS = 9  # of a score, in tiers: what says nothing must tie, not be ordered by rounding errors
 
 
 @dataclass(frozen=True)
-class Column:
-    """One thing known of every image without looking at it.
+class _Tiers:
+    """B tier vectors as the regressions see them: sums over each of K folds.
 
     Attributes:
-        name: as people know it.
-        kind: "number" or "category".
-        values: (N,) float64 with NaN for missing, or (N,) int64 codes from 0 (missing is a value of its own).
+        total: (K, B), of the tiers.
+        square: (K, B), of their squares.
+        product: (K, P, B), of features times tiers.
     """
 
-    name: str
-    kind: Literal["number", "category"]
-    values: NDArray[np.float64] | NDArray[np.int64]
-
-    @property
-    def codes(self) -> NDArray[np.int64]:
-        """(N,) int64 from 0: a category's codes, or a number's tenth by its quantiles, missing as one more."""
-        if self.kind == "category":
-            return self.values.astype(np.int64)
-        present = np.isfinite(self.values)
-        if not present.any():
-            return np.zeros(len(self.values), dtype=np.int64)
-        edges = np.unique(np.quantile(self.values[present], np.linspace(0.1, 0.9, 9)))
-        return np.where(present, np.searchsorted(edges, self.values, side="left") + 1, 0)
+    total: Floats
+    square: Floats
+    product: Floats
 
 
-def column_of(name: str, series: pd.Series) -> Column | str:
-    """Read a table's column, or say in words why it can predict nothing.
-
-    Numbers, also as text, and dates in ISO 8601 are numbers, but for up to 10 distinct integers, which like text
-    and truth values are categories. Left out: one value throughout, and text with a value of its own in more
-    than half of the rows (a name, a path, a note).
-    """
-    series = series.reset_index(drop=True)
-    n_distinct = series.nunique(dropna=False)
-    if n_distinct < 2:
-        return "one value throughout"
-    numbers = _as_numbers(series)
-    if numbers is not None:
-        whole = bool(np.all(numbers[np.isfinite(numbers)] % 1 == 0))
-        if n_distinct > _FEW_VALUES or not whole:
-            return Column(name, "number", numbers)
-    elif n_distinct > len(series) / 2:
-        return f"{n_distinct} values in {len(series)} rows, nearly one each"
-    codes = pd.factorize(series.astype("str").where(series.notna(), ""), sort=True)[0]
-    return Column(name, "category", codes.astype(np.int64))
-
-
-def shortcut_scores(
-    columns: Sequence[Column],
-    tier_rank: NDArray[np.integer],
-    group_id: NDArray[np.generic],
-    train: NDArray[np.bool_],
-    *,
-    folds: int,
-    rng: np.random.Generator,
-) -> Floats:
-    """Score all rows by a ridge regression that was fitted on the training rows.
+class Shortcuts:
+    """M predictors, each of some columns, cross-fitted on the same folds.
 
     Args:
-        columns: of N values each; numbers enter by their rank among the training rows and its square, categories one
-            indicator for each value there (the 500 most frequent). A value unseen in training says nothing.
-        tier_rank: (N,) higher is better; only training rows are looked at.
-        group_id: (N,) labels; each whole in one fold.
-        train: (N,) bool.
-        folds: of the cross-validation that chooses the penalty, by squared error.
-        rng: deals groups to folds.
+        predictors: name -> columns of N values each. Numbers enter by their rank and its square, categories by one
+            indicator a value (the 500 most frequent). A value that a fold's other rows lack says nothing.
+        fold: (N,) int64 from 0, three folds or more; a group's rows all stand in one.
 
-    Returns:
-        (N,) float64, higher is better. Rows outside `train` are scored out of sample.
+    Raises:
+        ValueError: there are fewer than three folds, which leave nothing to choose a penalty on.
     """
-    design = np.column_stack([_encoded(column, train) for column in columns])
-    design -= design[train].mean(axis=0)
-    x, y = design[train], tier_rank[train].astype(np.float64)
-    names, member = np.unique(group_id[train], return_inverse=True)
-    fold = rng.permutation(len(names))[member] % folds
-    errors = np.zeros(len(_PENALTIES))
-    for held_out in (fold == k for k in range(folds)):
-        if held_out.any() and not held_out.all():
-            mean, coefficients = _ridge_path(x[~held_out], y[~held_out], _PENALTIES)
-            errors += ((x[held_out] @ coefficients + mean - y[held_out, None]) ** 2).sum(axis=0)
-    best = len(errors) - 1 - int(np.argmin(errors[::-1]))  # of equals the strongest
-    return np.asarray(design @ _ridge_path(x, y, _PENALTIES[[best]])[1][:, 0], dtype=np.float64)
+
+    def __init__(self, predictors: Mapping[str, Sequence[Column]], fold: NDArray[np.integer]) -> None:
+        self.names = list(predictors)
+        self._fold, self._n_folds = fold, int(fold.max(initial=-1)) + 1
+        if self._n_folds < 3:
+            raise ValueError(f"{self._n_folds} folds, at least 3 are needed")
+        encoded: dict[int, Indices] = {}  # a column that several predictors share is encoded once
+        parts: list[Floats] = []
+        self._features = []
+        for columns in predictors.values():
+            for column in columns:
+                if id(column) not in encoded:
+                    start = sum(part.shape[1] for part in parts)
+                    parts.append(_encoded(column))
+                    encoded[id(column)] = np.arange(start, start + parts[-1].shape[1])
+            self._features.append(
+                np.concatenate([np.empty(0, dtype=np.int64), *(encoded[id(column)] for column in columns)])
+            )
+        design = np.column_stack([np.empty((len(fold), 0)), *parts])
+        self._design = design - design.mean(axis=0)
+        self._rows = [np.flatnonzero(fold == k) for k in range(self._n_folds)]
+
+    def scores(self, tier_rank: NDArray[np.integer]) -> Floats:
+        """Return (M, N) float64, higher is better; those of two folds are not comparable.
+
+        Args:
+            tier_rank: (N,) integers, higher is better.
+        """
+        tiers = self._summed(tier_rank[None, :])
+        scores = np.zeros((len(self.names), len(self._fold)))
+        for row, (features, ridge) in enumerate(zip(self._features, self._ridges, strict=True)):
+            for rows, coefficients in zip(self._rows, ridge.coefficients(tiers, features), strict=True):
+                scores[row, rows] = self._design[np.ix_(rows, features)] @ coefficients[:, 0]
+        return np.round(scores, _DIGITS)
+
+    def agreement(self, tiers: NDArray[np.integer]) -> Floats:
+        """Fit to B tier vectors (B, N), and correlate each one's out-of-fold scores with it.
+
+        Returns:
+            (B, M) float64 in [-1, 1]: Pearson's correlation within a fold, averaged over folds by their size; 0 in
+            a fold where either is constant. It grows with the accuracy over pairs within a fold, for which it stands
+            in: that would have to be sorted anew for each permutation.
+        """
+        summed = self._summed(tiers)
+        size = np.array([len(rows) for rows in self._rows], dtype=np.float64)
+        variance = summed.square - summed.total**2 / np.maximum(size, 1)[:, None]
+        found = np.zeros((len(tiers), len(self.names)))
+        for column, (features, ridge) in enumerate(zip(self._features, self._ridges, strict=True)):
+            for k, coefficients in enumerate(ridge.coefficients(summed, features)):
+                if not size[k]:
+                    continue
+                mean = ridge.total[k] / size[k]
+                covariance = _dot(coefficients, summed.product[k][features] - np.outer(mean, summed.total[k]))
+                spread = _dot(coefficients, (ridge.gram[k] - size[k] * np.outer(mean, mean)) @ coefficients)
+                scale = np.sqrt(np.maximum(spread, 0) * np.maximum(variance[k], 0))
+                moved = scale > 10**-_DIGITS * size[k]
+                found[moved, column] += size[k] * covariance[moved] / scale[moved]
+        return found / max(float(size.sum()), 1.0)
+
+    @cached_property
+    def _ridges(self) -> list["_Ridge"]:
+        blocks = [self._design[rows] for rows in self._rows]
+        size = np.array([len(rows) for rows in self._rows], dtype=np.float64)
+        total = np.stack([block.sum(axis=0) for block in blocks])  # (K, P)
+        gram = np.stack([block.T @ block for block in blocks])  # (K, P, P)
+        return [_Ridge(size, total[:, f], gram[:, f[:, None], f]) for f in self._features]
+
+    def _summed(self, tiers: NDArray[np.integer]) -> _Tiers:
+        of_fold = [tiers[:, rows].astype(np.float64) for rows in self._rows]  # (B, n)
+        return _Tiers(
+            np.stack([values.sum(axis=1) for values in of_fold]),
+            np.stack([(values**2).sum(axis=1) for values in of_fold]),
+            np.stack([self._design[rows].T @ values.T for rows, values in zip(self._rows, of_fold, strict=True)]),
+        )
 
 
-def _as_numbers(series: pd.Series) -> Floats | None:
-    """Return float64 with NaN for missing, or None where the column holds anything but numbers or dates."""
-    if series.dtype == bool or isinstance(series.dtype, pd.CategoricalDtype):
-        return None
-    if not pd.api.types.is_datetime64_any_dtype(series):
-        numbers = pd.to_numeric(series, errors="coerce")
-        if (numbers.notna() | series.isna()).all():
-            values = numbers.to_numpy(dtype=np.float64, na_value=np.nan)
-            return np.asarray(np.where(np.isfinite(values), values, np.nan), dtype=np.float64)
-        dates = pd.to_datetime(series.astype("str"), errors="coerce", format="ISO8601", utc=True)
-    else:
-        dates = pd.to_datetime(series, utc=True)
-    if not (dates.notna() | series.isna()).all():
-        return None
-    days = (dates - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(days=1)
-    return np.asarray(days.to_numpy(dtype=np.float64, na_value=np.nan), dtype=np.float64)
+class _Ridge:
+    """One predictor's regressions: for each fold on all others, and for each two folds on all but these.
+
+    Args:
+        size: (K,) rows of each fold.
+        total: (K, P) sums of the features over each fold.
+        gram: (K, P, P) sums of products of features.
+    """
+
+    def __init__(self, size: Floats, total: Floats, gram: Floats) -> None:
+        self.size, self.total, self.gram = size, total, gram
+        folds = range(len(size))
+        self._without = {left_out: self._decomposed(left_out) for n in (1, 2) for left_out in combinations(folds, n)}
+        # Of each pair of folds, the products of one fold's features about the mean of the rest, in its eigenbasis.
+        self._judged = {
+            (pair, k): _rotated(self._about(k, self._without[pair][0]), self._without[pair][2])
+            for pair in combinations(folds, 2)
+            for k in pair
+        }
+
+    def coefficients(self, tiers: _Tiers, features: Indices) -> list[Floats]:
+        """Return for each of K folds the (P, B) coefficients that are fitted to the tiers of all others."""
+        product = tiers.product[:, features]
+        errors = np.zeros((len(self.size), len(_PENALTIES), product.shape[2]))
+        for pair in combinations(range(len(self.size)), 2):
+            mean, values, vectors = self._without[pair]
+            projected, mean_tier = self._projected(pair, product, tiers.total)
+            for judged, held_out in (pair, pair[::-1]):
+                # Squared error on the rows of `judged`, but for what no penalty changes.
+                about = product[judged] - np.outer(mean, tiers.total[judged])
+                about -= np.outer(self.total[judged] - self.size[judged] * mean, mean_tier)
+                linear, square = vectors.T @ about, self._judged[pair, judged]
+                for index, penalty in enumerate(_PENALTIES):
+                    fitted = projected / (values + penalty)[:, None]
+                    errors[held_out, index] += _dot(fitted, square @ fitted - 2 * linear)
+        # Of equals the strongest: a predictor that helps nowhere shrinks to nothing.
+        best = _PENALTIES[len(_PENALTIES) - 1 - np.argmin(errors[:, ::-1], axis=1)]  # (K, B)
+        fitted = []
+        for k in range(len(self.size)):
+            _, values, vectors = self._without[k,]
+            projected, _ = self._projected((k,), product, tiers.total)
+            fitted.append(vectors @ (projected / (values[:, None] + best[k])))
+        return fitted
+
+    def _decomposed(self, left_out: tuple[int, ...]) -> tuple[Floats, Floats, Floats]:
+        """Mean (P,) of the features but for some folds, eigenvalues (P,) and eigenvectors of their centred products."""
+        kept = self._kept(left_out)
+        mean = self.total[kept].sum(axis=0) / max(self.size[kept].sum(), 1)
+        centred = self.gram[kept].sum(axis=0) - self.size[kept].sum() * np.outer(mean, mean)
+        values, vectors = np.linalg.eigh(centred)
+        return mean, np.maximum(values, 0), vectors
+
+    def _projected(self, left_out: tuple[int, ...], product: Floats, total: Floats) -> tuple[Floats, Floats]:
+        """Centred products of features and tiers but for some folds, (P, B) in the eigenbasis; the mean tier (B,)."""
+        kept = self._kept(left_out)
+        mean, _, vectors = self._without[left_out]
+        tier_total = total[kept].sum(axis=0)
+        return (
+            vectors.T @ (product[kept].sum(axis=0) - np.outer(mean, tier_total)),
+            tier_total / max(self.size[kept].sum(), 1),
+        )
+
+    def _about(self, k: int, centre: Floats) -> Floats:
+        """Products of fold k's features about a centre, (P, P)."""
+        cross = np.outer(self.total[k], centre)
+        return np.asarray(self.gram[k] - cross - cross.T + self.size[k] * np.outer(centre, centre), dtype=np.float64)
+
+    def _kept(self, left_out: tuple[int, ...]) -> list[int]:
+        return [k for k in range(len(self.size)) if k not in left_out]
 
 
-def _encoded(column: Column, train: NDArray[np.bool_]) -> Floats:
-    """Return (N, P) float64 features of a column, each of about unit spread."""
+def _encoded(column: Column) -> Floats:
+    """Return (N, P) float64 features of a column, each of about unit spread. No label is looked at."""
     if column.kind == "category":
-        values, counts = np.unique(column.values[train], return_counts=True)
+        values, counts = np.unique(column.values, return_counts=True)
         frequent = values[np.argsort(-counts, kind="stable")][:_MAX_CATEGORIES]
         return np.asarray(column.values[:, None] == frequent[None, :], dtype=np.float64)
     present = np.isfinite(column.values)
-    known = np.sort(column.values[train & present])
+    known = np.sort(column.values[present])
     filled = np.where(present, column.values, known[len(known) // 2] if len(known) else 0.0)
     below, up_to = np.searchsorted(known, filled, side="left"), np.searchsorted(known, filled, side="right")
     rank = np.where(present, (below + up_to) / max(2 * len(known), 1) - 0.5, 0.0) * np.sqrt(12)
     return np.column_stack([rank, rank**2, (~present).astype(np.float64)])
 
 
-def _ridge_path(x: Floats, y: Floats, penalties: Floats) -> tuple[float, Floats]:
-    """Return the mean of y and coefficients (P, A) of ridge regression on centred columns, for A penalties."""
-    centre, mean = x.mean(axis=0), float(y.mean())
-    centred = x - centre
-    values, vectors = np.linalg.eigh(centred.T @ centred)  # (P,), (P, P)
-    projected = vectors.T @ (centred.T @ (y - mean))
-    coefficients = vectors @ (projected[:, None] / (np.maximum(values, 0)[:, None] + penalties[None, :]))
-    return mean, np.asarray(coefficients, dtype=np.float64)
+def _rotated(matrix: Floats, vectors: Floats) -> Floats:
+    return np.asarray(vectors.T @ matrix @ vectors, dtype=np.float64)
+
+
+def _dot(left: Floats, right: Floats) -> Floats:
+    """Column by column, (P, B) and (P, B) -> (B,)."""
+    return np.asarray(np.einsum("pb,pb->b", left, right), dtype=np.float64)

@@ -19,6 +19,7 @@ class Checkpoint:
     Attributes:
         model_state_dict: weights and buffers of PairwiseRankingModel, without the backbone.
         config: the training options, as TrainParams dumps them.
+        best_epoch: how many epochs it was trained, chosen by the validation side; the median over several heads.
         tiers: names of the tiers, best first.
         recipe: the resolved recipe of the features it was trained on.
         fingerprint: that recipe's fingerprint; the model takes no other features.
@@ -33,6 +34,7 @@ class Checkpoint:
 
     model_state_dict: dict[str, torch.Tensor]
     config: dict[str, Any]
+    best_epoch: int
     tiers: list[str]
     recipe: dict[str, Any]
     fingerprint: str

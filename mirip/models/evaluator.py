@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from mirip.metrics.calibrated_range import calibrated_range
 from mirip.metrics.calibration import (
     brier_score,
     coverage_table,
@@ -18,15 +19,20 @@ from mirip.metrics.intervals import (
     GroupSupport,
     Interval,
     bootstrap_accuracies,
-    comparison,
     group_support,
     percentile_interval,
     verdict,
 )
-from mirip.metrics.pairwise import PairCounter, TierPairCounts, pairwise_accuracy, rank_correlations, sample_pairs
+from mirip.metrics.pairwise import (
+    PairCounter,
+    TierPairCounts,
+    context_codes,
+    pairwise_accuracy,
+    rank_correlations,
+    sample_pairs,
+)
 from mirip.metrics.seed_spread import seed_spread
-
-Scalar = float | int | str | bool
+from mirip.models.ladder import Scalar, baseline_metrics, versus
 
 MODEL_NAME = "mirip"
 _MAX_CALIBRATION_PAIRS = 2_000_000
@@ -42,7 +48,8 @@ class Evaluation:
             tell the spread of the single heads.
         tier_pairs: better, worse, n_pairs, accuracy, pair ("S > A", for plots); best tiers first.
         gaps: tier_gap, n_pairs, accuracy.
-        reliability: bin, confidence, accuracy, n_pairs.
+        reliability: bin, confidence, accuracy, n_pairs, and low, high: where a perfectly calibrated model's accuracy
+            lies in 95 of 100 cases at this size (NaN without tier probabilities).
         coverage: min_confidence, coverage, accuracy.
         ladder: model, pairwise_accuracy, ci_low, ci_high, and margin, margin_ci_low, margin_ci_high: accuracy of the
             model judged minus this row's, on the same resamples. Rows: chance, the baselines, mirip.
@@ -76,7 +83,7 @@ class Evaluation:
             )
         for row in self.ladder.iloc[1:-1].to_dict("records"):
             difference = Interval(row["margin_ci_low"], row["margin_ci_high"], bool(m["small_sample"]))
-            lines.append(_versus(row["model"], row["pairwise_accuracy"], row["margin"], difference))
+            lines.append(versus(row["model"], row["pairwise_accuracy"], row["margin"], difference))
         return "\n".join(lines)
 
 
@@ -88,6 +95,7 @@ class Evaluator:
         confidence: nominal coverage of all intervals.
         n_bootstrap: resamples over groups.
         seed: of the resamples, and of the pairs drawn for calibration where there are more than two million.
+        min_confidence: a pair whose P(a beats b), either way, is below is too close to call.
     """
 
     def __init__(
@@ -97,7 +105,9 @@ class Evaluator:
         confidence: float = 0.95,
         n_bootstrap: int = 2000,
         seed: int = 42,
+        min_confidence: float = 0.6,
     ) -> None:
+        self.min_confidence = min_confidence
         self.target_accuracy = target_accuracy
         self.confidence = confidence
         self.n_bootstrap = n_bootstrap
@@ -114,6 +124,8 @@ class Evaluator:
         temperature: float = 1.0,
         baselines: Mapping[str, ArrayLike] | None = None,
         seed_scores: Mapping[int, ArrayLike] | None = None,
+        fold: ArrayLike | None = None,
+        tier_probability: ArrayLike | None = None,
     ) -> Evaluation:
         """Judge scores (N,) against tier ranks (N,), both higher is better.
 
@@ -126,32 +138,46 @@ class Evaluator:
             temperature: P(a beats b) = sigmoid((score_a - score_b) / temperature), fitted elsewhere.
             baselines: name -> scores (N,) of other models on the same images.
             seed_scores: seed -> scores (N,) of one head alone, where `scores` are the mean of several.
+            fold: (N,) labels; only pairs of one fold count anywhere, since scores of different folds are of different
+                models. None: all are of one model.
+            tier_probability: (N, K) the model's own, column k is tier_rank k; what a perfectly calibrated model would
+                show is drawn from them. None: it is not said.
 
         Raises:
             ValueError: shapes differ, a score is not finite, or a rank has no tier.
         """
         values, rank = np.asarray(scores, dtype=np.float64), np.asarray(tier_rank, dtype=np.int64)
         group = np.arange(len(values)) if group_id is None else np.asarray(group_id)
-        counts = PairCounter(values, rank, n_tiers=len(tiers)).count()
-        within = counts if context is None else PairCounter(values, rank, context, n_tiers=len(tiers)).count()
+        block = np.zeros(len(values), dtype=np.int64) if fold is None else context_codes(fold)
+        counts = PairCounter(values, rank, block, n_tiers=len(tiers)).count()
+        fair = block if context is None else block * len(values) + context_codes(context)
+        within = PairCounter(values, rank, fair, n_tiers=len(tiers)).count()
+        by_seed = [pairwise_accuracy(one, rank, context=block) for one in (seed_scores or {}).values()]
         support = group_support(rank, group)
-        ladder = self._ladder(values, rank, group, baselines or {}, support)
+        ladder = self._ladder(values, rank, group, block, baselines or {}, support)
         judged = ladder.iloc[-1]
         interval = Interval(judged["ci_low"], judged["ci_high"], support.small_sample)
         better, worse = sample_pairs(rank, rng=np.random.default_rng(self.seed), max_pairs=_MAX_CALIBRATION_PAIRS)
+        better, worse = (rows[block[better] == block[worse]] for rows in (better, worse))
         better_wins = win_probability(values[better] - values[worse], temperature)
-        tau_b, spearman = rank_correlations(values, rank)
+        reliability, ece_high = self._reliability(better_wins, tier_probability, block)
+        called = coverage_table(better_wins, [self.min_confidence])  # no row where every pair is too close
+        tau_b, spearman = _rank_correlations(values, rank, block)
         metrics: dict[str, Scalar] = {
             "pairwise_accuracy": float(counts.micro),
             "pairwise_accuracy_ci_low": float(interval.low),
             "pairwise_accuracy_ci_high": float(interval.high),
-            **seed_spread("pairwise_accuracy", [pairwise_accuracy(one, rank) for one in (seed_scores or {}).values()]),
+            **seed_spread("pairwise_accuracy", by_seed),
             "pairwise_accuracy_macro": float(counts.macro),
             "pairwise_accuracy_within_context": float(within.micro),
             "kendall_tau_b": tau_b,
             "spearman": spearman,
             "ece": expected_calibration_error(better_wins),
+            "ece_if_calibrated_high": ece_high,
             "brier": brier_score(better_wins),
+            "min_confidence": self.min_confidence,
+            "too_close_to_call": 1 - float(called["coverage"].sum()) if len(better_wins) else float("nan"),
+            "pairwise_accuracy_called": float(called["accuracy"].iloc[0]) if len(called) else float("nan"),
             "n_images": len(values),
             "n_groups": support.n_groups,
             "n_pairs": int(counts.pairs.sum()),
@@ -161,30 +187,43 @@ class Evaluator:
             "confidence": self.confidence,
             "target_accuracy": self.target_accuracy,
             "verdict": verdict(interval.low, interval.high, self.target_accuracy, support.small_sample),
-            **_baseline_metrics(ladder),
+            **baseline_metrics(ladder),
         }
         return Evaluation(
             metrics,
             tier_pair_table(counts, tiers),
             gap_table(counts),
-            reliability_table(better_wins),
+            reliability,
             coverage_table(better_wins),
             ladder,
         )
+
+    def _reliability(
+        self, better_wins: NDArray[np.float64], tier_probability: ArrayLike | None, block: NDArray[np.int64]
+    ) -> tuple[pd.DataFrame, float]:
+        """Return the table, and the calibration error that 5 % of perfectly calibrated models exceed."""
+        table = reliability_table(better_wins)
+        if tier_probability is None:
+            return table.assign(low=np.nan, high=np.nan), float("nan")
+        drawn = calibrated_range(tier_probability, rng=np.random.default_rng(self.seed), fold=block)
+        of_bin = table["bin"].to_numpy() - 1
+        ends = {"low": table["confidence"] + drawn.low[of_bin], "high": table["confidence"] + drawn.high[of_bin]}
+        return table.assign(**{name: end.clip(0, 1) for name, end in ends.items()}), drawn.ece_high
 
     def _ladder(
         self,
         scores: NDArray[np.float64],
         rank: NDArray[np.int64],
         group: NDArray[np.generic],
+        block: NDArray[np.int64],
         baselines: Mapping[str, ArrayLike],
         support: GroupSupport,
     ) -> pd.DataFrame:
         names = [*baselines, MODEL_NAME]
         score_sets = np.stack([*(np.asarray(b, dtype=np.float64) for b in baselines.values()), scores])
         rng = np.random.default_rng(self.seed)
-        resampled = bootstrap_accuracies(score_sets, rank, group, rng=rng, n_bootstrap=self.n_bootstrap)
-        accuracies = [float(PairCounter(row, rank).count().micro) for row in score_sets]
+        resampled = bootstrap_accuracies(score_sets, rank, group, rng=rng, n_bootstrap=self.n_bootstrap, context=block)
+        accuracies = [float(PairCounter(row, rank, block).count().micro) for row in score_sets]
         # Chance orders every pair by a coin: exactly one half in any resample that has a pair.
         names.insert(0, "chance")
         accuracies.insert(0, 0.5 if np.isfinite(accuracies[-1]) else float("nan"))
@@ -237,23 +276,11 @@ def gap_table(counts: TierPairCounts) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["tier_gap", "n_pairs", "accuracy"])
 
 
-def _baseline_metrics(ladder: pd.DataFrame) -> dict[str, Scalar]:
-    """Flat figures of each baseline; ridge and k-NN are always there, NaN where they were not given."""
-    metrics: dict[str, Scalar] = {"baseline_ridge_accuracy": float("nan"), "baseline_knn_accuracy": float("nan")}
-    for row in ladder.iloc[1:-1].to_dict("records"):
-        name = row["model"]
-        metrics[f"baseline_{name}_accuracy"] = row["pairwise_accuracy"]
-        metrics[f"margin_over_{name}"] = row["margin"]
-        metrics[f"margin_over_{name}_ci_low"] = row["margin_ci_low"]
-        metrics[f"margin_over_{name}_ci_high"] = row["margin_ci_high"]
-    return metrics
-
-
-def _versus(name: str, accuracy: float, margin: float, difference: Interval) -> str:
-    judgement = comparison(difference)
-    words = {
-        "better": f"the model is better than {name}",
-        "worse": f"the model is worse than {name}: use {name}, or train differently",
-        "within noise": f"the model is within noise of {name}: no gain over it is shown",
-    }[judgement]
-    return f"{words} ({accuracy:.3f}; difference {margin:+.3f}, {difference.low:+.3f} to {difference.high:+.3f})"
+def _rank_correlations(
+    scores: NDArray[np.float64], rank: NDArray[np.int64], block: NDArray[np.int64]
+) -> tuple[float, float]:
+    """Return tau-b and Spearman's rho, of several blocks their means weighted by images; NaN where one has none."""
+    members = [np.flatnonzero(block == k) for k in np.unique(block)] or [np.arange(0)]
+    both = np.array([rank_correlations(scores[rows], rank[rows]) for rows in members])
+    tau_b, rho = np.average(both, axis=0, weights=[max(len(rows), 1) for rows in members])
+    return float(tau_b), float(rho)

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from mirip.data.split import check_tiers, public_id, split_digest
 from mirip.errors import CheckpointError, DataError
 from mirip.features.cache import FeatureCache
+from mirip.features.recipe import first_decisive_difference
 from mirip.files import sha256_bytes
+from mirip.metrics.calibration import tier_probabilities
 from mirip.models.baselines import knn_scores, logistic_scores, ridge_scores
 from mirip.models.checkpoint import Checkpoint
 from mirip.models.evaluator import Evaluation, Evaluator
@@ -36,14 +38,16 @@ def load_judged_model(
     model = PairwiseRankingModel.from_checkpoint(path, device="cpu")
     assert model.checkpoint is not None
     trained = model.checkpoint
-    for what, expected, found in (
-        ("features of fingerprint", trained.fingerprint, cache.fingerprint),
-        ("the split", trained.split_digest, split_digest(splits)),
-    ):
-        if expected != found:
-            raise CheckpointError(
-                f"{path} was trained on {what} {expected[:12]}, here is {found[:12]}: run `dvc repro train`"
-            )
+    if trained.fingerprint != cache.fingerprint:
+        name, expected, found = first_decisive_difference(trained.recipe, cache.recipe)
+        raise CheckpointError(
+            f"{path} was trained on features with {name} {expected}, {cache.path} has {found}: run `dvc repro train`"
+        )
+    if trained.split_digest != (found_digest := split_digest(splits)):
+        raise CheckpointError(
+            f"{path} was trained on the split {trained.split_digest[:12]}, here is {found_digest[:12]}: "
+            "run `dvc repro train`"
+        )
     if trained.tiers != list(tiers):
         raise CheckpointError(
             f"{path} was trained on the tiers {', '.join(trained.tiers)}, here is {', '.join(tiers)}: "
@@ -129,6 +133,7 @@ def judge(
         confidence=settings.confidence,
         n_bootstrap=settings.n_bootstrap,
         seed=settings.seed,
+        min_confidence=settings.min_confidence,
     ).evaluate(
         scores,
         images["tier_rank"].to_numpy(),
@@ -138,6 +143,9 @@ def judge(
         temperature=model.checkpoint.temperature,
         baselines=baselines,
         seed_scores=seed_scores(model, features),
+        tier_probability=tier_probabilities(
+            scores, model.checkpoint.ordinal_slope, model.checkpoint.ordinal_thresholds
+        ),
     )
     return evaluation, scores
 

@@ -15,7 +15,7 @@ from mirip.errors import DataError
 from mirip.metrics.pairwise import pairwise_accuracy
 from mirip.models.config import TrainingConfig
 from mirip.models.ranking import PairwiseRankingModel
-from mirip.models.training_run import ModelFactory, TrainingRun, to_tensors
+from mirip.models.training_run import ModelFactory, TrainingRun
 from mirip.params import TrainParams
 from mirip.progress import Progress
 
@@ -38,6 +38,14 @@ class RankingData:
         for part in parts:
             hashed.update(np.ascontiguousarray(part).tobytes())
         return hashed.hexdigest()
+
+    def tensors(self, device: torch.device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return features (N, D) float32, tier_rank (N,) int64 and context (N,) int64 on a device."""
+        return (
+            torch.from_numpy(np.ascontiguousarray(self.features, dtype=np.float32)).to(device),
+            torch.from_numpy(self.tier_rank.astype(np.int64)).to(device),
+            torch.from_numpy(self.context.astype(np.int64)).to(device),
+        )
 
 
 @dataclass(frozen=True)
@@ -120,7 +128,7 @@ class Trainer:
         data = f"{train.digest()} {val.digest()}" if self.checkpoint_dir or resume_from else ""
         if resume_from is not None:
             run.load(Path(resume_from), data)
-        val_tensors = to_tensors(val, run.device)
+        val_tensors = val.tensors(run.device)
         with Progress("train", self.config.max_epochs, "epoch", done=run.epoch, visible=verbose) as progress:
             while run.epoch < self.config.max_epochs and not run.patience_is_over():
                 run.train_epoch()

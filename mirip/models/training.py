@@ -79,6 +79,7 @@ def train_ranker(
     checkpoint = Checkpoint(
         model_state_dict=result.model.state_dict(),
         config=trainer.config.model_dump(mode="json"),
+        best_epoch=result.best_epoch,
         tiers=list(tiers),
         recipe=cache.recipe,
         fingerprint=cache.fingerprint,
@@ -107,13 +108,26 @@ def training_summary(checkpoint: Checkpoint, result: TrainingResult) -> dict[str
     }
 
 
+def deal_folds(
+    group_id: NDArray[np.integer], tier_rank: NDArray[np.integer], n_folds: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Deal whole groups to folds, best tier first, so that every fold holds its share of each tier."""
+    groups, members = np.unique(group_id, return_inverse=True)
+    best = np.full(len(groups), -1)
+    np.maximum.at(best, members, tier_rank)
+    order = np.lexsort((rng.random(len(groups)), -best))
+    fold_of_group = np.empty(len(groups), dtype=np.int64)
+    fold_of_group[order] = np.arange(len(groups)) % n_folds
+    return fold_of_group[members]
+
+
 def calibration_folds(data: RankingData, group_id: NDArray[np.integer], config: TrainParams) -> list[NDArray[np.bool_]]:
     """Split images into `config.calibration_folds` folds of whole groups.
 
     Returns:
         For each fold a mask (N,) of the images held out; a fold whose rest holds no pair to learn from is left out.
     """
-    fold = _folds(group_id, data.tier_rank, config.calibration_folds, np.random.default_rng(config.seed))
+    fold = deal_folds(group_id, data.tier_rank, config.calibration_folds, np.random.default_rng(config.seed))
     masks = (fold == k for k in range(config.calibration_folds))
     same = config.pair_context == "same"
     return [
@@ -129,6 +143,7 @@ def out_of_fold_scores(
     trainer: Trainer,
     *,
     epochs: int | Sequence[int],
+    what: str = "calibrate",
     verbose: bool = False,
 ) -> NDArray[np.float64]:
     """Score every held-out image by a model that saw no image of its group.
@@ -141,13 +156,14 @@ def out_of_fold_scores(
         folds: masks (N,) of images held out, as `calibration_folds` gives them.
         trainer: its options are used, its checkpoints are not.
         epochs: how long each fold's model is trained: one number, or one for each head.
+        what: the progress bar's name.
         verbose: show progress on stderr.
 
     Returns:
         scores (N,) float64, NaN where no fold holds the image out.
     """
     scores = np.full(len(data), np.nan)
-    with Progress("calibrate", len(folds), "fold", visible=verbose) as progress:
+    with Progress(what, len(folds), "fold", visible=verbose) as progress:
         for held_out in folds:
             rest = RankingData(data.features[~held_out], data.tier_rank[~held_out], data.context[~held_out])
             model = trainer.fit_epochs(rest, epochs)
@@ -155,6 +171,46 @@ def out_of_fold_scores(
                 scores[held_out] = model.score(torch.from_numpy(data.features[held_out].astype(np.float32))).numpy()
             progress.update(1)
     return scores
+
+
+def cross_fitted_scores(
+    splits: pd.DataFrame,
+    cache: FeatureCache,
+    trained: Checkpoint,
+    *,
+    n_folds: int,
+    rng: np.random.Generator,
+    verbose: bool = False,
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Score all images, of every side, by models trained like a given one that saw none of their group.
+
+    Options and number of epochs are those of the checkpoint. The validation side chose that number, and nothing else
+    of what is scored here had a say in it.
+
+    Args:
+        splits: N rows.
+        cache: features of the recipe that `trained` was trained on.
+        trained: what to train like.
+        n_folds: how many models.
+        rng: deals groups to folds.
+        verbose: show progress on stderr.
+
+    Returns:
+        scores (N,) float64 and fold (N,) int64 from 0. Scores of two folds are not comparable.
+
+    Raises:
+        DataError: there are fewer groups than folds, or all but one fold hold no pair to learn from.
+        CacheError: an image has no row in the cache.
+    """
+    contexts = pd.factorize(splits["context"], sort=True)[0]
+    data = RankingData(cache.rows(splits["image_sha256"].tolist()), splits["tier_rank"].to_numpy(), contexts)
+    groups = splits["group_id"].to_numpy()
+    if (n_groups := len(np.unique(groups))) < n_folds:
+        raise DataError(f"{n_groups} groups cannot be dealt to {n_folds} folds: give more groups, or set fewer folds")
+    fold = deal_folds(groups, data.tier_rank, n_folds, rng)
+    masks = [fold == k for k in range(n_folds)]
+    trainer = Trainer(trained.train_params)
+    return out_of_fold_scores(data, masks, trainer, epochs=trained.best_epoch, what="audit", verbose=verbose), fold
 
 
 def short_keys(sha256s: Sequence[str]) -> NDArray[np.int64]:
@@ -172,16 +228,3 @@ def training_key(config: TrainParams, train: RankingData, val: RankingData) -> s
 def _seen_images(splits: pd.DataFrame) -> torch.Tensor:
     keys = np.unique(short_keys(splits.loc[splits["split"] != "test", "image_sha256"].tolist()))
     return torch.from_numpy(keys if len(keys) <= _MAX_SEEN_IMAGES else keys[:0])
-
-
-def _folds(
-    group_id: NDArray[np.integer], tier_rank: NDArray[np.integer], n_folds: int, rng: np.random.Generator
-) -> NDArray[np.int64]:
-    """Deal whole groups to folds, best tier first, so that every fold holds its share of each tier."""
-    groups, members = np.unique(group_id, return_inverse=True)
-    best = np.full(len(groups), -1)
-    np.maximum.at(best, members, tier_rank)
-    order = np.lexsort((rng.random(len(groups)), -best))
-    fold_of_group = np.empty(len(groups), dtype=np.int64)
-    fold_of_group[order] = np.arange(len(groups)) % n_folds
-    return fold_of_group[members]

@@ -28,7 +28,6 @@ if TYPE_CHECKING:  # the trainer imports this module
     from mirip.models.trainer import RankingData
 
 Indices = NDArray[np.int64]
-Tensors = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 Loss = Callable[[torch.Tensor], torch.Tensor | None]
 ModelFactory = Callable[[int, TrainParams], PairwiseRankingModel]
 
@@ -71,7 +70,7 @@ class TrainingRun:
         self.seeds = range(config.seed, config.seed + config.seeds)
         self._forked = [self.device] if self.device.type == "cuda" else []
         self._train = train
-        self._features, self._tier_rank, self._context = to_tensors(train, self.device)
+        self._features, self._tier_rank, self._context = train.tensors(self.device)
         with torch.random.fork_rng(self._forked):
             self.model = _seeded_model(train.features.shape[1], config, self.seeds, make_model)
         self.model.projector.fit_standardizer(self._features.cpu())
@@ -271,15 +270,6 @@ class TrainingRun:
     def _improved(self, head: int) -> bool:
         rows, best = self.curves[head], self.best_epochs[head]
         return best == 0 or _rank(rows[-1]) > _rank(rows[best - 1])
-
-
-def to_tensors(data: "RankingData", device: torch.device) -> Tensors:
-    """Return features (N, D) float32, tier_rank (N,) int64 and context (N,) int64 on a device."""
-    return (
-        torch.from_numpy(np.ascontiguousarray(data.features, dtype=np.float32)).to(device),
-        torch.from_numpy(data.tier_rank.astype(np.int64)).to(device),
-        torch.from_numpy(data.context.astype(np.int64)).to(device),
-    )
 
 
 def _seeded_model(

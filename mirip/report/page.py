@@ -95,7 +95,7 @@ def _content(inputs: Inputs) -> dict[str, Any]:
         "n_rejected": len(inputs.rejected),
         "baselines": _baselines(evaluate),
         "shortcut_sentence": _shortcut_sentence(metrics["audit"], bool(evaluate.get("small_sample"))),
-        "requirements": _requirements(metrics["benchmark"]),
+        "requirements": _requirements(metrics["benchmark"], params.recipe.imported),
         "plots": _plots(inputs),
         "ladder": inputs.ladder.to_dict("records"),
         "tier_pairs": inputs.tier_pairs.to_dict("records"),
@@ -223,7 +223,7 @@ def _shortcut_sentence(audit: Mapping[str, Any], small_sample: bool) -> str:
     )
 
 
-def _requirements(benchmark: Mapping[str, Any]) -> list[dict[str, str]]:
+def _requirements(benchmark: Mapping[str, Any], imported: bool) -> list[dict[str, str]]:
     """Return each performance requirement with what was measured and its verdict."""
     memory = benchmark.get("peak_memory_gib_batch_32")
     rows = [
@@ -242,7 +242,12 @@ def _requirements(benchmark: Mapping[str, Any]) -> list[dict[str, str]]:
         ),
     ]
     judged = [
-        {"what": what, "measured": measured, "limit": limit, **_judged(benchmark.get(f"{name}_verdict"), name)}
+        {
+            "what": what,
+            "measured": measured,
+            "limit": limit,
+            **_judged(benchmark.get(f"{name}_verdict"), name, imported),
+        }
         for what, measured, limit, name in rows
     ]
     plain = [
@@ -254,9 +259,10 @@ def _requirements(benchmark: Mapping[str, Any]) -> list[dict[str, str]]:
     return judged + [{"what": what, "measured": value, "limit": "", "verdict": "", "tone": ""} for what, value in plain]
 
 
-def _judged(verdict: Any, name: str) -> dict[str, str]:
+def _judged(verdict: Any, name: str, imported: bool) -> dict[str, str]:
     if verdict == "not_measured":
-        place = "not measured off GPU" if name in ("pair_latency", "memory") else "not measured"
+        needs_gpu = name in ("pair_latency", "memory") and not imported
+        place = "not measured off GPU" if needs_gpu else "not measured"
         return {"verdict": place, "tone": "open"}
     tones = {"met": "good", "missed": "bad"}
     return {"verdict": words.text(verdict), "tone": tones.get(str(verdict), "open")}
@@ -269,8 +275,9 @@ def _ms(benchmark: Mapping[str, Any], name: str) -> str:
 
 def _provenance(inputs: Inputs) -> list[tuple[str, str]]:
     recipe, extract = inputs.params.recipe, inputs.metrics["extract"]
+    seen = "features imported" if recipe.imported else f"{recipe.image_size} px, {recipe.fit}"
     return [
-        ("Recipe", f"{inputs.params.extract.recipe}: {recipe.backbone}, {recipe.image_size} px, {recipe.fit}"),
+        ("Recipe", f"{inputs.params.extract.recipe}: {recipe.backbone}, {seen}"),
         ("Features", f"{words.number(extract.get('rows'), 0)} rows of {words.number(extract.get('dim'), 0)} numbers"),
         ("Fingerprint of the recipe", words.text(extract.get("fingerprint"))),
         ("Digest of the features", words.text(extract.get("content_digest"))),

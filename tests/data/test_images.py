@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, ImageOps
 
 from mirip.data.images import decode_image, encode_jpeg, read_image_bytes, read_pixels, shrink
 from mirip.errors import ImageError
@@ -74,6 +74,26 @@ def test_a_sideways_picture_is_upright(orientation: int, file_format: str) -> No
     decoded = decode_image(_encoded(stored, file_format, exif=exif, **options))
     np.testing.assert_array_equal(decoded.pixels, _quarters())
     assert decoded.conversions == ("sideways_exif",)
+
+
+@pytest.mark.parametrize("orientation", [0, 1, *_STORED, 9])
+@pytest.mark.parametrize("profile", ["none", "srgb", "other"])
+def test_a_jpeg_is_turned_and_its_profile_applied_as_by_pillow(orientation: int, profile: str) -> None:
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    icc = {"none": None, "srgb": srgb, "other": _profile_with_red_and_green_exchanged()}[profile]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = _encoded(Image.fromarray(_quarters()), "JPEG", exif=exif, icc_profile=icc)
+    expected = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+    if profile == "other":
+        source = ImageCms.ImageCmsProfile(io.BytesIO(_profile_with_red_and_green_exchanged()))
+        expected = ImageCms.profileToProfile(expected, source, ImageCms.createProfile("sRGB"))
+    decoded = decode_image(data)
+    np.testing.assert_array_equal(decoded.pixels, np.asarray(expected))
+    assert decoded.pixels.flags.c_contiguous
+    assert decoded.pixels.flags.writeable
+    sideways = ("sideways_exif",) if orientation in _STORED else ()
+    assert decoded.conversions == sideways + (("icc",) if profile == "other" else ())
 
 
 # Pillow warns as it opens the file; outside of tests that warning is dropped.

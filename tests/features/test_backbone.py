@@ -198,3 +198,17 @@ def test_cuda_that_is_not_there_is_refused_with_advice() -> None:
     assert resolve_device("auto").type == "cpu"
     with pytest.raises(BackboneError, match="use auto or cpu"):
         resolve_device("cuda")
+
+
+def test_imported_features_cannot_be_computed_for_new_pictures() -> None:
+    extractor = DINOv2FeatureExtractor("import:clip-v1", device="cpu")
+    for attempt in (
+        extractor.load,
+        lambda: extractor.embedding_dim,
+        lambda: extractor.transform,
+        lambda: extractor(images()),
+    ):
+        with pytest.raises(
+            BackboneError, match="of import:clip-v1 were imported: Mirip cannot compute them for new pict"
+        ):
+            attempt()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mirip.errors import BackboneError
-from mirip.features.recipe import differences, fingerprint, resolve
+from mirip.features.recipe import declared_recipe, differences, fingerprint, first_decisive_difference, resolve
 from mirip.params import Recipe
 
 CHANGES: dict[str, Any] = {
@@ -22,6 +22,11 @@ CHANGES: dict[str, Any] = {
 }
 
 
+def test_every_field_of_a_recipe_has_a_case_here() -> None:
+    """Those of the backbone have tests of their own: its folder's weights, a hub's id and commit, a pin."""
+    assert CHANGES.keys() | {"backbone", "revision", "weights_sha256"} == Recipe.model_fields.keys()
+
+
 @pytest.mark.parametrize(("name", "value"), CHANGES.items())
 def test_every_field_that_decides_a_value_changes_the_fingerprint_and_is_named(
     recipe: Recipe, name: str, value: object
@@ -30,6 +35,15 @@ def test_every_field_that_decides_a_value_changes_the_fingerprint_and_is_named(
     assert resolve(changed).fingerprint != resolve(recipe).fingerprint
     said = differences(changed, resolve(recipe).to_dict())
     assert f"{name}: cache {getattr(recipe, name)}, params {value}" in said
+
+
+def test_two_stored_recipes_are_told_apart_by_what_decides(recipe: Recipe, other_dinov2: Path, tmp_path: Path) -> None:
+    mine = resolve(recipe).to_dict()
+    other = resolve(recipe.model_copy(update={"backbone": str(other_dinov2), "image_size": 41})).to_dict()
+    expected = ("weights_sha256", mine["weights_sha256"], other["weights_sha256"])
+    assert first_decisive_difference(mine, other) == expected
+    older = {name: value for name, value in mine.items() if name != "padding"}
+    assert first_decisive_difference(older, mine) == ("padding", None, "mean")
 
 
 def test_the_same_recipe_has_no_differences(recipe: Recipe) -> None:
@@ -148,3 +162,37 @@ def test_a_recipe_is_resolved_without_torch(recipe: Recipe, project_root: Path) 
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=project_root)
     assert result.stdout.strip() == "False"
+
+
+CLIP = Recipe(backbone="import:clip-v1")
+
+
+def test_imported_features_are_told_by_their_name_and_dtype(recipe: Recipe) -> None:
+    stored = json.loads(json.dumps(resolve(CLIP).to_dict()))
+    assert stored["model_type"] == "imported"
+    assert fingerprint(stored) == resolve(CLIP).fingerprint
+    assert differences(CLIP, stored) == []
+    other = Recipe(backbone="import:clip-v2", stored_dtype="float32")
+    assert resolve(other).fingerprint != resolve(CLIP).fingerprint
+    assert resolve(CLIP.model_copy(update={"stored_dtype": "float32"})).fingerprint != resolve(CLIP).fingerprint
+    assert differences(other, stored) == [
+        "backbone: cache import:clip-v1, params import:clip-v2",
+        "stored_dtype: cache float16, params float32",
+    ]
+    assert differences(recipe, stored)
+    assert (
+        differences(CLIP, resolve(recipe).to_dict())[0] == f"backbone: cache {recipe.backbone}, params import:clip-v1"
+    )
+
+
+def test_no_new_version_of_the_extractor_makes_imported_features_stale() -> None:
+    """They cannot be computed again."""
+    stored = resolve(CLIP).to_dict() | {"extractor_version": 99, "transform_version": 99, "pooling": "of old"}
+    assert differences(CLIP, stored) == []
+    assert fingerprint(stored) == resolve(CLIP).fingerprint
+    assert declared_recipe(stored) == CLIP
+
+
+def test_imported_features_need_no_folder_even_where_one_has_that_name(dinov2: Path, tmp_path: Path) -> None:
+    shutil.copytree(dinov2, tmp_path / "import:clip-v1")
+    assert resolve(CLIP, root=tmp_path) == resolve(CLIP)

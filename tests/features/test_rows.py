@@ -1,4 +1,5 @@
 import resource
+import zlib
 from pathlib import Path
 
 import h5py
@@ -6,7 +7,7 @@ import numpy as np
 import pytest
 
 from mirip.errors import CacheError
-from mirip.features.rows import Gathering, as_keys, blocks_of, content_digest, read_rows, write_rows
+from mirip.features.rows import as_keys, blocks_of, content_digest, read_rows, row_checksums, write_rows
 
 ATTRIBUTES = {"fingerprint": "f" * 64, "recipe": "{}"}
 
@@ -43,21 +44,6 @@ def test_equal_content_gives_equal_bytes_however_it_is_cut(tmp_path: Path) -> No
     for name, blocks in (("a.h5", [features]), ("other_name.h5", [features[:7], features[7:40], features[40:]])):
         write_rows(tmp_path / name, keys, blocks, dim=5, dtype="float16", attributes=ATTRIBUTES)
     assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "other_name.h5").read_bytes()
-
-
-def test_rows_are_gathered_from_several_files_in_key_order(tmp_path: Path) -> None:
-    gathering = Gathering(made([1, 2, 3, 4, 9])[0])
-    for name, seeds in (("a.h5", [2, 3, 7]), ("b.h5", [1, 3, 9]), ("c.h5", [20])):
-        gathering.add(read_rows(write(tmp_path / name, seeds)))
-    assert gathering.missing.tolist() == made([4])[0].tolist()
-    gathering.add(read_rows(write(tmp_path / "d.h5", [4])))
-    assert (np.concatenate(list(gathering.blocks())) == made([1, 2, 3, 4, 9])[1]).all()
-
-
-def test_nothing_can_be_gathered_for_no_keys(tmp_path: Path) -> None:
-    gathering = Gathering(as_keys([]))
-    gathering.add(read_rows(write(tmp_path / "a.h5", [1])))
-    assert not len(gathering.missing)
 
 
 def test_a_writer_that_fails_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
@@ -102,6 +88,36 @@ def test_a_truncated_file_is_damaged(tmp_path: Path, kept: int) -> None:
 def test_a_missing_file_says_how_to_get_it(tmp_path: Path) -> None:
     with pytest.raises(CacheError, match="run `dvc repro extract`, or `dvc pull extract`"):
         read_rows(tmp_path / "a.h5")
+
+
+def test_a_row_has_the_checksum_of_its_key_and_its_bytes(tmp_path: Path) -> None:
+    rows = read_rows(write(tmp_path / "a.h5", [1, 2, 3]))
+    keys, features = made([1, 2, 3])
+    expected = [zlib.crc32(key + row.tobytes()) for key, row in zip(keys.tolist(), features, strict=True)]
+    assert rows.crc32.tolist() == expected
+    assert row_checksums(keys, features).tolist() == expected
+    assert row_checksums(keys[:0], features[:0]).tolist() == []
+
+
+def test_what_is_loaded_is_hashed_as_it_comes(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.h5", list(range(100)))
+    rows = read_rows(path)
+    assert rows.load().tobytes() == made(list(range(100)))[1].tobytes()
+    data = bytearray(path.read_bytes())
+    data[rows.offset + 999] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(CacheError, match=r"digest .*see `mirip cache verify`, then remove it and run `dvc repro ext"):
+        rows.load()
+    path.write_bytes(data[: rows.offset + 500])
+    with pytest.raises(CacheError, match="ends 500 bytes too early"):
+        rows.load()
+
+
+def test_keys_in_any_order_are_read_when_asked_for(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.h5", [1, 2, 3])
+    with h5py.File(path, "r+") as file:
+        file["image_sha256"][...] = file["image_sha256"][...][::-1]
+    assert read_rows(path, any_order=True).keys.tolist() == made([1, 2, 3])[0].tolist()[::-1]
 
 
 def test_swapped_keys_are_damage(tmp_path: Path) -> None:

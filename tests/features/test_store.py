@@ -2,13 +2,14 @@ import threading
 import time
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
 from mirip.features.cache import write_cache
 from mirip.features.recipe import ResolvedRecipe, resolve
 from mirip.features.rows import as_keys
-from mirip.features.store import FeatureStore, default_store_root
+from mirip.features.store import FeatureStore, default_store_root, lock_path
 from mirip.params import Recipe
 
 
@@ -143,9 +144,8 @@ def test_an_old_features_file_of_another_recipe_or_damaged_is_left(
     other, damaged = tmp_path / "other.h5", tmp_path / "damaged.h5"
     write_cache(other, keys_of([1]), rows_of([1]), resolve(recipe.model_copy(update={"fit": "squash"})))
     write_cache(damaged, keys_of([2]), rows_of([2]), resolved)
-    data = bytearray(damaged.read_bytes())
-    data[-1] ^= 1
-    damaged.write_bytes(data)
+    with h5py.File(damaged, "r+") as file:
+        file["features"][0] = 0
     with store.locked():
         for path in (other, damaged, tmp_path / "absent.h5"):
             store.adopt(path)
@@ -189,7 +189,7 @@ def test_deleting_the_store_while_one_waits_does_not_let_two_in(store: FeatureSt
     with store.locked():
         threads[0].start()
         time.sleep(0.1)
-        store._lock_path.unlink()
+        lock_path(store.folder.parent, resolved.fingerprint).unlink()
     for thread in threads[1:]:
         thread.start()
     for thread in threads:
@@ -199,3 +199,12 @@ def test_deleting_the_store_while_one_waits_does_not_let_two_in(store: FeatureSt
 
 def test_the_store_stands_in_the_main_repository(main_repository: Path) -> None:
     assert default_store_root() == main_repository / ".mirip" / "store"
+
+
+def test_many_sorted_rows_are_kept_at_once(store: FeatureStore) -> None:
+    assert store.dim is None
+    seeds = list(range(50))
+    with store.locked():
+        store.add_sorted(as_keys(keys_of(seeds)), iter([rows_of(seeds[:30]), rows_of(seeds[30:])]), 4)
+    assert held(store, [*seeds, 99]) == seeds
+    assert store.dim == 4

@@ -4,13 +4,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import mutual_info_score
 
-from mirip.metrics.pairwise import rank_correlations
 from mirip.metrics.permutation import (
     AgainstChance,
+    against_chance,
     entropy,
     family_wise_p,
     permuted_tiers,
-    rank_agreement,
     tier_information,
 )
 
@@ -43,22 +42,34 @@ def test_where_rows_stand_does_not_matter_to_who_goes_together():
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 3)), min_size=1, max_size=40))
 def test_information_is_that_of_scikit_learn(rows):
     code, tier = (np.array(column) for column in zip(*rows, strict=True))
-    rng = np.random.default_rng(0)
-    tested = tier_information([code], tier, np.arange(len(tier)), n_permutations=2, rng=rng)
-    assert tested.observed[0] == pytest.approx(mutual_info_score(code, tier), abs=1e-9)
+    assert tier_information([code])(tier[None, :])[0, 0] == pytest.approx(mutual_info_score(code, tier), abs=1e-9)
 
 
 def test_entropy_of_even_counts_is_the_logarithm_of_their_number():
     assert entropy(np.array([[5, 5, 5, 5], [20, 0, 0, 0]])) == pytest.approx([np.log(4), 0])
 
 
-def test_agreement_is_spearmans_rho():
-    rng = np.random.default_rng(0)
-    rank = rng.integers(0, 4, 50)
-    scores = np.stack([rank + rng.normal(size=50), np.round(rng.normal(size=50)), np.zeros(50)])
-    tested = rank_agreement(scores, rank, np.arange(50), n_permutations=10, rng=rng)
-    assert tested.observed[:2] == pytest.approx([rank_correlations(row, rank)[1] for row in scores[:2]])
-    assert tested.observed[2] == 0
+def test_within_a_fold_groups_exchange_tiers_with_their_own_fold_only():
+    group = np.repeat(np.arange(40), 2)
+    fold = group % 2
+    tier = np.where(fold == 0, group % 4, 7)
+    dealt = np.concatenate(list(permuted_tiers(tier, group, 30, np.random.default_rng(0), fold=fold)))
+    assert (dealt[:, fold == 1] == 7).all()
+    assert len(np.unique(dealt, axis=0)) > 20
+
+
+def test_all_statistics_are_taken_of_the_same_permutations():
+    tier = np.arange(20) % 4
+    first, second = against_chance(
+        [lambda tiers: tiers[:, :1].astype(float), lambda tiers: 2.0 * tiers[:, :1]],
+        tier,
+        np.arange(20),
+        n_permutations=50,
+        rng=np.random.default_rng(0),
+    )
+    assert np.array_equal(2 * first.null, second.null)
+    assert (first.observed, second.observed) == (0.0, 0.0)
+    assert len(np.unique(first.null)) == 4
 
 
 def test_the_best_of_many_useless_statistics_is_no_finding():

@@ -11,6 +11,7 @@ from mirip.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 CHECKPOINT = Checkpoint(
     model_state_dict={"a": torch.arange(3.0)},
     config={"seed": 1},
+    best_epoch=3,
     tiers=["S", "A"],
     recipe={"pooling": "cls"},
     fingerprint="f" * 64,
@@ -52,7 +53,7 @@ def test_what_is_missing_is_named(tmp_path) -> None:
     with pytest.raises(CheckpointError, match="is not here: run `dvc repro train`"):
         load_checkpoint(tmp_path / "a.pt")
     save_state(tmp_path / "b.pt", {"config": {}})
-    with pytest.raises(CheckpointError, match="lacks model_state_dict, tiers"):
+    with pytest.raises(CheckpointError, match="lacks model_state_dict, best_epoch"):
         load_checkpoint(tmp_path / "b.pt")
     torch.save([1], tmp_path / "c.pt")
     with pytest.raises(CheckpointError, match="holds a list"):

@@ -4,6 +4,7 @@ import numpy as np
 import published_names
 import pytest
 
+from mirip.metrics.calibration import tier_probabilities
 from mirip.metrics.intervals import paired_difference_interval
 from mirip.metrics.pairwise import pairwise_accuracy
 from mirip.models.evaluator import Evaluator
@@ -158,3 +159,43 @@ def test_the_same_seed_gives_the_same_figures(judged):
     first, second = (evaluate(judged, baselines={"ridge": judged[1]}) for _ in range(2))
     assert first.metrics == pytest.approx(second.metrics, nan_ok=True)
     assert first.ladder.equals(second.ladder)
+
+
+def test_pairs_of_two_folds_count_nowhere(judged):
+    scores, rank, group, context = judged
+    fold = np.arange(120) % 3
+    shifted = (scores + 100 * fold, rank, group, context)
+    baselines = {"ridge": -50 * fold + scores}
+    found = evaluate(shifted, fold=fold, baselines=baselines)
+    alike = evaluate(judged, fold=fold, baselines={"ridge": scores})
+    assert found.metrics == pytest.approx(alike.metrics, nan_ok=True)
+    assert found.metrics["pairwise_accuracy"] == pytest.approx(pairwise_accuracy(scores, rank, context=fold))
+    assert found.reliability["n_pairs"].sum() == found.metrics["n_pairs"] < evaluate(judged).metrics["n_pairs"]
+
+
+def test_one_fold_is_no_fold(judged):
+    assert evaluate(judged, fold=np.ones(120)).metrics == pytest.approx(evaluate(judged).metrics, nan_ok=True)
+
+
+def test_what_is_too_close_to_call_is_left_open(judged):
+    metrics = evaluate(judged, Evaluator(n_bootstrap=100, min_confidence=0.8)).metrics
+    row = evaluate(judged).coverage.set_index("min_confidence").loc[0.8]
+    assert metrics["too_close_to_call"] == pytest.approx(1 - row["coverage"])
+    assert metrics["pairwise_accuracy_called"] == row["accuracy"] > metrics["pairwise_accuracy"]
+
+
+def test_where_every_pair_is_too_close_no_accuracy_is_claimed(judged):
+    metrics = evaluate(judged, temperature=1e6).metrics
+    assert metrics["too_close_to_call"] == 1
+    assert math.isnan(metrics["pairwise_accuracy_called"])
+
+
+def test_the_range_of_a_calibrated_model_stands_about_each_bin(judged):
+    probability = tier_probabilities(judged[0], 1.2, [0.5, 2.0, 3.5])
+    found = evaluate(judged, tier_probability=probability)
+    known = found.reliability.dropna()
+    assert len(known) > 5
+    assert (known["low"] < known["confidence"]).all()
+    assert (known["high"] > known["confidence"]).all()
+    assert 0 < found.metrics["ece_if_calibrated_high"] < 0.3
+    assert math.isnan(evaluate(judged).metrics["ece_if_calibrated_high"])

@@ -13,11 +13,13 @@ from mirip.data.split import split_digest
 from mirip.errors import DataError
 from mirip.features.cache import FeatureCache
 from mirip.metrics.calibration import win_probability
+from mirip.metrics.contradictions import contradicted
 from mirip.metrics.pairwise import pairwise_accuracy
 from mirip.models.trainer import RankingData, Trainer
 from mirip.models.training import (
-    _folds,
     calibration_folds,
+    cross_fitted_scores,
+    deal_folds,
     out_of_fold_scores,
     ranking_data,
     short_keys,
@@ -74,7 +76,7 @@ def test_a_side_comes_in_the_order_of_the_split(splits, cache) -> None:
 def test_folds_keep_groups_whole_and_share_out_the_best_tier() -> None:
     rng = np.random.default_rng(0)
     groups, rank = rng.integers(0, 60, 300), rng.choice(4, 300, p=[0.3, 0.4, 0.2, 0.1])
-    fold = _folds(groups, rank, 5, rng)
+    fold = deal_folds(groups, rank, 5, rng)
     assert all(len(set(fold[groups == group])) == 1 for group in set(groups))
     assert set(fold) == set(range(5))
     assert all((rank[fold == k] == 3).any() for k in range(5))
@@ -144,6 +146,46 @@ def test_the_checkpoint_carries_what_a_score_means(splits, cache) -> None:
     better, worse = np.nonzero(test.tier_rank[:, None] > test.tier_rank[None, :])
     claimed = win_probability(scores[better] - scores[worse], checkpoint.temperature)
     assert np.maximum(claimed, 1 - claimed).mean() == pytest.approx((claimed > 0.5).mean(), abs=0.1)
+
+
+def test_all_sides_are_scored_by_models_that_saw_none_of_the_group(splits, cache) -> None:
+    checkpoint, result = train_ranker(splits, cache, Trainer(CONFIG), tiers=["S", "A", "B", "C"])
+    assert checkpoint.best_epoch == result.best_epoch
+    scores, fold = cross_fitted_scores(splits, cache, checkpoint, n_folds=4, rng=np.random.default_rng(0))
+    assert np.isfinite(scores).all()
+    assert set(fold) == set(range(4))
+    rank, groups = splits["tier_rank"].to_numpy(), splits["group_id"].to_numpy()
+    assert 0.7 < pairwise_accuracy(scores, rank, context=fold) < 0.95
+    first = fold == 0
+    data = RankingData(cache.rows(splits["image_sha256"].tolist()), rank, np.zeros(len(rank), int))
+    rest = RankingData(data.features[~first], rank[~first], data.context[~first])
+    by_hand = Trainer(CONFIG).fit_epochs(rest, result.best_epoch)
+    import torch
+
+    with torch.inference_mode():
+        np.testing.assert_allclose(scores[first], by_hand.score(torch.from_numpy(data.features[first])), rtol=1e-5)
+    assert not set(groups[first]) & set(groups[~first])
+
+
+def test_labels_that_were_flipped_are_the_ones_that_are_contradicted(splits, cache) -> None:
+    clear = cache.features.astype(np.float32)
+    rank_by_key = splits.set_index("image_sha256")["tier_rank"]
+    clear[:, 1] = 2 * rank_by_key[[key.decode() for key in cache.keys]].to_numpy()
+    told = FeatureCache(cache.path, cache.keys, clear, cache.fingerprint, cache.recipe, cache.content_digest)
+    flipped = np.random.default_rng(3).choice(len(splits), len(splits) // 10, replace=False)
+    rank = splits["tier_rank"].to_numpy().copy()
+    rank[flipped] = 3 - rank[flipped]
+    wrong = splits.assign(tier_rank=rank, tier=["CBAS"[r] for r in rank])
+    checkpoint, _ = train_ranker(wrong, told, Trainer(CONFIG), tiers=["S", "A", "B", "C"])
+    scores, fold = cross_fitted_scores(wrong, told, checkpoint, n_folds=5, rng=np.random.default_rng(0))
+    assert np.isin(flipped, contradicted(scores, rank, fold)["row"]).mean() > 0.5
+
+
+def test_more_folds_than_groups_are_an_error(splits, cache) -> None:
+    checkpoint, _ = train_ranker(splits, cache, Trainer(CONFIG), tiers=["S", "A", "B", "C"])
+    few = splits.assign(group_id=splits["group_id"] % 4)
+    with pytest.raises(DataError, match="4 groups cannot be dealt to 5 folds"):
+        cross_fitted_scores(few, cache, checkpoint, n_folds=5, rng=np.random.default_rng(0))
 
 
 def test_the_test_side_has_no_say(splits, cache) -> None:

@@ -10,7 +10,7 @@ import pytest
 from result_folder import write_result_folder
 
 from mirip.data.split import public_id
-from mirip.params import load_params
+from mirip.params import Recipe, load_params
 from mirip.report.page import Inputs, render
 
 
@@ -154,3 +154,14 @@ def test_equal_inputs_give_equal_bytes(inputs: Inputs, page: str) -> None:
 
 def test_the_page_stays_small(page: str, tmp_path: Path) -> None:
     assert len(page.encode()) < 1_000_000
+
+
+def test_imported_features_are_said_to_be_so(inputs: Inputs) -> None:
+    recipe = Recipe(backbone="import:clip-v1")
+    imported = inputs.params.model_copy(update={"recipes": {inputs.params.extract.recipe: recipe}})
+    nothing = {f"pair_latency_{name}": None for name in ("ms_p50", "ms_p95", "ms_p99", "from_file_ms_p50")}
+    shown = visible(render(replace(with_metrics(inputs, "benchmark", **nothing), params=imported)))
+    assert "import:clip-v1 · features imported" in shown
+    assert "no picture goes through a backbone" in shown
+    assert "One pair, from decoded pixels (p50) not available under 100 ms on a GPU not measured GPU memory" in shown
+    assert "768 px" not in shown

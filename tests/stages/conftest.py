@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from numpy.typing import NDArray
 
 from mirip.data.manifest import write_manifest
 from mirip.data.split import DataSplitter, read_splits
@@ -59,15 +61,19 @@ class JudgedProject:
             values[name] |= section
         (self.folder / "params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
 
-    def write_features(self, splits: pd.DataFrame, weights_sha256: str = "0" * 64) -> None:
-        """Write features of which a few directions tell the tier."""
-        rng = np.random.default_rng(1)
-        features = rng.normal(size=(len(splits), 16))
+    def features(self, splits: pd.DataFrame) -> NDArray[np.float64]:
+        """Features (N, 16) of which a few directions tell the tier."""
+        features = np.random.default_rng(1).normal(size=(len(splits), 16))
         features[:, :4] += splits["tier_rank"].to_numpy()[:, None]
+        return features
+
+    def write_features(self, splits: pd.DataFrame, features: NDArray[np.float64] | None = None, **fields: Any) -> None:
+        """Write `features`, or those of the method of that name; `fields` are of another recipe."""
+        features = self.features(splits) if features is None else features
         recipe = ResolvedRecipe(
             backbone="elsewhere/tiny",
             revision=None,
-            weights_sha256=weights_sha256,
+            weights_sha256="0" * 64,
             image_size=28,
             fit="pad",
             interpolation="bicubic",
@@ -84,7 +90,9 @@ class JudgedProject:
             mean_std_source="ImageNet",
             folder=Path("elsewhere/tiny"),
         )
-        write_cache(self.folder / "features/tiny.h5", splits["image_sha256"].tolist(), features, recipe)
+        write_cache(
+            self.folder / "features/tiny.h5", splits["image_sha256"].tolist(), features, replace(recipe, **fields)
+        )
 
     def outputs(self) -> dict[str, bytes]:
         """Bytes of everything under metrics/, by path."""

@@ -2,10 +2,13 @@ import json
 
 import numpy as np
 import pandas as pd
+import published_names
 import pytest
+import yaml
 
 from mirip.data.manifest import read_manifest, write_manifest
-from stages import audit, run
+from mirip.data.split import read_splits
+from stages import audit, evaluate, extract, prepare, run, split, train
 
 
 def audited():
@@ -20,7 +23,7 @@ def test_a_column_that_determines_the_tier_is_found_and_told(judged_project, cap
     assert metrics["best_shortcut"] in ("university", "all together")
     assert metrics["best_shortcut_accuracy"] > 0.95
     assert shortcuts.loc["university", "pairwise_accuracy"] > 0.95
-    assert findings.loc["tier told by: university", "severity"] == "critical"
+    assert findings.loc["label leak: university", "severity"] == "critical"
     printed = capsys.readouterr().out
     assert "university all but determines the tier" in printed
     assert "left out: title (240 values in 240 rows" in printed
@@ -38,14 +41,79 @@ def test_without_that_column_the_model_is_above_every_shortcut(judged_project):
 
 def test_every_name_is_there_and_tables_bear_their_columns(judged_project):
     metrics, shortcuts, findings = audited()
-    names = ["best_shortcut", "best_shortcut_accuracy", "n_findings"]
-    names += [f"margin_over_shortcut{end}" for end in ("", "_ci_low", "_ci_high")]
-    assert set(names) <= set(metrics)
+    names = {
+        f"{name}{end}" for name in ("margin_over_shortcut", "out_of_fold_accuracy") for end in ("_ci_low", "_ci_high")
+    }
+    names |= {"out_of_fold_accuracy", "n_effective_images", "n_near_duplicates"}
+    assert published_names.AUDIT | names <= set(metrics)
+    assert (metrics["n_images"], metrics["n_folds"]) == (240, 5)
+    assert metrics["n_effective_images"] <= 240
     assert {"file size", "resolution and aspect", "brightness and colour", "row order", "medium"} <= set(
         shortcuts.index
     )
     assert list(shortcuts)[:3] == ["pairwise_accuracy", "ci_low", "ci_high"]
     assert list(findings) == ["severity", "value", "p_value", "advice"]
+
+
+def test_contradicted_labels_and_outliers_are_named_by_hash(judged_project):
+    run(audit.main)
+    contradicted, outliers = (pd.read_csv(audit.TABLES / f"{name}.csv") for name in ("contradicted", "outliers"))
+    assert list(contradicted) == ["id", "tier", "fold", "score_percentile", "wrong_side_share"]
+    assert list(outliers) == ["id", "tier", "distance"]
+    assert (len(contradicted), len(outliers)) == (50, 20)
+    assert contradicted["id"].str.fullmatch("[0-9a-f]{16}").all()
+    assert contradicted["wrong_side_share"].iloc[0] > 0.5
+
+
+def test_a_near_duplicate_across_the_split_is_found_and_no_path_is_written(judged_project, capsys):
+    splits = read_splits(audit.SPLITS)
+    features = judged_project.features(splits)
+    seen, judged = (np.flatnonzero(splits["split"] == side)[0] for side in ("train", "test"))
+    features[judged] = features[seen] + 0.01
+    judged_project.write_features(splits, features=features)
+    metrics, _, findings = audited()
+    (pair,) = pd.read_csv(audit.TABLES / "near_duplicates.csv").to_dict("records")
+    assert (pair["side"], pair["other_side"]) == ("test", "train")
+    assert pair["relative_distance"] < 0.1
+    finding = findings.loc["near-duplicates across the split"]
+    assert (finding["severity"], finding["value"]) == ("warning", 1)
+    assert np.isnan(finding["p_value"])
+    assert metrics["n_near_duplicates"] == 1
+    paths = [splits["image_path"][row] for row in (judged, seen)]
+    assert f"near-duplicates: {paths[0]} and {paths[1]}" in capsys.readouterr().out
+    assert not any(b"images/" in written for written in judged_project.outputs().values())
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_where_features_say_nothing_no_target_is_met(judged_project, seed):
+    splits = read_splits(audit.SPLITS)
+    noise = np.random.default_rng(seed).normal(size=(len(splits), 16))
+    judged_project.write_features(splits, features=noise)
+    judged_project.write_params(audit={"ignore": ["university"]})
+    run(evaluate.main)
+    assert json.loads(evaluate.METRICS.read_text())["verdict"] in ("missed", "undecided")
+    metrics, _, findings = audited()
+    assert metrics["out_of_fold_accuracy_ci_low"] < 0.55
+    assert metrics["margin_over_shortcut_ci_low"] < 0
+    assert "margin over the best shortcut" in findings.index
+
+
+def test_it_fails_on_a_finding_as_grave_as_is_said_after_writing(judged_project):
+    judged_project.write_params(audit={"fail_on": "critical"})
+    with pytest.raises(
+        SystemExit, match=r"audit\.fail_on is critical, and the audit found .*label leak: university"
+    ) as end:
+        run(audit.main)
+    assert "\n" not in str(end.value)
+    assert len(judged_project.outputs()) == 6
+    judged_project.write_params(audit={"fail_on": "critical", "ignore": ["university"]})
+    run(audit.main)
+
+
+def test_more_folds_than_groups_are_an_error(judged_project):
+    judged_project.write_params(audit={"folds": 200})
+    with pytest.raises(SystemExit, match="groups cannot be dealt to 200 folds"):
+        run(audit.main)
 
 
 def test_group_columns_names_and_constants_predict_nothing(judged_project):
@@ -58,7 +126,8 @@ def test_a_second_run_gives_the_same_bytes(judged_project):
     first = judged_project.outputs()
     run(audit.main)
     assert judged_project.outputs() == first
-    assert sorted(first) == ["metrics/audit.json", "metrics/audit/findings.csv", "metrics/audit/shortcuts.csv"]
+    tables = ("contradicted", "findings", "near_duplicates", "outliers", "shortcuts")
+    assert sorted(first) == ["metrics/audit.json", *(f"metrics/audit/{name}.csv" for name in tables)]
 
 
 def test_to_ignore_a_column_that_is_not_there_is_an_error(judged_project):
@@ -75,10 +144,49 @@ def test_a_manifest_of_other_images_is_an_error(judged_project):
         run(audit.main)
 
 
-def test_several_context_columns_are_also_taken_together(judged_project):
-    manifest = read_manifest(audit.MANIFEST)
-    manifest["meta_theme"] = np.where(manifest["row"] % 2, "rain", "sun")
-    manifest["context"] = manifest["meta_medium"] + " / " + manifest["meta_theme"]
-    one, _ = audit.shortcut_columns(manifest, group=(), context=("medium",), ignore=())
-    two, _ = audit.shortcut_columns(manifest, group=(), context=("medium", "theme"), ignore=())
-    assert set(two) - set(one) == {"context"}
+@pytest.fixture(scope="module")
+def paintings(tmp_path_factory, project_root, savoias, mobilenet):
+    """A project of 420 real paintings, up to the trained model; its tiers were cut from the column complexity."""
+    folder = tmp_path_factory.mktemp("paintings")
+    table = pd.read_csv(savoias / "metadata.csv")
+    table[table["category"] == "art"].to_csv(folder / "metadata.csv", index=False)
+    values = yaml.safe_load((project_root / "params.yaml").read_text())
+    values["data"] |= {"images": str(savoias), "metadata": "metadata.csv", "group": None, "context": None}
+    values["extract"]["recipe"] = "mobilenet"
+    recipe = {"backbone": str(mobilenet), "image_size": 224, "compute_dtype": "float32"}
+    values["recipes"] = {"mobilenet": recipe}
+    values["audit"]["ignore"] = ["complexity"]
+    (folder / "params.yaml").write_text(yaml.safe_dump(values))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for stage in (prepare, split, extract, train):
+            run(stage.main)
+    return folder, values
+
+
+@pytest.mark.slow
+@pytest.mark.integration
+@pytest.mark.timeout(900)
+def test_on_real_paintings_the_model_is_above_all_that_files_tell(paintings, monkeypatch):
+    folder, values = paintings
+    monkeypatch.chdir(folder)
+    (folder / "params.yaml").write_text(yaml.safe_dump(values))
+    metrics, shortcuts, findings = audited()
+    assert metrics["n_images"] == 420
+    assert shortcuts.loc["file size", "pairwise_accuracy"] == pytest.approx(0.71, abs=0.03)
+    assert shortcuts.loc["all together", "pairwise_accuracy"] == pytest.approx(0.78, abs=0.03)
+    assert metrics["out_of_fold_accuracy"] > 0.85
+    assert metrics["margin_over_shortcut_ci_low"] > 0.05
+    assert set(findings["severity"]) == {"info"}
+
+
+@pytest.mark.slow
+@pytest.mark.integration
+@pytest.mark.timeout(900)
+def test_on_real_paintings_the_column_that_tiers_were_cut_from_is_a_leak(paintings, monkeypatch):
+    folder, values = paintings
+    monkeypatch.chdir(folder)
+    (folder / "params.yaml").write_text(yaml.safe_dump(values | {"audit": values["audit"] | {"ignore": None}}))
+    _, shortcuts, findings = audited()
+    assert findings.loc["label leak: complexity", "severity"] == "critical"
+    assert shortcuts.loc["complexity", "pairwise_accuracy"] > 0.99

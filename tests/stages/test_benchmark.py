@@ -19,12 +19,17 @@ def test_a_verdict_needs_a_measurement() -> None:
 
 @pytest.fixture
 def figures(tmp_path, monkeypatch, project_root, dinov2) -> dict:
+    monkeypatch.chdir(tmp_path)
+    return measured(project_root, {"backbone": str(dinov2), "image_size": 28, "compute_dtype": "float32"})
+
+
+def measured(project_root: Path, recipe: dict) -> dict:
+    """Run the stage on a recipe in the working directory and return what it wrote."""
     values = yaml.safe_load((project_root / "params.yaml").read_text())
-    values["recipes"]["tiny"] = {"backbone": str(dinov2), "image_size": 28, "compute_dtype": "float32"}
+    values["recipes"]["tiny"] = recipe
     values["extract"] |= {"recipe": "tiny", "device": "cpu"}
     values["benchmark"] = {"pair_runs": 3, "batch_size": 32, "train_rows": 200, "train_epochs": 2}
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
-    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text(yaml.safe_dump(values))
     run(benchmark.main)
     return json.loads(Path("metrics/benchmark.json").read_text())
 
@@ -40,6 +45,17 @@ def test_every_figure_is_there_and_off_gpu_the_gpu_requirements_are_not_judged(f
     assert figures["device"] == "cpu"
     assert figures["hardware"].endswith("threads")
     assert {figures[f"{name}_verdict"] for name in ("pair_latency", "memory", "train")} == {"not_measured"}
+
+
+def test_of_imported_features_only_the_head_is_timed(tmp_path, monkeypatch, project_root, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    figures = measured(project_root, {"backbone": "import:clip-v1"})
+    assert figures["pair_latency_cached_ms_p50"] > 0
+    timed = ("pair_latency_ms_p50", "pair_latency_ms_p95", "pair_latency_ms_p99", "pair_latency_from_file_ms_p50")
+    for name in (*timed, "images_per_second", "peak_memory_gib_batch_32"):
+        assert figures[name] is None, name
+    assert {figures[f"{name}_verdict"] for name in ("pair_latency", "memory", "train")} == {"not_measured"}
+    assert "ms from imported features, on " in capsys.readouterr().out
 
 
 def test_a_made_photo_is_a_jpeg_of_six_megapixels_and_a_function_of_its_seed() -> None:

@@ -13,7 +13,7 @@ from stages import evaluate, run
 TABLES = {
     "tier_pairs": ["better", "worse", "n_pairs", "accuracy", "pair"],
     "gaps": ["tier_gap", "n_pairs", "accuracy"],
-    "reliability": ["bin", "confidence", "accuracy", "n_pairs"],
+    "reliability": ["bin", "confidence", "accuracy", "n_pairs", "low", "high"],
     "coverage": ["min_confidence", "coverage", "accuracy"],
     "ladder": ["model", "pairwise_accuracy", "ci_low", "ci_high", "margin", "margin_ci_low", "margin_ci_high"],
     "scores_by_tier": ["tier", "score"],
@@ -92,9 +92,16 @@ def test_a_second_run_gives_the_same_bytes_and_removes_old_tables(judged_project
     assert judged_project.outputs() == first
 
 
-def test_features_of_another_recipe_are_refused(judged_project):
-    judged_project.write_features(read_splits(evaluate.SPLITS), weights_sha256="1" * 64)
-    assert "was trained on features of fingerprint" in fails(judged_project)
+def test_from_the_second_model_on_it_says_how_many_were_judged_here(judged_project, capsys):
+    run(evaluate.main)
+    run(evaluate.main)
+    assert "judged on this test side" not in capsys.readouterr().out
+    figures = judged_project.outputs()
+    evaluate.MODEL.write_bytes(evaluate.MODEL.read_bytes() + b" ")  # another model, as far as bytes tell
+    run(evaluate.main)
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == "evaluate: the 2nd model judged on this test side: choose by val_pairwise_accuracy"
+    assert judged_project.outputs() == figures
 
 
 def test_another_split_is_refused(judged_project):

@@ -1,0 +1,238 @@
+"""Time and memory of the feature cache at a million images, without a backbone: the vectors are made up.
+
+Reads   nothing
+Writes  a table to stdout; about 10 GB in a temporary folder, removed at the end
+Run     python -m benchmarks.million_rows [--folder /big/disk] [--markdown]        (some minutes)
+Try     python -m benchmarks.million_rows --rows 2000 --dim 32
+
+Each line is measured in a process of its own. Peak memory is what is judged: the largest resident set, in which the
+pages of a file that is mapped into memory count, though the system takes them back whenever it needs them. Beside it
+stands the anonymous part, which only swapping could take back.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from mirip.features.cache import FeatureCache, write_gathered
+from mirip.features.recipe import ResolvedRecipe, resolve
+from mirip.features.rows import as_keys
+from mirip.features.store import FeatureStore
+from mirip.features.verification import verify_cache
+from mirip.params import ExtractParams, Recipe
+
+ROOT = Path(__file__).parents[1]
+SHARD_ROWS = 16_384
+NEW_ROWS = 1000
+MAX_PAYLOADS = 2.0
+MAX_PLAIN_READS = 3.0
+MAX_ADD_SECONDS = 60.0
+SAMPLE_SECONDS = 0.01
+
+LABELS = {
+    "build": "build the features file from the store",
+    "read": "plain read of the features, for comparison",
+    "load": "FeatureCache.open",
+    "verify": "verify_cache",
+    "add": f"add {NEW_ROWS:,} rows",
+}
+
+
+class Cache:
+    """The store and the features file that are measured."""
+
+    def __init__(self, folder: Path, rows: int, dim: int) -> None:
+        self.rows, self.dim, self._folder = rows, dim, folder
+        self.path = folder / "features" / "made_up.h5"
+
+    def made_recipe(self) -> ResolvedRecipe:
+        """Return a recipe whose backbone is nothing but its name: no row is ever computed."""
+        backbone = self._folder / "backbone"
+        backbone.mkdir(exist_ok=True)
+        (backbone / "config.json").write_text('{"model_type": "made_up"}')
+        (backbone / "model.safetensors").write_bytes(b"made up")
+        return resolve(Recipe(backbone=str(backbone)))
+
+    def store(self) -> FeatureStore:
+        """Open the store as a new process does."""
+        return FeatureStore(self._folder / "store", self.made_recipe())
+
+    def made_keys(self, start: int, stop: int) -> list[str]:
+        """Return hashes that follow no order."""
+        return [hashlib.sha256(str(number).encode()).hexdigest() for number in range(start, stop)]
+
+    def made_features(self, start: int, stop: int) -> NDArray[np.float16]:
+        """Return made-up vectors, (stop - start, dim)."""
+        rng = np.random.default_rng(start)
+        return rng.standard_normal((stop - start, self.dim), dtype=np.float32).astype(np.float16)
+
+    def fill(self) -> None:
+        """Put all rows into the store, in many parts."""
+        store = self.store()
+        with store.locked():
+            for start in range(0, self.rows, SHARD_ROWS):
+                stop = min(start + SHARD_ROWS, self.rows)
+                store.add(self.made_keys(start, stop), self.made_features(start, stop))
+
+    def build(self) -> None:
+        """Write the features file of all rows that the store holds."""
+        store = self.store()
+        with store.locked():
+            gathering = store.gather(as_keys(sorted(self.made_keys(0, self.rows))))
+            write_gathered(self.path, gathering, self.made_recipe())
+            store.compact()
+
+    def read(self) -> None:
+        """Read the bytes of the features and nothing else."""
+        with h5py.File(self.path, "r") as file:
+            offset = file["features"].id.get_offset()
+        assert len(np.fromfile(self.path, np.float16, self.rows * self.dim, offset=offset)) == self.rows * self.dim
+
+    def load(self) -> None:
+        """Open the file as train does."""
+        assert len(FeatureCache.open(self.path)) == self.rows
+
+    def verify(self) -> None:
+        """Check every byte."""
+        assert verify_cache(self.path).sound
+
+    def add(self) -> None:
+        """Bring the file up to date with new images: what `extract_features` does, but for the backbone."""
+        store, batch_size = self.store(), ExtractParams().batch_size
+        with store.locked():
+            store.adopt(self.path)
+            keys = as_keys(sorted(self.made_keys(0, self.rows + NEW_ROWS)))
+            assert len(store.gather(keys).missing) == NEW_ROWS
+            for start in range(self.rows, self.rows + NEW_ROWS, batch_size):
+                stop = min(start + batch_size, self.rows + NEW_ROWS)
+                store.add(self.made_keys(start, stop), self.made_features(start, stop))
+            write_gathered(self.path, store.gather(keys), self.made_recipe())
+            store.compact()
+
+
+@contextmanager
+def anonymous_peak() -> Iterator[Callable[[], int]]:
+    """Watch this process's anonymous memory; yield what returns its peak in bytes, 0 off Linux."""
+    peak, ended = [0], threading.Event()
+
+    def watch() -> None:
+        while True:
+            lines = Path("/proc/self/status").read_text().splitlines()
+            found = [int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon:")]
+            peak[0] = max(peak[0], *found)
+            if ended.wait(SAMPLE_SECONDS):
+                return
+
+    thread = threading.Thread(target=watch, daemon=True)
+    if Path("/proc/self/status").is_file():
+        thread.start()
+    try:
+        yield lambda: peak[0]
+    finally:
+        ended.set()
+
+
+def measure_here(step: str, cache: Cache) -> dict[str, float]:
+    """Do one step in this process and return its seconds and peaks of memory in bytes."""
+    if step in ("read", "load", "verify"):  # both from memory, not from a disk
+        with cache.path.open("rb", buffering=0) as stream:
+            while stream.read(1 << 24):
+                pass
+    with anonymous_peak() as anonymous:
+        start = time.perf_counter()
+        getattr(cache, step)()
+        seconds = time.perf_counter() - start
+    usages = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    resident = sum(usages) * (1 if sys.platform == "darwin" else 1024)  # in KiB, on macOS in bytes
+    return {"seconds": seconds, "resident": resident, "anonymous": anonymous()}
+
+
+def measure_apart(step: str, folder: Path, rows: int, dim: int) -> dict[str, float]:
+    """Do one step in a process of its own."""
+    print(f"million_rows: {LABELS.get(step, 'make the vectors up')}", file=sys.stderr, flush=True)
+    command = [
+        sys.executable,
+        __file__,
+        "--step",
+        step,
+        "--folder",
+        str(folder),
+        "--rows",
+        str(rows),
+        "--dim",
+        str(dim),
+    ]
+    environment = {**os.environ, "DVC_ROOT": str(folder)}  # .mirip/ stands there, not in the project
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT, check=True)
+    figures: dict[str, float] = json.loads(done.stdout)
+    return figures
+
+
+def judged(step: str, figures: dict[str, float], plain_read_s: float, payload: int) -> list[tuple[str, bool]]:
+    """Return what is asked of a step, and whether it holds."""
+    asked = [(f"memory < {MAX_PAYLOADS:.0f} x payload", figures["resident"] < MAX_PAYLOADS * payload)]
+    if step == "load":
+        asked.append((f"< {MAX_PLAIN_READS:.0f} x plain read", figures["seconds"] < MAX_PLAIN_READS * plain_read_s))
+    if step == "add":
+        asked.append((f"< {MAX_ADD_SECONDS:.0f} s", figures["seconds"] < MAX_ADD_SECONDS))
+    return [] if step == "read" else asked
+
+
+def table(figures: dict[str, dict[str, float]], payload: int) -> list[list[str]]:
+    """Return header and rows of what is printed."""
+    lines = [["step", "seconds", "peak memory", "of it anonymous", "verdict"]]
+    for step, found in figures.items():
+        asked = judged(step, found, figures["read"]["seconds"], payload)
+        verdict = ", ".join(f"{what}: {'met' if met else 'missed'}" for what, met in asked)
+        memory = (f"{found[kind] / 1e9:.2f} GB" for kind in ("resident", "anonymous"))
+        lines.append([LABELS[step], f"{found['seconds']:.1f}", *memory, verdict])
+    return lines
+
+
+def print_table(lines: list[list[str]], *, markdown: bool) -> None:
+    """Print aligned columns, or a Markdown table."""
+    if markdown:
+        for line in [lines[0], ["---", "---:", "---:", "---:", "---"], *lines[1:]]:
+            print(f"| {' | '.join(line)} |")
+        return
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    for line in lines:
+        print("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
+
+
+def main() -> None:
+    """Measure everything and print the table."""
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--dim", type=int, default=1024)
+    parser.add_argument("--folder", type=Path, help="where the temporary folder is made; default: the system's")
+    parser.add_argument("--markdown", action="store_true", help="print the table for a page")
+    parser.add_argument("--step", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.step:
+        print(json.dumps(measure_here(options.step, Cache(options.folder, options.rows, options.dim))))
+        return
+    with tempfile.TemporaryDirectory(prefix="million_rows.", dir=options.folder and options.folder.resolve()) as name:
+        measure_apart("fill", Path(name), options.rows, options.dim)
+        figures = {step: measure_apart(step, Path(name), options.rows, options.dim) for step in LABELS}
+    payload = 2 * options.rows * options.dim
+    print(f"{options.rows:,} rows of {options.dim:,} float16, payload {payload / 1e9:.2f} GB\n")
+    print_table(table(figures, payload), markdown=options.markdown)
+
+
+if __name__ == "__main__":
+    main()

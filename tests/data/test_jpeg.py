@@ -1,0 +1,125 @@
+import io
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mirip.data.images import decode_image
+from mirip.data.jpeg import decode_jpeg
+from mirip.errors import ImageError
+
+
+def _picture(height: int, width: int) -> np.ndarray:
+    """Soft shapes with grain: every coefficient of the transform has something to do."""
+    rng = np.random.default_rng(0)
+    soft = Image.fromarray(rng.integers(256, size=(5, 5, 3), dtype=np.uint8)).resize((width, height))
+    return np.clip(np.asarray(soft) + rng.normal(0, 12, (height, width, 3)), 0, 255).astype(np.uint8)
+
+
+def _jpeg(pixels: np.ndarray, mode: str = "RGB", **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).convert(mode).save(buffer, "JPEG", **options)
+    return buffer.getvalue()
+
+
+def _fast(data: bytes) -> np.ndarray | None:
+    return decode_jpeg(Image.open(io.BytesIO(data)), data)
+
+
+def _by_pillow(data: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(data)))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 17), (64, 48), (131, 89)])
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("quality", [40, 90, 100])
+@pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:2", "4:2:0", "4:1:1", "rgb"])
+def test_values_are_those_of_pillow(size: tuple[int, int], progressive: bool, quality: int, subsampling: str) -> None:
+    colours = {"keep_rgb": True, "subsampling": 0} if subsampling == "rgb" else {"subsampling": subsampling}
+    data = _jpeg(_picture(*size), progressive=progressive, quality=quality, **colours)
+    pixels = _fast(data)
+    assert pixels is not None
+    np.testing.assert_array_equal(pixels, _by_pillow(data))
+    assert pixels.dtype == np.uint8
+    assert pixels.flags.c_contiguous
+    assert pixels.flags.writeable
+
+
+def test_colours_stored_as_rgb_are_taken_for_what_they_are() -> None:
+    pixels = np.full((16, 16, 3), (200, 40, 90), np.uint8)
+    data = _jpeg(pixels, keep_rgb=True, subsampling=0, quality=95)  # an Adobe marker with transform 0
+    np.testing.assert_allclose(decode_image(data).pixels, pixels, atol=2)
+
+
+@pytest.mark.slow
+def test_real_paintings_come_out_as_by_pillow(savoias: Path) -> None:
+    paths = sorted((savoias / "images").rglob("*.jpg"))
+    assert len(paths) > 100
+    for path in paths:
+        data = path.read_bytes()
+        np.testing.assert_array_equal(_fast(data), _by_pillow(data), err_msg=path.name)
+
+
+def test_the_second_picture_of_a_file_is_not_looked_at() -> None:
+    frames = [Image.fromarray(_picture(32, 48)[::step]) for step in (1, -1)]
+    buffer = io.BytesIO()
+    frames[0].save(buffer, "MPO", save_all=True, append_images=frames[1:])
+    data = buffer.getvalue()
+    assert Image.open(io.BytesIO(data)).format == "MPO"
+    np.testing.assert_array_equal(_fast(data), _by_pillow(data))
+    assert decode_image(data).format == "JPEG"
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK"])
+def test_other_colours_are_left_to_pillow(mode: str) -> None:
+    assert _fast(_jpeg(_picture(16, 16), mode)) is None
+
+
+def test_other_formats_are_left_to_pillow() -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(_picture(16, 16)).save(buffer, "PNG")
+    assert _fast(buffer.getvalue()) is None
+
+
+def test_a_header_that_tells_two_sizes_is_left_to_pillow() -> None:
+    opened = Image.open(io.BytesIO(_jpeg(_picture(16, 16))))
+    assert decode_jpeg(opened, _jpeg(_picture(16, 24))) is None
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_cut_off_file_is_left_to_pillow_which_refuses_it(progressive: bool) -> None:
+    data = _jpeg(_picture(24, 24), progressive=progressive)
+    for length in range(data.index(b"\xff\xda") + 20, len(data)):
+        assert _fast(data[:length]) is None
+        with pytest.raises(ImageError) as caught:
+            decode_image(data[:length])
+        assert caught.value.kind == "truncated"
+
+
+def test_a_file_with_bad_data_that_pillow_accepts_looks_as_by_pillow() -> None:
+    rng = np.random.default_rng(0)
+    whole = _jpeg(_picture(64, 64), quality=90)
+    start, left_to_pillow = whole.index(b"\xff\xda") + 20, 0
+    for _ in range(100):
+        data = bytearray(whole)
+        data[rng.integers(start, len(data) - 2)] ^= 1 << rng.integers(8)
+        try:
+            expected = _by_pillow(bytes(data))
+        except OSError:
+            with pytest.raises(ImageError):
+                decode_image(bytes(data))
+            continue
+        left_to_pillow += _fast(bytes(data)) is None
+        np.testing.assert_array_equal(decode_image(bytes(data)).pixels, expected)
+    assert left_to_pillow > 10
+
+
+def test_threads_decode_to_the_same_values() -> None:
+    files = [_jpeg(_picture(200, 100 + index), progressive=bool(index % 2)) for index in range(8)]
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(_fast, files * 4))
+    for data, pixels in zip(files * 4, results, strict=True):
+        np.testing.assert_array_equal(pixels, _by_pillow(data))

@@ -1,0 +1,36 @@
+from pathlib import Path
+
+import numpy as np
+
+from mirip.features.gathering import Gathering
+from mirip.features.rows import as_keys, blocks_of, read_rows, write_rows
+
+ATTRIBUTES = {"fingerprint": "f" * 64, "recipe": "{}"}
+
+
+def made(seeds: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Keys and rows that follow from the seeds, sorted."""
+    keys = as_keys(f"{seed:064x}" for seed in sorted(seeds))
+    features = [np.random.default_rng(seed).normal(size=5) for seed in sorted(seeds)]
+    return keys, np.array(features, dtype=np.float16)
+
+
+def write(path: Path, seeds: list[int]) -> Path:
+    keys, features = made(seeds)
+    write_rows(path, keys, blocks_of(features), dim=5, dtype="float16", attributes=ATTRIBUTES)
+    return path
+
+
+def test_rows_are_gathered_from_several_files_in_key_order(tmp_path: Path) -> None:
+    gathering = Gathering(made([1, 2, 3, 4, 9])[0])
+    for name, seeds in (("a.h5", [2, 3, 7]), ("b.h5", [1, 3, 9]), ("c.h5", [20])):
+        gathering.add(read_rows(write(tmp_path / name, seeds)))
+    assert gathering.missing.tolist() == made([4])[0].tolist()
+    gathering.add(read_rows(write(tmp_path / "d.h5", [4])))
+    assert (np.concatenate(list(gathering.blocks())) == made([1, 2, 3, 4, 9])[1]).all()
+
+
+def test_nothing_can_be_gathered_for_no_keys(tmp_path: Path) -> None:
+    gathering = Gathering(as_keys([]))
+    gathering.add(read_rows(write(tmp_path / "a.h5", [1])))
+    assert not len(gathering.missing)

@@ -1,0 +1,73 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from mirip.metrics.columns import Column, column_of, shortcut_columns
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        (np.arange(20), "number"),
+        (np.arange(20) % 7, "category"),
+        (np.arange(20) % 7 / 2, "number"),
+        ([f"{k / 10}" for k in range(20)], "number"),
+        ([f"2024-01-{k + 1:02d}" for k in range(20)], "number"),
+        (pd.date_range("2024-01-01", periods=20), "number"),
+        (["oil", "ink"] * 10, "category"),
+        ([True, False] * 10, "category"),
+        (["oil", None] * 10, "category"),
+        ([1.5, None] * 10, "number"),
+    ],
+)
+def test_a_column_is_read_as_numbers_or_categories(values, kind):
+    column = column_of("c", pd.Series(values))
+    assert isinstance(column, Column)
+    assert column.kind == kind
+    assert len(column.values) == 20
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"), [(["same"] * 20, "one value"), ([f"work {k}" for k in range(20)], "20 values in 20 rows")]
+)
+def test_a_column_that_can_predict_nothing_is_left_out_with_a_reason(values, reason):
+    assert reason in column_of("c", pd.Series(values))
+
+
+def test_a_number_is_cut_into_tenths_and_missing():
+    values = np.append(np.arange(100.0), np.nan)
+    codes = Column("c", "number", values).codes
+    assert np.bincount(codes).tolist() == [1] + [10] * 10
+    assert Column("c", "number", np.array([np.nan, np.nan])).codes.tolist() == [0, 0]
+
+
+def manifest_of_two(**columns):
+    n = 30
+    known = {"width_px": range(20, 50), "height_px": 30, "file_bytes": range(n), "format": "JPEG", "row": range(n)}
+    statistics = dict.fromkeys(("brightness", "contrast", "colourfulness", "edge_density", "jpeg_quality"), range(n))
+    table = pd.DataFrame({**known, **statistics}, index=range(n))
+    return table.assign(context="here", **{f"meta_{name}": values for name, values in columns.items()})
+
+
+def test_a_predictor_looks_at_the_file_and_at_each_column_of_the_metadata():
+    shortcuts, left_out = shortcut_columns(
+        manifest_of_two(
+            school=["a", "b"] * 15, title=[f"untitled {k}" for k in range(30)], artist=["x", "y", "z"] * 10
+        ),
+        group=["artist"],
+        context=["school"],
+        ignore=[],
+    )
+    assert [column.name for column in shortcuts["resolution and aspect"]] == ["width_px", "aspect"]
+    assert {"file size", "row order", "school"} <= set(shortcuts)
+    assert not {"title", "artist", "file format", "context"} & set(shortcuts)
+    assert left_out["artist"] == "a column of data.group"
+    assert left_out["title"].startswith("30 values in 30 rows")
+
+
+def test_a_context_of_several_columns_is_also_taken_as_one():
+    table = manifest_of_two(school=["a", "b"] * 15, theme=["rain", "sun", "snow"] * 10)
+    table["context"] = table["meta_school"] + table["meta_theme"]
+    options = {"group": [], "context": ["school", "theme"]}
+    assert "context" in shortcut_columns(table, **options, ignore=[])[0]
+    assert "context" not in shortcut_columns(table, **options, ignore=["theme"])[0]

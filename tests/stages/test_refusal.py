@@ -1,0 +1,65 @@
+"""Who reads features refuses those of another recipe under the right name, in one line that names the field."""
+
+import subprocess
+import sys
+
+import pytest
+
+from mirip import cli
+from mirip.data.split import read_splits
+from stages import audit, evaluate, run, train
+
+READERS = {"train": train, "evaluate": evaluate, "audit": audit}
+
+
+def refusal(stage, judged_project) -> str:
+    """Run a stage, which must write nothing; return its message."""
+    before = (judged_project.outputs(), train.MODEL.read_bytes())
+    with pytest.raises(SystemExit) as stop:
+        run(stage.main)
+    assert (judged_project.outputs(), train.MODEL.read_bytes()) == before
+    assert "\n" not in str(stop.value)
+    return str(stop.value)
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_features_of_another_recipe(judged_project, name) -> None:
+    judged_project.write_features(read_splits(train.SPLITS), fit="squash", normalize="l2")
+    assert refusal(READERS[name], judged_project) == (
+        "error: features/tiny.h5 was built with fit squash, params say pad (also normalize: cache l2, params none): "
+        "run `dvc repro extract`"
+    )
+
+
+@pytest.mark.parametrize("name", ["evaluate", "audit"])
+def test_features_that_the_model_was_not_trained_on(judged_project, name) -> None:
+    """Of an unpinned backbone that is not here, params.yaml does not tell which it is; the model does."""
+    judged_project.write_features(read_splits(train.SPLITS), weights_sha256="1" * 64)
+    assert refusal(READERS[name], judged_project) == (
+        f"error: models/best_model.pt was trained on features with weights_sha256 {'0' * 64}, "
+        f"features/tiny.h5 has {'1' * 64}: run `dvc repro train`"
+    )
+
+
+def test_the_command_line_refuses_them_too(judged_project, capsys) -> None:
+    judged_project.write_features(read_splits(train.SPLITS), pooling="mean")
+    assert cli.main(["cache", "export", "out.parquet"]) == 1
+    said = capsys.readouterr()
+    assert said.err == (
+        "error: features/tiny.h5 was built with pooling mean, params say cls: run `dvc repro extract`\n"
+    )
+    assert said.out == ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", READERS)
+def test_the_process_exits_with_1_and_one_line(judged_project, project_root, name) -> None:
+    judged_project.write_features(read_splits(train.SPLITS), interpolation="bilinear")
+    code = f"import sys; sys.path.insert(0, {str(project_root)!r}); import runpy; "
+    command = [sys.executable, "-c", f"{code}runpy.run_module('stages.{name}', run_name='__main__')"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines()[-1] == (
+        "error: features/tiny.h5 was built with interpolation bilinear, params say bicubic: run `dvc repro extract`"
+    )
+    assert "Traceback" not in done.stderr
