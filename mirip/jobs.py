@@ -18,7 +18,14 @@ from mirip.features.recipe import resolve
 from mirip.files import main_root, sha256_file, write_json
 from mirip.judged import judged_words, models_judged, record_judged
 from mirip.models.checkpoint import Checkpoint, save_checkpoint
-from mirip.models.judgement import baseline_scores, judge, judged_side, load_judged_model, public_scores
+from mirip.models.judgement import (
+    baseline_scores,
+    judge,
+    judged_side,
+    load_judged_model,
+    public_scores,
+    seed_scores,
+)
 from mirip.models.ranking import PairwiseRankingModel
 from mirip.models.trainer import Trainer
 from mirip.models.training import short_keys, train_ranker, training_summary
@@ -56,9 +63,10 @@ def train_job(params: Params, output: Path, *, resume: bool = False) -> None:
     write_json(output / "train.json", figures)
     model, _ = load_judged_model(output / "best_model.pt", splits, cache, params.data.tiers)
     test = judged_side(splits)
-    baselines = baseline_scores(splits, cache, cache.rows(test["image_sha256"].tolist()))
+    test_x = cache.rows(test["image_sha256"].tolist())
+    baselines = baseline_scores(splits, cache, test_x, params.train)
     evaluation, scores = judge(model, test, cache, params.evaluate, baselines)
-    write_csv(output / "scores.csv", public_scores(test, scores), digits=9)
+    write_csv(output / "scores.csv", public_scores(test, scores, seed_scores(model, test_x)), digits=9)
     write_json(output / "evaluate.json", evaluation.metrics)
     print(evaluation.summary())
     digest = split_digest(splits)

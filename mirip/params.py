@@ -152,6 +152,7 @@ class TrainParams(_Section):
     """Training of the projector and the score head on cached features."""
 
     seed: int = 42
+    seeds: Annotated[int, Field(ge=1, le=100)] = 1
     device: Device = "auto"
     learning_rate: Annotated[float, Field(gt=0)] = 1e-4
     weight_decay: Annotated[float, Field(ge=0)] = 0.01

@@ -22,7 +22,14 @@ from mirip.features.cache import FeatureCache
 from mirip.files import sha256_file, write_json
 from mirip.judged import judged_words, models_judged, record_judged
 from mirip.models.evaluator import Evaluation
-from mirip.models.judgement import baseline_scores, judge, judged_side, load_judged_model, public_scores
+from mirip.models.judgement import (
+    baseline_scores,
+    judge,
+    judged_side,
+    load_judged_model,
+    public_scores,
+    seed_scores,
+)
 from mirip.params import load_params
 from stages import run
 
@@ -60,12 +67,13 @@ def main() -> None:
     params = load_params()
     splits = read_splits(SPLITS)
     cache = FeatureCache.open(params.features_path, params.recipe)
-    model, _ = load_judged_model(MODEL, splits, cache, params.data.tiers)
+    model, trained = load_judged_model(MODEL, splits, cache, params.data.tiers)
     test = judged_side(splits)
-    baselines = baseline_scores(splits, cache, cache.rows(test["image_sha256"].tolist()))
+    test_x = cache.rows(test["image_sha256"].tolist())
+    baselines = baseline_scores(splits, cache, test_x, trained.train_params)
     evaluation, scores = judge(model, test, cache, params.evaluate, baselines)
     write_tables(TABLES, tables_of(evaluation, test, scores))
-    write_csv(SCORES, public_scores(test, scores), digits=9)
+    write_csv(SCORES, public_scores(test, scores, seed_scores(model, test_x)), digits=9)
     write_json(METRICS, evaluation.metrics)
     for line in evaluation.summary().splitlines():
         print(f"evaluate: {line}")

@@ -44,7 +44,7 @@ def test_a_new_recipe_needs_no_more_than_its_backbone(values, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("train", "learnin_rate", 1), r"unknown key train\.learnin_rate; valid keys here: seed, device, "),
+        (("train", "learnin_rate", 1), r"unknown key train\.learnin_rate; valid keys here: seed, seeds, device, "),
         (("recipes", "sample", {"size": 3}), r"unknown key recipes\.sample\.size; valid keys here: backbone, revision"),
         (("recipes", "fit", {"backbon": "x"}), r"unknown key recipes\.fit\.backbon; valid keys here: backbone, "),
         (("split", "train", 0), r"split\.train: .*greater than 0"),

@@ -9,6 +9,7 @@ import torch
 
 from mirip.errors import CheckpointError
 from mirip.files import write_bytes
+from mirip.params import TrainParams
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class Checkpoint:
     Attributes:
         model_state_dict: weights and buffers of PairwiseRankingModel, without the backbone.
         config: the training options, as TrainParams dumps them.
-        best_epoch: how many epochs it was trained, chosen by the validation side.
+        best_epoch: how many epochs it was trained, chosen by the validation side; the median over several heads.
         tiers: names of the tiers, best first.
         recipe: the resolved recipe of the features it was trained on.
         fingerprint: that recipe's fingerprint; the model takes no other features.
@@ -43,6 +44,13 @@ class Checkpoint:
     ordinal_thresholds: list[float]
     score_percentiles: list[float]
     seen_images: torch.Tensor
+
+    @property
+    def train_params(self) -> TrainParams:
+        """The training options; raises ValueError (of pydantic) where this version does not know them."""
+        return TrainParams.model_validate(
+            {key: value for key, value in self.config.items() if key in TrainParams.model_fields}
+        )
 
 
 def save_checkpoint(path: Path | str, checkpoint: Checkpoint) -> None:

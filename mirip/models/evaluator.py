@@ -19,14 +19,20 @@ from mirip.metrics.intervals import (
     GroupSupport,
     Interval,
     bootstrap_accuracies,
-    comparison,
     group_support,
     percentile_interval,
     verdict,
 )
-from mirip.metrics.pairwise import PairCounter, TierPairCounts, context_codes, rank_correlations, sample_pairs
-
-Scalar = float | int | str | bool
+from mirip.metrics.pairwise import (
+    PairCounter,
+    TierPairCounts,
+    context_codes,
+    pairwise_accuracy,
+    rank_correlations,
+    sample_pairs,
+)
+from mirip.metrics.seed_spread import seed_spread
+from mirip.models.ladder import Scalar, baseline_metrics, versus
 
 MODEL_NAME = "mirip"
 _MAX_CALIBRATION_PAIRS = 2_000_000
@@ -38,7 +44,8 @@ class Evaluation:
 
     Attributes:
         metrics: flat scalars, the names of metrics/evaluate.json. Accuracies lie in [0, 1]; a figure that does not
-            exist (no pair, a baseline not given) is NaN.
+            exist (no pair, a baseline not given) is NaN. With several seeds, pairwise_accuracy_seed_sd, _min and _max
+            tell the spread of the single heads.
         tier_pairs: better, worse, n_pairs, accuracy, pair ("S > A", for plots); best tiers first.
         gaps: tier_gap, n_pairs, accuracy.
         reliability: bin, confidence, accuracy, n_pairs, and low, high: where a perfectly calibrated model's accuracy
@@ -68,9 +75,15 @@ class Evaluation:
                 f"small sample: {m['n_groups']} groups, {m['min_groups_in_tier']} in the tier that has fewest; "
                 "the interval is a rough one, and the verdict at best undecided"
             )
+        if "pairwise_accuracy_seed_sd" in m:
+            lines.append(
+                f"by seed: single heads reach {m['pairwise_accuracy_seed_min']:.3f} to "
+                f"{m['pairwise_accuracy_seed_max']:.3f} (standard deviation {m['pairwise_accuracy_seed_sd']:.3f}); the "
+                "figure above is of the mean of their scores"
+            )
         for row in self.ladder.iloc[1:-1].to_dict("records"):
             difference = Interval(row["margin_ci_low"], row["margin_ci_high"], bool(m["small_sample"]))
-            lines.append(_versus(row["model"], row["pairwise_accuracy"], row["margin"], difference))
+            lines.append(versus(row["model"], row["pairwise_accuracy"], row["margin"], difference))
         return "\n".join(lines)
 
 
@@ -110,6 +123,7 @@ class Evaluator:
         context: ArrayLike | None = None,
         temperature: float = 1.0,
         baselines: Mapping[str, ArrayLike] | None = None,
+        seed_scores: Mapping[int, ArrayLike] | None = None,
         fold: ArrayLike | None = None,
         tier_probability: ArrayLike | None = None,
     ) -> Evaluation:
@@ -123,6 +137,7 @@ class Evaluator:
             context: (N,) labels within which a comparison is fair; None: all images are of one context.
             temperature: P(a beats b) = sigmoid((score_a - score_b) / temperature), fitted elsewhere.
             baselines: name -> scores (N,) of other models on the same images.
+            seed_scores: seed -> scores (N,) of one head alone, where `scores` are the mean of several.
             fold: (N,) labels; only pairs of one fold count anywhere, since scores of different folds are of different
                 models. None: all are of one model.
             tier_probability: (N, K) the model's own, column k is tier_rank k; what a perfectly calibrated model would
@@ -137,6 +152,7 @@ class Evaluator:
         counts = PairCounter(values, rank, block, n_tiers=len(tiers)).count()
         fair = block if context is None else block * len(values) + context_codes(context)
         within = PairCounter(values, rank, fair, n_tiers=len(tiers)).count()
+        by_seed = [pairwise_accuracy(one, rank, context=block) for one in (seed_scores or {}).values()]
         support = group_support(rank, group)
         ladder = self._ladder(values, rank, group, block, baselines or {}, support)
         judged = ladder.iloc[-1]
@@ -151,6 +167,7 @@ class Evaluator:
             "pairwise_accuracy": float(counts.micro),
             "pairwise_accuracy_ci_low": float(interval.low),
             "pairwise_accuracy_ci_high": float(interval.high),
+            **seed_spread("pairwise_accuracy", by_seed),
             "pairwise_accuracy_macro": float(counts.macro),
             "pairwise_accuracy_within_context": float(within.micro),
             "kendall_tau_b": tau_b,
@@ -170,7 +187,7 @@ class Evaluator:
             "confidence": self.confidence,
             "target_accuracy": self.target_accuracy,
             "verdict": verdict(interval.low, interval.high, self.target_accuracy, support.small_sample),
-            **_baseline_metrics(ladder),
+            **baseline_metrics(ladder),
         }
         return Evaluation(
             metrics,
@@ -267,25 +284,3 @@ def _rank_correlations(
     both = np.array([rank_correlations(scores[rows], rank[rows]) for rows in members])
     tau_b, rho = np.average(both, axis=0, weights=[max(len(rows), 1) for rows in members])
     return float(tau_b), float(rho)
-
-
-def _baseline_metrics(ladder: pd.DataFrame) -> dict[str, Scalar]:
-    """Flat figures of each baseline; ridge and k-NN are always there, NaN where they were not given."""
-    metrics: dict[str, Scalar] = {"baseline_ridge_accuracy": float("nan"), "baseline_knn_accuracy": float("nan")}
-    for row in ladder.iloc[1:-1].to_dict("records"):
-        name = row["model"]
-        metrics[f"baseline_{name}_accuracy"] = row["pairwise_accuracy"]
-        metrics[f"margin_over_{name}"] = row["margin"]
-        metrics[f"margin_over_{name}_ci_low"] = row["margin_ci_low"]
-        metrics[f"margin_over_{name}_ci_high"] = row["margin_ci_high"]
-    return metrics
-
-
-def _versus(name: str, accuracy: float, margin: float, difference: Interval) -> str:
-    judgement = comparison(difference)
-    words = {
-        "better": f"the model is better than {name}",
-        "worse": f"the model is worse than {name}: use {name}, or train differently",
-        "within noise": f"the model is within noise of {name}: no gain over it is shown",
-    }[judgement]
-    return f"{words} ({accuracy:.3f}; difference {margin:+.3f}, {difference.low:+.3f} to {difference.high:+.3f})"

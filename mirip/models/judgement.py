@@ -14,11 +14,13 @@ from mirip.features.cache import FeatureCache
 from mirip.features.recipe import first_decisive_difference
 from mirip.files import sha256_bytes
 from mirip.metrics.calibration import tier_probabilities
-from mirip.models.baselines import knn_scores, ridge_scores
+from mirip.models.baselines import knn_scores, logistic_scores, ridge_scores
 from mirip.models.checkpoint import Checkpoint
 from mirip.models.evaluator import Evaluation, Evaluator
+from mirip.models.linear import linear_scores
 from mirip.models.ranking import PairwiseRankingModel
-from mirip.params import EvaluateParams
+from mirip.models.training import ranking_data
+from mirip.params import EvaluateParams, TrainParams
 
 Floats = NDArray[np.float64]
 
@@ -75,11 +77,33 @@ def model_scores(model: PairwiseRankingModel, features: NDArray[np.float32]) -> 
         return np.asarray(model.score(torch.from_numpy(features)).numpy(), dtype=np.float64)
 
 
-def baseline_scores(splits: pd.DataFrame, cache: FeatureCache, test_x: NDArray[np.float32]) -> dict[str, Floats]:
-    """Fit the baselines on the training side alone, and score the features (M, D) of the test side: name -> (M,)."""
-    train = splits[splits["split"] == "train"]
-    train_x, rank = cache.rows(train["image_sha256"].tolist()), train["tier_rank"].to_numpy()
-    return {"knn": knn_scores(train_x, rank, test_x), "ridge": ridge_scores(train_x, rank, test_x)}
+def seed_scores(model: PairwiseRankingModel, features: NDArray[np.float32]) -> dict[int, Floats]:
+    """Score features (N, D) by each head alone, seed -> (N,) float64; empty where the model has one head."""
+    if model.n_heads == 1:
+        return {}
+    assert model.checkpoint is not None
+    first = int(model.checkpoint.config["seed"])
+    with torch.inference_mode():
+        by_head = model.score_heads(torch.from_numpy(features)).numpy().astype(np.float64)
+    return dict(enumerate(by_head, start=first))
+
+
+def baseline_scores(
+    splits: pd.DataFrame, cache: FeatureCache, test_x: NDArray[np.float32], config: TrainParams
+) -> dict[str, Floats]:
+    """Fit the baselines, and score the features (M, D) of the test side: name -> (M,).
+
+    All learn from the training side alone; the linear head chooses its epoch by the validation side, as the model
+    does, and is trained as `config` says.
+    """
+    train, val = ranking_data(splits, cache, "train"), ranking_data(splits, cache, "val")
+    group_id = splits.loc[splits["split"] == "train", "group_id"].to_numpy()
+    return {
+        "knn": knn_scores(train.features, train.tier_rank, test_x),
+        "ridge": ridge_scores(train.features, train.tier_rank, test_x),
+        "logistic": logistic_scores(train.features, train.tier_rank, test_x, group_id=group_id),
+        "linear": linear_scores(train, val, test_x, config),
+    }
 
 
 def judge(
@@ -102,7 +126,8 @@ def judge(
         The evaluation, and the scores (N,).
     """
     assert model.checkpoint is not None
-    scores = model_scores(model, cache.rows(images["image_sha256"].tolist()))
+    features = cache.rows(images["image_sha256"].tolist())
+    scores = model_scores(model, features)
     evaluation = Evaluator(
         target_accuracy=settings.target_accuracy,
         confidence=settings.confidence,
@@ -117,6 +142,7 @@ def judge(
         context=images["context"].to_numpy(),
         temperature=model.checkpoint.temperature,
         baselines=baselines,
+        seed_scores=seed_scores(model, features),
         tier_probability=tier_probabilities(
             scores, model.checkpoint.ordinal_slope, model.checkpoint.ordinal_thresholds
         ),
@@ -124,8 +150,11 @@ def judge(
     return evaluation, scores
 
 
-def public_scores(test: pd.DataFrame, scores: Floats) -> pd.DataFrame:
-    """Return id, group, tier, tier_rank, context, score; id, group and context are hashes of 16 digits."""
+def public_scores(test: pd.DataFrame, scores: Floats, by_seed: Mapping[int, Floats] | None = None) -> pd.DataFrame:
+    """Return id, group, tier, tier_rank, context, score; id, group and context are hashes of 16 digits.
+
+    With `by_seed`, seed -> scores (M,) of one head alone, a column score_seed_<seed> for each follows.
+    """
     return pd.DataFrame(
         {
             "id": [public_id(*key) for key in zip(test["image_sha256"], test["image_path"], strict=True)],
@@ -134,6 +163,7 @@ def public_scores(test: pd.DataFrame, scores: Floats) -> pd.DataFrame:
             "tier_rank": test["tier_rank"].to_numpy(),
             "context": [_hashed(value) for value in test["context"]],
             "score": scores,
+            **{f"score_seed_{seed}": values for seed, values in (by_seed or {}).items()},
         }
     )
 

@@ -52,6 +52,21 @@ def all_pairs_loss(
     return torch.stack(sums).sum() / torch.stack(counts).sum()
 
 
+def weighted_pair_loss(
+    scores: torch.Tensor, places: torch.Tensor, weight: torch.Tensor, config: TrainParams
+) -> torch.Tensor:
+    """Weighted mean loss, a scalar, of P pairs among M images, each scored once.
+
+    Args:
+        scores: (M,) float32.
+        places: (2, P) int64, where in `scores` the better and the worse image of each pair stand.
+        weight: (P,) float32.
+        config: the loss.
+    """
+    better, worse = scores[places]  # (M,) at (2, P) -> (2, P)
+    return (weight * pair_loss(better - worse, config)).mean()
+
+
 def _tier_members(tier_rank: torch.Tensor) -> list[torch.Tensor]:
     """Indices of each tier's images, worst tier first."""
     return [torch.nonzero(tier_rank == rank).flatten() for rank in torch.unique(tier_rank)]

@@ -3,6 +3,8 @@
 import torch
 from torch import nn
 
+from mirip.models.stacked import dropout_layer, layer_norm_layer, linear_layer
+
 
 class Projector(nn.Module):
     """An MLP from backbone features to a smaller embedding: in_dim -> hidden_dim -> out_dim.
@@ -15,24 +17,27 @@ class Projector(nn.Module):
         hidden_dim: width of the hidden layer.
         out_dim: width of the embedding.
         dropout: share of hidden units dropped in training, in [0, 1).
+        n_heads: 1, or n for n projectors side by side, whose parameters bear a leading axis of n.
     """
 
     feature_mean: torch.Tensor
     feature_std: torch.Tensor
 
-    def __init__(self, in_dim: int = 1024, hidden_dim: int = 512, out_dim: int = 256, dropout: float = 0.1) -> None:
+    def __init__(
+        self, in_dim: int = 1024, hidden_dim: int = 512, out_dim: int = 256, dropout: float = 0.1, n_heads: int = 1
+    ) -> None:
         super().__init__()
         self.register_buffer("feature_mean", torch.zeros(in_dim))
         self.register_buffer("feature_std", torch.ones(in_dim))
         self.layers = nn.Sequential(
-            nn.Linear(in_dim, hidden_dim),
-            nn.LayerNorm(hidden_dim),
+            linear_layer(n_heads, in_dim, hidden_dim),
+            layer_norm_layer(n_heads, hidden_dim),
             nn.GELU(),
-            nn.Dropout(dropout),
-            nn.Linear(hidden_dim, out_dim),
-            nn.LayerNorm(out_dim),
+            dropout_layer(n_heads, dropout),
+            linear_layer(n_heads, hidden_dim, out_dim),
+            layer_norm_layer(n_heads, out_dim),
             nn.GELU(),
-            nn.Dropout(dropout),
+            dropout_layer(n_heads, dropout),
         )
 
     @torch.no_grad()
@@ -43,6 +48,10 @@ class Projector(nn.Module):
         self.feature_std.copy_(torch.where(std > 1e-6 * (1 + mean.abs()), std, torch.ones_like(std)))
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Project `features` (B, in_dim) float32 to (B, out_dim) float32."""
-        embedding: torch.Tensor = self.layers((features - self.feature_mean) / self.feature_std)  # (B, D) -> (B, 256)
+        """Project `features` (B, in_dim) float32 to (B, out_dim) float32.
+
+        With n heads the output is (n, B, out_dim), and `features` may be (n, B, in_dim): rows of its own for each.
+        """
+        standardised = (features - self.feature_mean).div_(self.feature_std)
+        embedding: torch.Tensor = self.layers(standardised)  # (B, D) -> (B, 256)
         return embedding

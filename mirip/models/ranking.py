@@ -17,6 +17,8 @@ from mirip.models.projector import Projector
 from mirip.models.score_head import ScoreHead
 from mirip.params import TrainParams
 
+_ROWS_AT_ONCE = 4096
+
 
 class Comparison(NamedTuple):
     """Scores of two images, higher is better, and the probability that the first is the better one."""
@@ -35,8 +37,15 @@ class PairwiseRankingModel(nn.Module):
     Args:
         extractor: the backbone; None takes facebook/dinov2-large at 768.
         feature_dim: D, the width of its features.
-        config: sizes of the head and dropout; None takes the defaults.
+        config: sizes of the head, dropout, and `seeds`, the number of heads; None takes the defaults.
+
+    Attributes:
+        head_location: (n,) buffer, the mean of each head's scores on the training side; only with n > 1 heads.
+        head_spread: (n,) buffer, their standard deviation there.
     """
+
+    head_location: torch.Tensor
+    head_spread: torch.Tensor
 
     checkpoint: Checkpoint | None = None
     _backbone_is_checked = False
@@ -53,8 +62,12 @@ class PairwiseRankingModel(nn.Module):
         head = config.head
         # A plain attribute, not a submodule: the frozen backbone stays out of parameters() and state_dict().
         object.__setattr__(self, "extractor", extractor or DINOv2FeatureExtractor())
-        self.projector = Projector(feature_dim, head.hidden_dim, head.embedding_dim, config.dropout)
-        self.score_head = ScoreHead(head.embedding_dim, head.score_hidden_dim)
+        self.n_heads = n_heads = config.seeds
+        self.projector = Projector(feature_dim, head.hidden_dim, head.embedding_dim, config.dropout, n_heads)
+        self.score_head = ScoreHead(head.embedding_dim, head.score_hidden_dim, n_heads)
+        if n_heads > 1:
+            self.register_buffer("head_location", torch.zeros(n_heads))
+            self.register_buffer("head_spread", torch.ones(n_heads))
 
     extractor: DINOv2FeatureExtractor
 
@@ -73,9 +86,7 @@ class PairwiseRankingModel(nn.Module):
         """
         checkpoint = load_checkpoint(path)
         try:
-            config = TrainParams.model_validate(
-                {key: value for key, value in checkpoint.config.items() if key in TrainParams.model_fields}
-            )
+            config = checkpoint.train_params
             recipe = declared_recipe(checkpoint.recipe)
             if backbone is not None:
                 recipe = recipe.model_copy(update={"backbone": backbone, "revision": None})
@@ -89,9 +100,38 @@ class PairwiseRankingModel(nn.Module):
         return model.to(resolve_device(device)).eval()
 
     def score(self, features: torch.Tensor) -> torch.Tensor:
-        """Score features (B, D) float32 of the backbone as (B,) float32."""
+        """Score features (B, D) float32 of the backbone as (B,) float32; with several heads, by the mean of theirs."""
+        if self.n_heads > 1:
+            return self.score_heads(features).mean(dim=0)
         scores: torch.Tensor = self.score_head(self.projector(features)).squeeze(-1)  # (B, D) -> (B, 1) -> (B,)
         return scores
+
+    def score_heads(self, features: torch.Tensor) -> torch.Tensor:
+        """Score features (B, D) float32 by each of the n heads, (n, B) float32; their mean is the score.
+
+        With several heads `features` may also be (n, B, D), rows of its own for each head. A pairwise loss leaves
+        a head's offset and scale free, so that a mean of raw scores would go by the loudest head. Each is
+        therefore brought to mean 0 and deviation 1 on the training side (`fit_head_scales`).
+        """
+        if self.n_heads == 1:
+            return self.score(features)[None]
+        raw: torch.Tensor = self.score_head(self.projector(features)).squeeze(-1)  # (B, D) -> (n, B, 1) -> (n, B)
+        return (raw - self.head_location[:, None]) / self.head_spread[:, None]
+
+    @torch.no_grad()
+    def fit_head_scales(self, features: torch.Tensor) -> None:
+        """Take location and spread of each head's scores from the training side's `features` (N, D).
+
+        Labels have no part in it. A head that scores all alike keeps spread 1. One head alone is left as it is.
+        """
+        if self.n_heads == 1:
+            return
+        self.head_location.zero_()
+        self.head_spread.fill_(1)
+        scores = torch.cat([self.score_heads(part) for part in torch.split(features, _ROWS_AT_ONCE)], dim=1)
+        spread, location = torch.std_mean(scores, dim=1, correction=0)
+        self.head_location.copy_(location)
+        self.head_spread.copy_(torch.where(spread > 1e-6 * (1 + location.abs()), spread, torch.ones_like(spread)))
 
     def forward(self, img1: torch.Tensor, img2: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Score two batches of images, each (B, 3, H, W), as (B, 1) float32 each.

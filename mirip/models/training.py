@@ -14,6 +14,7 @@ from mirip.errors import DataError
 from mirip.features.cache import FeatureCache
 from mirip.files import canonical_json, sha256_bytes, sha256_file
 from mirip.metrics.calibration import fit_ordinal, fit_temperature, score_percentiles
+from mirip.metrics.seed_spread import seed_spread
 from mirip.models.checkpoint import Checkpoint
 from mirip.models.trainer import RankingData, Trainer, TrainingResult
 from mirip.params import TrainParams
@@ -71,7 +72,8 @@ def train_ranker(
     directory = trainer.checkpoint_dir
     latest = max(directory.glob("epoch_*.pt"), default=None) if resume and directory else None
     result = trainer.fit(train, val, resume_from=latest, verbose=verbose)
-    scores = out_of_fold_scores(train, folds, trainer, epochs=result.best_epoch, verbose=verbose)[judged]
+    epochs = [head.best_epoch for head in result.heads]
+    scores = out_of_fold_scores(train, folds, trainer, epochs=epochs, verbose=verbose)[judged]
     rank = train.tier_rank[judged]
     slope, thresholds = fit_ordinal(scores, rank, len(tiers))
     checkpoint = Checkpoint(
@@ -92,11 +94,14 @@ def train_ranker(
 
 
 def training_summary(checkpoint: Checkpoint, result: TrainingResult) -> dict[str, float | int]:
-    """Return the flat figures of a training: val_pairwise_accuracy, best_epoch, epochs and more."""
-    best = result.curves.iloc[result.best_epoch - 1]
+    """Return the flat figures of a training: val_pairwise_accuracy, best_epoch, epochs and more.
+
+    With several heads also the spread of val_pairwise_accuracy over them; train_pairwise_accuracy is their mean.
+    """
     return {
         "val_pairwise_accuracy": result.val_pairwise_accuracy,
-        "train_pairwise_accuracy": float(best["train_pairwise_accuracy"]),
+        **seed_spread("val_pairwise_accuracy", [head.val_pairwise_accuracy for head in result.heads]),
+        "train_pairwise_accuracy": float(np.mean([head.train_pairwise_accuracy for head in result.heads])),
         "best_epoch": result.best_epoch,
         "epochs": len(result.curves),
         "temperature": checkpoint.temperature,
@@ -137,20 +142,20 @@ def out_of_fold_scores(
     folds: Sequence[NDArray[np.bool_]],
     trainer: Trainer,
     *,
-    epochs: int,
+    epochs: int | Sequence[int],
     what: str = "calibrate",
     verbose: bool = False,
 ) -> NDArray[np.float64]:
     """Score every held-out image by a model that saw no image of its group.
 
     The scores of a model on its own training images are too far apart; what turns scores into probabilities
-    is therefore fitted on these.
+    is therefore fitted on these. With several heads a fold's model has as many, and scores by their mean.
 
     Args:
         data: N images.
         folds: masks (N,) of images held out, as `calibration_folds` gives them.
         trainer: its options are used, its checkpoints are not.
-        epochs: how long each fold's model is trained.
+        epochs: how long each fold's model is trained: one number, or one for each head.
         what: the progress bar's name.
         verbose: show progress on stderr.
 
@@ -197,15 +202,14 @@ def cross_fitted_scores(
         DataError: there are fewer groups than folds, or all but one fold hold no pair to learn from.
         CacheError: an image has no row in the cache.
     """
-    options = {key: value for key, value in trained.config.items() if key in TrainParams.model_fields}
     contexts = pd.factorize(splits["context"], sort=True)[0]
     data = RankingData(cache.rows(splits["image_sha256"].tolist()), splits["tier_rank"].to_numpy(), contexts)
     groups = splits["group_id"].to_numpy()
     if (n_groups := len(np.unique(groups))) < n_folds:
         raise DataError(f"{n_groups} groups cannot be dealt to {n_folds} folds: give more groups, or set fewer folds")
     fold = deal_folds(groups, data.tier_rank, n_folds, rng)
-    trainer = Trainer(TrainParams.model_validate(options))
     masks = [fold == k for k in range(n_folds)]
+    trainer = Trainer(trained.train_params)
     return out_of_fold_scores(data, masks, trainer, epochs=trained.best_epoch, what="audit", verbose=verbose), fold
 
 

@@ -83,6 +83,51 @@ def test_macro_is_the_mean_over_tier_pairs_that_exist(case):
     assert float(counts.macro) == pytest.approx(np.mean(by_pair) if by_pair else float("nan"), nan_ok=True)
 
 
+@given(judged())
+def test_accuracy_within_contexts_is_the_share_of_their_pairs(case):
+    scores, rank, context, _ = case
+    right = [
+        (scores[i] > scores[j]) + 0.5 * (scores[i] == scores[j])
+        for i in range(len(scores))
+        for j in range(len(scores))
+        if rank[i] > rank[j] and context[i] == context[j]
+    ]
+    expected = np.mean(right) if right else float("nan")
+    assert pairwise_accuracy(scores, rank, context=context) == pytest.approx(expected, nan_ok=True)
+
+
+@given(judged())
+def test_gaps_are_the_pairs_of_one_distance(case):
+    scores, rank, _, _ = case
+    counts = PairCounter(scores, rank, n_tiers=N_TIERS).count()
+    for distance in range(1, N_TIERS):
+        right = [
+            (scores[i] > scores[j]) + 0.5 * (scores[i] == scores[j])
+            for i in range(len(scores))
+            for j in range(len(scores))
+            if rank[i] - rank[j] == distance
+        ]
+        assert tuple(map(float, counts.gap(distance))) == (sum(right), len(right))
+
+
+@given(judged())
+def test_tau_b_is_concordance_over_what_is_not_tied(case):
+    scores, rank, _, _ = case
+    if len(set(scores)) > 1 and len(set(rank)) > 1:
+        i, j = np.triu_indices(len(scores), 1)
+        s, r = np.sign(scores[i] - scores[j]), np.sign(rank[i] - rank[j])
+        expected = (s * r).sum() / np.sqrt((s != 0).sum() * (r != 0).sum())
+        assert rank_correlations(scores, rank)[0] == pytest.approx(expected)
+
+
+@given(judged())
+def test_spearman_is_the_correlation_of_mean_ranks(case):
+    scores, rank, _, _ = case
+    if len(set(scores)) > 1 and len(set(rank)) > 1:
+        mean_ranks = [[np.sum(x < one) + (np.sum(x == one) - 1) / 2 for one in x] for x in (scores, rank)]
+        assert rank_correlations(scores, rank)[1] == pytest.approx(np.corrcoef(mean_ranks)[0, 1])
+
+
 def test_gaps_sum_the_tier_pairs_of_one_distance():
     scores, rank = np.array([0.0, 1.0, 2.0, 1.0]), np.array([0, 1, 2, 2])
     counts = PairCounter(scores, rank).count()
@@ -146,7 +191,9 @@ def test_a_hundred_thousand_images_are_judged_in_seconds():
     rank = rng.integers(0, 4, 100_000)
     scores = rank + rng.normal(size=len(rank))
     rank_correlations(scores[:10], rank[:10])  # the import of scipy is not what is timed
+    context = rng.integers(0, 20, len(rank)).astype(str)
     start = time.process_time()
     PairCounter(scores, rank).count()
+    PairCounter(scores, rank, context).count()
     rank_correlations(scores, rank)
     assert time.process_time() - start < 2

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from mirip.metrics.pairwise import pairwise_accuracy
-from mirip.models.baselines import knn_scores, ridge_scores
+from mirip.models.baselines import _folds_of_groups, knn_scores, logistic_scores, ridge_scores
 
-BASELINES = [ridge_scores, knn_scores]
+BASELINES = [ridge_scores, knn_scores, logistic_scores]
 
 
 @pytest.fixture
@@ -48,6 +48,42 @@ def test_with_useless_features_ridge_shrinks_to_the_mean():
     rng = np.random.default_rng(1)
     x, rank = rng.normal(size=(150, 300)), rng.integers(0, 4, 150)
     assert ridge_scores(x[:100], rank[:100], x[100:]).std() < 0.4 * rank.std()
+
+
+def test_logistic_regression_orders_as_pairs_laid_out_one_by_one_do(drawn):
+    """Against scikit-learn on all differences, where the penalty is weak on both sides."""
+    from sklearn.linear_model import LogisticRegression
+
+    x, rank = drawn
+    x = x.astype(np.float64) + np.random.default_rng(5).normal(size=x.shape)
+    z = (x - x[:120].mean(axis=0)) / x[:120].std(axis=0)
+    better, worse = np.nonzero(rank[:120, None] > rank[None, :120])
+    differences = z[better] - z[worse]
+    both = np.concatenate([differences, -differences])
+    wins = np.repeat([1, 0], len(differences))
+    slow = LogisticRegression(fit_intercept=False, C=0.01).fit(both, wins)
+    scores = logistic_scores(x[:120], rank[:120], x[120:])
+    assert np.corrcoef(scores, z[120:] @ slow.coef_[0])[0, 1] > 0.97
+
+
+def test_no_group_is_on_both_sides_of_a_fold():
+    group = np.random.default_rng(0).integers(0, 40, 200)
+    folds = list(_folds_of_groups(group))
+    assert len(folds) == 5
+    assert sorted(np.concatenate([held_out for _, held_out in folds])) == list(range(200))
+    for learn, held_out in folds:
+        assert not set(group[learn]) & set(group[held_out])
+
+
+def test_many_images_are_held_out_once_and_one_group_never():
+    assert len(list(_folds_of_groups(np.arange(2001)))) == 1
+    assert list(_folds_of_groups(np.zeros(10))) == []
+
+
+def test_with_one_group_logistic_regression_still_learns(drawn):
+    x, rank = drawn
+    scores = logistic_scores(x[:200], rank[:200], x[200:], group_id=np.zeros(200))
+    assert pairwise_accuracy(scores, rank[200:]) > 0.85
 
 
 def test_a_copy_of_a_training_image_gets_its_tier_from_the_nearest(drawn):

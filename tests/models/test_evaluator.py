@@ -106,6 +106,21 @@ def test_the_summary_says_in_words_how_it_stands_to_ridge(judged, baseline, word
     assert "target 0.60 met" in summary
 
 
+def test_the_spread_over_seeds_is_told_where_there_are_several(judged):
+    scores, rank, _, _ = judged
+    noise = np.random.default_rng(3).normal(size=(3, 120))
+    evaluation = evaluate(judged, seed_scores={7 + k: scores + noise[k] for k in range(3)})
+    by_seed = [pairwise_accuracy(scores + one, rank) for one in noise]
+    names = [f"pairwise_accuracy_seed_{which}" for which in ("sd", "min", "max")]
+    assert [evaluation.metrics[name] for name in names] == pytest.approx(
+        [np.std(by_seed, ddof=1), min(by_seed), max(by_seed)]
+    )
+    assert f"single heads reach {min(by_seed):.3f} to {max(by_seed):.3f}" in evaluation.summary()
+    plain = evaluate(judged)
+    assert not set(names) & set(plain.metrics)
+    assert "single heads" not in plain.summary()
+
+
 def test_no_signal_is_never_met():
     rng = np.random.default_rng(0)
     verdicts = {

@@ -91,6 +91,36 @@ def test_the_long_way_gives_the_same_scores(trained) -> None:
     assert [score1.item(), score2.item()] == pytest.approx(short.score_images([a, b]), abs=1e-5)
 
 
+def test_a_model_of_several_heads_comes_back_strictly_and_scores_by_their_mean(trained, tmp_path) -> None:
+    splits = pd.read_parquet(trained / "splits.parquet")
+    cache = FeatureCache.open(trained / "features.h5")
+    one = load_checkpoint(trained / "model.pt")
+    config = one.train_params.model_copy(update={"seeds": 3, "max_epochs": 4})
+    checkpoint, result = train_ranker(splits, cache, Trainer(config), tiers=["S", "A", "B", "C"])
+    save_checkpoint(tmp_path / "heads.pt", checkpoint)
+    model = PairwiseRankingModel.from_checkpoint(tmp_path / "heads.pt")
+    long_way = PairwiseRankingModel(feature_dim=32, config=config).eval()
+    long_way.load_state_dict(torch.load(tmp_path / "heads.pt", weights_only=True)["model_state_dict"])
+    features = torch.from_numpy(cache.rows(splits["image_sha256"].tolist()[-10:]))
+    with torch.inference_mode():
+        by_head = model.score_heads(features)
+        assert by_head.shape == (3, 10)
+        assert torch.equal(model.score(features), by_head.mean(dim=0))
+        assert torch.equal(long_way.score(features), model.score(features))
+        assert torch.equal(result.model.score(features), model.score(features))
+    a, b = trained / "images/1.png", trained / "images/2.png"
+    compared = model.compare(a, b)
+    assert [compared.score_a, compared.score_b] == pytest.approx(model.score_images([a, b]))
+
+
+def test_one_head_scores_as_it_is(trained) -> None:
+    model = PairwiseRankingModel.from_checkpoint(trained / "model.pt")
+    features = torch.zeros(2, 32)
+    with torch.inference_mode():
+        assert torch.equal(model.score_heads(features), model.score(features)[None])
+    assert "head_spread" not in model.state_dict()
+
+
 def test_the_backbone_is_neither_trained_nor_saved(trained) -> None:
     model = PairwiseRankingModel.from_checkpoint(trained / "model.pt")
     model.score_images([trained / "images/1.png"])

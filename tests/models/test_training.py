@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from mirip.data.split import split_digest
 from mirip.errors import DataError
@@ -94,6 +95,27 @@ def test_no_image_is_scored_by_a_model_that_saw_its_group() -> None:
     assert abs(pairwise_accuracy(scores, rank) - 0.5) < 0.12
 
 
+def test_out_of_fold_scores_of_several_seeds_are_the_mean_of_their_heads() -> None:
+    """Brought to one scale: as the heads alone, standardised on what each was trained on."""
+    rng = np.random.default_rng(0)
+    rank = rng.integers(0, 4, 120)
+    features = rng.normal(size=(120, 12)).astype(np.float32)
+    features[:, 0] += rank
+    data = RankingData(features, rank, np.zeros(120, int))
+    folds = calibration_folds(data, np.arange(120), CONFIG)
+    both = Trainer(CONFIG.model_copy(update={"seeds": 2}))
+    scores = out_of_fold_scores(data, folds, both, epochs=[3, 5])
+    expected = np.zeros(120)
+    for seed, epochs in ((CONFIG.seed, 3), (CONFIG.seed + 1, 5)):
+        alone = Trainer(CONFIG.model_copy(update={"seed": seed}))
+        for fold in folds:
+            rest = RankingData(features[~fold], rank[~fold], data.context[~fold])
+            model = alone.fit_epochs(rest, epochs)
+            seen, unseen = (model.score(torch.from_numpy(x)).detach().numpy() for x in (rest.features, features[fold]))
+            expected[fold] += (unseen - seen.mean()) / seen.std() / 2
+    assert scores == pytest.approx(expected, abs=1e-3)
+
+
 def test_a_fold_whose_rest_holds_no_fair_pair_is_left_out() -> None:
     """Two contexts, and one of them has all its pairs in one group."""
     rank, context = np.array([0, 1, 0, 0, 0, 0]), np.array([0, 0, 1, 1, 1, 1])
@@ -119,8 +141,6 @@ def test_the_checkpoint_carries_what_a_score_means(splits, cache) -> None:
     assert len(checkpoint.ordinal_thresholds) == 3
     assert len(checkpoint.score_percentiles) == 101
     test = ranking_data(splits, cache, "test")
-    import torch
-
     with torch.inference_mode():
         scores = result.model.score(torch.from_numpy(test.features)).numpy()
     better, worse = np.nonzero(test.tier_rank[:, None] > test.tier_rank[None, :])

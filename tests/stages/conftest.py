@@ -13,7 +13,7 @@ import yaml
 from numpy.typing import NDArray
 
 from mirip.data.manifest import write_manifest
-from mirip.data.split import DataSplitter
+from mirip.data.split import DataSplitter, read_splits
 from mirip.data.tables import write_table
 from mirip.features.cache import FeatureCache, write_cache
 from mirip.features.recipe import ResolvedRecipe
@@ -39,9 +39,14 @@ class JudgedProject:
         splits = DataSplitter(train=0.6, val=0.1, test=0.3).split(manifest)
         write_table(self.folder / "data/splits.parquet", splits)
         self.write_features(splits)
+        self.train()
+
+    def train(self, **options: Any) -> None:
+        """Train the model anew, with other options if given."""
         params = load_params(self.folder / "params.yaml")
+        splits = read_splits(self.folder / "data/splits.parquet")
         cache = FeatureCache.open(self.folder / params.features_path, params.recipe)
-        config = TrainParams(max_epochs=4, images_per_step=64, learning_rate=3e-3, calibration_folds=2)
+        config = TrainParams(max_epochs=4, images_per_step=64, learning_rate=3e-3, calibration_folds=2, **options)
         checkpoint, _ = train_ranker(splits, cache, Trainer(config), tiers=params.data.tiers)
         save_checkpoint(self.folder / "models/best_model.pt", checkpoint)
 

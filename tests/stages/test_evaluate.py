@@ -38,7 +38,14 @@ def test_writes_every_table_and_every_name(judged_project, capsys):
     assert {path.stem for path in evaluate.TABLES.iterdir()} == set(TABLES)
     for name, columns in TABLES.items():
         assert list(pd.read_csv(evaluate.TABLES / f"{name}.csv")) == columns
-    assert pd.read_csv(evaluate.TABLES / "ladder.csv")["model"].tolist() == ["chance", "knn", "ridge", "mirip"]
+    assert pd.read_csv(evaluate.TABLES / "ladder.csv")["model"].tolist() == [
+        "chance",
+        "knn",
+        "ridge",
+        "logistic",
+        "linear",
+        "mirip",
+    ]
     printed = capsys.readouterr().out
     assert "evaluate: pairwise accuracy 0." in printed
     assert "ridge" in printed
@@ -63,6 +70,18 @@ def test_the_public_scores_give_the_figure_and_name_nobody(judged_project):
     text = evaluate.SCORES.read_text()
     assert not any(word in text for word in ("oil", "ink", "artist", "images/"))
     assert scores["id"].str.fullmatch("[0-9a-f]{16}").all()
+
+
+def test_a_model_of_several_seeds_shows_its_spread(judged_project):
+    judged_project.train(seeds=2, seed=5)
+    run(evaluate.main)
+    metrics = json.loads(evaluate.METRICS.read_text())
+    scores = pd.read_csv(evaluate.SCORES)
+    assert list(scores)[-3:] == ["score", "score_seed_5", "score_seed_6"]
+    assert scores["score"].to_numpy() == pytest.approx((scores["score_seed_5"] + scores["score_seed_6"]).to_numpy() / 2)
+    by_seed = [pairwise_accuracy(scores[f"score_seed_{seed}"], scores["tier_rank"]) for seed in (5, 6)]
+    assert metrics["pairwise_accuracy_seed_min"] == pytest.approx(min(by_seed))
+    assert metrics["pairwise_accuracy_seed_max"] == pytest.approx(max(by_seed))
 
 
 def test_a_second_run_gives_the_same_bytes_and_removes_old_tables(judged_project):

@@ -32,6 +32,18 @@ def test_it_writes_model_figures_and_curves(project, capsys) -> None:
     assert not list((main_root() / ".mirip" / "checkpoints").glob("*/"))
 
 
+def test_several_seeds_tell_their_spread_and_give_a_model_of_as_many_heads(project) -> None:
+    project.write_params(train={**SHORT, "seeds": 2})
+    run(train.main)
+    figures = json.loads(train.METRICS.read_text())
+    low, high = (figures[f"val_pairwise_accuracy_seed_{which}"] for which in ("min", "max"))
+    assert low <= high
+    assert figures["val_pairwise_accuracy_seed_sd"] == pytest.approx((high - low) / 2**0.5)
+    state = load_checkpoint(train.MODEL).model_state_dict
+    assert state["head_spread"].shape == (2,)
+    assert state["score_head.layers.2.weight"].shape[0] == 2
+
+
 def test_the_same_seed_gives_the_same_bytes(project) -> None:
     run(train.main)
     first = train.MODEL.read_bytes()
@@ -42,7 +54,9 @@ def test_the_same_seed_gives_the_same_bytes(project) -> None:
     assert train.MODEL.read_bytes() != first
 
 
-def test_an_interrupted_training_goes_on_and_ends_in_the_same_bytes(project, monkeypatch) -> None:
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_an_interrupted_training_goes_on_and_ends_in_the_same_bytes(project, monkeypatch, seeds) -> None:
+    project.write_params(train={**SHORT, "seeds": seeds})
     run(train.main)
     through = train.MODEL.read_bytes()
     train.MODEL.unlink()
