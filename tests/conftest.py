@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
@@ -12,6 +13,9 @@ os.environ["DVC_NO_ANALYTICS"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side; waiting threads would spin
 for name in ("DVC_ROOT", "DVC_STAGE", "DVC_EXP_NAME", "DVC_EXP_BASELINE_REV", "MLFLOW_TRACKING_URI"):
     os.environ.pop(name, None)  # set where the tests run inside `dvc exp run` or against a user's server
+
+settings.register_profile("mirip", deadline=None)  # a machine that does other things too is no reason to fail
+settings.load_profile("mirip")
 
 ROOT = Path(__file__).parents[1]
 

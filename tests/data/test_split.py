@@ -59,7 +59,7 @@ def _has_split_with_every_tier(manifest: pd.DataFrame) -> bool:
     )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(_MANIFESTS, st.integers(0, 100))
 def test_whole_groups_every_row_once_and_no_empty_side(manifest: pd.DataFrame, seed: int) -> None:
     if manifest["group_id"].nunique() < 3:
@@ -80,7 +80,7 @@ def test_whole_groups_every_row_once_and_no_empty_side(manifest: pd.DataFrame, s
     check_disjoint(splits, manifest)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(_MANIFESTS, st.randoms(use_true_random=False))
 def test_the_order_of_rows_and_the_group_numbers_have_no_say(manifest: pd.DataFrame, random: object) -> None:
     order = list(range(len(manifest)))

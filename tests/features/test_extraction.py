@@ -534,7 +534,7 @@ STEPS = st.lists(
 @example(steps=crashed_at(4), cut=0.5)  # within the features file, when all rows are in the store
 @example(steps=crashed_at(5), cut=0.5)  # when it has its name
 @example(steps=crashed_at(6), cut=0.5)  # within the compacted part
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_history_ends_in_the_bytes_from_scratch(
     steps: list[tuple[str, set[int], str, int | None]],
     cut: float,

@@ -20,7 +20,7 @@ def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
     interpolation=st.sampled_from(["bicubic", "bilinear"]),
     seed=st.integers(0, 2**32 - 1),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_even_noise_is_resampled_as_pillow_does(height: int, width: int, interpolation: str, seed: int) -> None:
     """Rows first, then columns, as torch does it: Pillow chooses the order by the size, and rounds in between."""
     pixels = picture(height, width, seed)
@@ -72,7 +72,7 @@ def test_the_picture_itself_is_left_alone() -> None:
 
 
 @given(height=st.integers(1, 10_000), width=st.integers(1, 10_000), side=st.integers(1, 60))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_a_grid_keeps_the_budget(height: int, width: int, side: int) -> None:
     rows, columns = patch_grid(height, width, side**2)
     assert rows >= 1

@@ -54,7 +54,7 @@ def test_a_sound_cache_has_no_findings(path: Path, recipe: Recipe) -> None:
     assert len(found.rows.keys) == N
 
 
-@settings(max_examples=12, deadline=None)  # each starts a process
+@settings(max_examples=12)  # each starts a process
 @given(row=st.integers(0, N - 1), bit=st.integers(0, 16 * D - 1))
 def test_any_flipped_bit_of_a_row_names_the_row(
     row: int, bit: int, resolved: ResolvedRecipe, tmp_path_factory: pytest.TempPathFactory
@@ -71,7 +71,7 @@ def test_any_flipped_bit_of_a_row_names_the_row(
     assert "its content has digest" in found.problems[0]
 
 
-@settings(max_examples=12, deadline=None)  # each starts a process
+@settings(max_examples=12)  # each starts a process
 @given(row=st.integers(0, N - 1), bit=st.integers(0, 8 * 64 - 1))
 def test_any_flipped_bit_of_a_key_names_the_row(
     row: int, bit: int, resolved: ResolvedRecipe, tmp_path_factory: pytest.TempPathFactory
