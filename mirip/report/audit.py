@@ -31,19 +31,15 @@ def shortcut_sentence(audit: Mapping[str, Any], *, small_sample: bool) -> str:
 
 def tiles(audit: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """Return name, figure and remark of what the audit measured beside its findings."""
-    points = [words.points(audit.get(f"margin_over_shortcut{end}")) for end in ("", "_ci_low", "_ci_high")]
-    margin = (
-        (f"{points[0]} points", f"{points[1]} to {points[2]}")
-        if words.NOT_AVAILABLE not in points
-        else (words.NOT_AVAILABLE, "")
-    )
+    margin, low, high = (words.points(audit.get(f"margin_over_shortcut{end}")) for end in ("", "_ci_low", "_ci_high"))
+    n_near = audit.get("n_near_duplicates")
     interval = words.span(*(audit.get(f"out_of_fold_accuracy_ci_{end}") for end in ("low", "high")))
     images = f"of {words.number(audit.get('n_images'), 0)}; works of one group are alike"
     return [
         ("Out of fold", words.percent(audit.get("out_of_fold_accuracy")), interval),
-        ("Above the best shortcut", *margin),
+        ("Above the best shortcut", margin, f"points, {low} to {high}" if low != words.NOT_AVAILABLE else ""),
         ("Independent images", words.number(audit.get("n_effective_images"), 0), images),
-        ("Near-duplicates", words.number(audit.get("n_near_duplicates"), 0), "pairs on two sides of the split"),
+        ("Near-duplicates", words.number(n_near, 0), f"pair{'' if n_near == 1 else 's'} on two sides of the split"),
     ]
 
 

@@ -38,6 +38,14 @@ def scale(evaluate: Mapping[str, Any]) -> dict[str, float] | None:
     return {place: round(100 * (value - start) / (1 - start), 2) for place, value in known.items()}
 
 
+def counted(evaluate: Mapping[str, Any]) -> str:
+    """Say on how many pairs, images and groups the figure rests, to follow what it is; empty where that is not known."""
+    pairs, images, groups = (evaluate.get(f"n_{what}") for what in ("pairs", "images", "groups"))
+    if not all(map(words.known, (pairs, images, groups))):
+        return ""
+    return f": {pairs:,} pairs of {images:,} images in {groups:,} groups that training never saw"
+
+
 def notes(evaluate: Mapping[str, Any], scores: pd.DataFrame, n_judged: int) -> list[str]:
     """Say what a reader of the headline must know beside it: the spread over seeds, and how worn the test side is."""
     said = [words.models_judged(n_judged)]
@@ -98,7 +106,11 @@ def calibration_sentence(evaluate: Mapping[str, Any]) -> str:
         return said
     assert ece is not None
     assert high is not None
-    judged = "nothing speaks against this one" if ece <= high else "this one is not perfectly calibrated"
+    judged = (
+        "nothing speaks against this one"
+        if ece <= high
+        else "this one does not, and its probabilities are probably off"
+    )
     return (
         f"{said} Of perfectly calibrated models, 95 of 100 stay below {words.number(high, 3)} at this size: {judged}."
     )

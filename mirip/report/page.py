@@ -99,6 +99,7 @@ def _content(inputs: Inputs) -> dict[str, Any]:
         "warning": words.small_sample_warning(evaluate),
         "scale": headline.scale(evaluate),
         "notes": headline.notes(evaluate, inputs.scores, inputs.models_judged),
+        "counted": headline.counted(evaluate),
         "tiles": headline.tiles(evaluate, metrics["train"]),
         "rungs": headline.rungs(inputs.ladder),
         "calibration": headline.calibration_sentence(evaluate),

@@ -72,8 +72,8 @@ def test_nothing_stands_out_of_the_page(inputs: Inputs, state, tmp_path: Path) -
 
 
 def title_in_browser(path: Path, profile: Path) -> str:
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}", "--virtual-time-budget=5000"]
-    command = [str(CHROMIUM), *flags, "--dump-dom", path.as_uri()]
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--virtual-time-budget=5000"]
+    command = [str(CHROMIUM), *flags, f"--user-data-dir={profile}", "--dump-dom", path.as_uri()]
     page = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
     found = re.search(r"<title>(.*?)</title>", page, re.DOTALL)
     assert found is not None

@@ -51,7 +51,7 @@ def test_one_seed_has_no_spread() -> None:
 def test_a_calibration_error_is_judged_by_what_chance_would_leave() -> None:
     inside = headline.calibration_sentence({"ece": 0.02, "ece_if_calibrated_high": 0.08, "brier": 0.2})
     assert "below 0.080 at this size: nothing speaks against this one" in inside
-    assert "not perfectly calibrated" in headline.calibration_sentence({"ece": 0.1, "ece_if_calibrated_high": 0.08})
+    assert "probably off" in headline.calibration_sentence({"ece": 0.1, "ece_if_calibrated_high": 0.08})
 
 
 def test_without_that_range_no_judgement_is_made() -> None:
@@ -66,3 +66,10 @@ def test_close_calls_are_counted() -> None:
     none = headline.close_calls(close | {"too_close_to_call": 1.0, "pairwise_accuracy_called": None})
     assert none.endswith("100.0 % of them. None is called.")
     assert "not available" in headline.close_calls({})
+
+
+def test_what_the_figure_rests_on_is_said_where_it_is_known() -> None:
+    assert headline.counted({"n_pairs": 1269, "n_images": 60, "n_groups": 43}) == (
+        ": 1,269 pairs of 60 images in 43 groups that training never saw"
+    )
+    assert headline.counted({"n_pairs": 1269, "n_images": None, "n_groups": 43}) == ""

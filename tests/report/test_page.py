@@ -167,7 +167,7 @@ def test_what_the_audit_did_not_find_has_no_heading(inputs: Inputs) -> None:
 def test_the_models_figure_next_to_shortcuts_is_the_one_out_of_fold(inputs: Inputs, page: str) -> None:
     assert "the model 66.7 %" in visible(page)
     assert "Out of fold 66.7 % 63.1 % to 70.2 %" in visible(page)
-    assert "Near-duplicates 1 pairs on two sides" in visible(page)
+    assert "Near-duplicates 1 pair on two sides" in visible(page)
 
 
 def test_how_many_models_were_judged_is_said(inputs: Inputs) -> None:
