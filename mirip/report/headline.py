@@ -39,7 +39,7 @@ def scale(evaluate: Mapping[str, Any]) -> dict[str, float] | None:
 
 
 def counted(evaluate: Mapping[str, Any]) -> str:
-    """Say on how many pairs, images and groups the figure rests, to follow what it is; empty where that is not known."""
+    """Say on how many pairs, images and groups the figure rests, as the end of a sentence; empty where unknown."""
     pairs, images, groups = (evaluate.get(f"n_{what}") for what in ("pairs", "images", "groups"))
     if not all(map(words.known, (pairs, images, groups))):
         return ""

@@ -125,7 +125,7 @@ def against(name: str, margin: Any, low: Any, high: Any, *, small_sample: bool =
 def models_judged(count: int) -> str:
     """Say how many models have been judged on this test side, from 0, when the page was made."""
     if count == 0:
-        return "How many models have been judged on this test side is not known here: no evaluation is on record in this copy."
+        return "How many models have been judged on this test side is not known here: this copy has no record of any."
     if count == 1:
         return "The only model so far that was judged on this test side."
     return (
