@@ -125,9 +125,8 @@ def _plots(inputs: Inputs) -> dict[str, Any]:
     from markupsafe import Markup
 
     tiers, evaluate = inputs.params.data.tiers, inputs.metrics["evaluate"]
-    target: float = inputs.params.evaluate.target_accuracy
-    if words.known(judged_by := evaluate.get("target_accuracy")):
-        target = judged_by
+    judged_by = evaluate.get("target_accuracy")
+    target = inputs.params.evaluate.target_accuracy if judged_by is None else float(judged_by)
     drawings = {
         "ladder": ladder_svg(inputs.ladder, target, model=headline.MODEL),
         "tier_pairs": tier_pairs_svg(inputs.tier_pairs, tiers),
