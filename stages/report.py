@@ -1,21 +1,25 @@
 """Show the result on one page that needs no network.
 
 Reads   metrics/*.json, metrics/train/, metrics/evaluate/, metrics/audit/, metrics/scores.csv, data/splits.parquet,
-        data/rejected.csv, data/thumbnails.parquet, models/best_model.pt
+        data/rejected.csv, data/thumbnails.parquet, models/best_model.pt, and of .mirip/judged/ how many models have
+        been judged on this test side so far
 Writes  metrics/report.html          (kept by DVC, never in Git: it shows people's pictures)
 Run     python -m stages.report      (or `dvc repro report`)
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from mirip.data.split import read_splits
+import mirip
+from mirip.data.split import read_splits, split_digest
 from mirip.data.tables import read_table
 from mirip.errors import DataError
-from mirip.files import sha256_file, write_text
+from mirip.files import canonical_json, sha256_bytes, sha256_file, write_text
+from mirip.judged import models_judged
 from mirip.params import Params, load_params
 from mirip.report.page import Inputs, render
 from stages import run
@@ -34,6 +38,33 @@ STAGES = {
     "audit": "audit",
     "benchmark": "benchmark",
 }
+
+
+# Tables by what is shown of them; the folder bears the name of the stage that writes it.
+_ACCURACY = ("pairwise_accuracy", "ci_low", "ci_high", "margin", "margin_ci_low", "margin_ci_high")
+TABLES = {
+    "train/curves": ("epoch", "train_loss", "val_loss", "train_pairwise_accuracy", "val_pairwise_accuracy"),
+    "evaluate/ladder": ("model", *_ACCURACY),
+    "evaluate/tier_pairs": ("better", "worse", "n_pairs", "accuracy"),
+    "evaluate/reliability": ("confidence", "accuracy", "n_pairs", "low", "high"),
+    "evaluate/coverage": ("min_confidence", "coverage", "accuracy"),
+    "audit/shortcuts": ("shortcut", *_ACCURACY),
+    "audit/findings": ("name", "severity", "value", "p_value", "advice"),
+    "audit/contradicted": ("id", "tier", "score_percentile", "wrong_side_share"),
+    "audit/outliers": ("id", "tier", "distance"),
+    "audit/near_duplicates": ("id", "side", "other_id", "other_side", "cosine"),
+}
+CODE = (Path(mirip.__file__).parent, Path(__file__).parent)
+
+
+def code_sha256(folders: Sequence[Path]) -> str:
+    """Return one sha256 over the Python files of some folders, by their names and bytes, wherever the folders lie."""
+    files = {
+        f"{folder.name}/{path.relative_to(folder).as_posix()}": sha256_file(path)
+        for folder in folders
+        for path in folder.rglob("*.py")
+    }
+    return sha256_bytes(canonical_json(files).encode())
 
 
 def read_scalars(name: str) -> dict[str, Any]:
@@ -58,7 +89,7 @@ def read_csv(path: Path, columns: tuple[str, ...], stage: str) -> pd.DataFrame:
     Raises:
         DataError: the file is missing, damaged, or lacks a column.
     """
-    texts = dict.fromkeys(("tier", "better", "worse", "model", "shortcut", "image_path", "name", "id"), str)
+    texts = dict.fromkeys(("tier", "better", "worse", "model", "shortcut", "image_path", "name", "id", "other_id"), str)
     try:
         table = pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=[""])
     except FileNotFoundError:
@@ -76,26 +107,23 @@ def gather(params: Params) -> Inputs:
     Raises:
         DataError: a file is missing or damaged.
     """
-    accuracy = ("pairwise_accuracy", "ci_low", "ci_high")
-    curves = ("epoch", "train_loss", "val_loss", "train_pairwise_accuracy", "val_pairwise_accuracy")
     if not MODEL.is_file():
         raise DataError(f"{MODEL} is not here: run `dvc repro train`")
+    splits = read_splits(DATA / "splits.parquet")
     return Inputs(
         params=params,
         metrics={name: read_scalars(name) for name in STAGES},
-        curves=read_csv(METRICS / "train/curves.csv", curves, "train"),
-        ladder=read_csv(METRICS / "evaluate/ladder.csv", ("model", *accuracy), "evaluate"),
-        tier_pairs=read_csv(
-            METRICS / "evaluate/tier_pairs.csv", ("better", "worse", "n_pairs", "accuracy"), "evaluate"
-        ),
-        reliability=read_csv(METRICS / "evaluate/reliability.csv", ("confidence", "accuracy", "n_pairs"), "evaluate"),
-        shortcuts=read_csv(METRICS / "audit/shortcuts.csv", ("shortcut", *accuracy), "audit"),
-        findings=read_csv(METRICS / "audit/findings.csv", ("name", "severity", "value", "p_value", "advice"), "audit"),
+        **{
+            Path(name).name: read_csv(METRICS / f"{name}.csv", columns, Path(name).parent.name)
+            for name, columns in TABLES.items()
+        },
         scores=read_csv(METRICS / "scores.csv", ("id", "tier", "score"), "evaluate"),
-        splits=read_splits(DATA / "splits.parquet"),
+        splits=splits,
         rejected=read_csv(DATA / "rejected.csv", ("row", "image_path", "reason"), "prepare"),
         thumbnails=read_table(DATA / "thumbnails.parquet", ("image_sha256", "jpeg"), "dvc repro prepare"),
         model_sha256=sha256_file(MODEL),
+        code_sha256=code_sha256(CODE),
+        models_judged=models_judged(split_digest(splits)),
     )
 
 

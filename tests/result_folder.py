@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw
 from mirip.data.split import public_id, split_digest
 from mirip.data.tables import write_table
 from mirip.files import sha256_bytes
+from mirip.metrics.calibration import tier_probabilities
 from mirip.models.evaluator import Evaluator
 
 PROJECT = Path(__file__).parents[1]
@@ -33,8 +34,10 @@ def write_result_folder(root: Path, *, n_images: int = 600, seed: int = 0) -> Pa
     splits = _splits(n_images, rng)
     write_table(root / "data" / "splits.parquet", splits)
     test = splits[splits["split"] == "test"].reset_index(drop=True)
-    jpegs = [_drawing(rng) for _ in range(len(test))]
-    thumbnails = pd.DataFrame({"image_sha256": test["image_sha256"], "jpeg": jpegs}).sort_values("image_sha256")
+    jpegs = [_drawing(rng) for _ in range(40)]
+    thumbnails = pd.DataFrame(
+        {"image_sha256": splits["image_sha256"], "jpeg": [jpegs[place % 40] for place in range(n_images)]}
+    ).sort_values("image_sha256")
     write_table(root / "data" / "thumbnails.parquet", thumbnails)
     rejected = [
         (17, "img_0017.jpg", "truncated: the file ends after 20480 bytes"),
@@ -56,9 +59,10 @@ def write_result_folder(root: Path, *, n_images: int = 600, seed: int = 0) -> Pa
         context=test["context"].to_numpy(),
         temperature=1.7,
         baselines=baselines,
+        tier_probability=tier_probabilities(scores, 1.0, [-1.0, 0.5, 2.0]),
     )
     _json(root / "metrics/evaluate.json", evaluation.metrics)
-    for name in ("ladder", "tier_pairs", "reliability"):
+    for name in ("ladder", "tier_pairs", "reliability", "coverage"):
         _csv(root / f"metrics/evaluate/{name}.csv", getattr(evaluation, name))
     public = pd.DataFrame(
         {
@@ -106,7 +110,7 @@ def write_result_folder(root: Path, *, n_images: int = 600, seed: int = 0) -> Pa
     fingerprint = sha256_bytes(b"recipe")
     extract = {"rows": n_images, "dim": 1024, "fingerprint": fingerprint, "content_digest": digest}
     _json(root / "metrics/extract.json", extract)
-    _audit(root, evaluation.metrics["pairwise_accuracy"])
+    _audit(root, splits, evaluation.metrics["pairwise_accuracy"])
     _json(
         root / "metrics/benchmark.json",
         {
@@ -162,9 +166,11 @@ def _splits(n_images: int, rng: np.random.Generator) -> pd.DataFrame:
     )
 
 
-def _audit(root: Path, accuracy: object) -> None:
+def _audit(root: Path, splits: pd.DataFrame, accuracy: object) -> None:
     best = 0.572
     margin = float(str(accuracy)) - best
+    ids = [public_id(*key) for key in zip(splits["image_sha256"], splits["image_path"], strict=True)]
+    named = splits[["tier", "split"]].assign(id=ids)
     _json(
         root / "metrics/audit.json",
         {
@@ -173,23 +179,48 @@ def _audit(root: Path, accuracy: object) -> None:
             "margin_over_shortcut": margin,
             "margin_over_shortcut_ci_low": margin - 0.09,
             "margin_over_shortcut_ci_high": margin + 0.08,
+            "out_of_fold_accuracy": 0.667,
+            "out_of_fold_accuracy_ci_low": 0.631,
+            "out_of_fold_accuracy_ci_high": 0.702,
+            "n_images": len(splits),
+            "n_groups": int(splits["group_id"].nunique()),
+            "n_effective_images": 0.83 * len(splits),
+            "n_pairs": 31415,
+            "n_folds": 5,
             "n_findings": 1,
+            "n_findings_info": 0,
+            "n_findings_warning": 1,
+            "n_findings_critical": 0,
+            "n_near_duplicates": 1,
+            "columns_left_out": "artist",
         },
     )
     rows = [("department", best, 0.49, 0.65), ("file size", 0.541, 0.46, 0.62), ("brightness", 0.507, 0.43, 0.58)]
-    _csv(
-        root / "metrics/audit/shortcuts.csv",
-        pd.DataFrame(rows, columns=["shortcut", "pairwise_accuracy", "ci_low", "ci_high"]),
-    )
+    shortcuts = pd.DataFrame(rows, columns=["shortcut", "pairwise_accuracy", "ci_low", "ci_high"])
+    margins = 0.667 - shortcuts["pairwise_accuracy"]
+    shortcuts = shortcuts.assign(margin=margins, margin_ci_low=margins - 0.05, margin_ci_high=margins + 0.05)
+    _csv(root / "metrics/audit/shortcuts.csv", shortcuts.assign(p_value=[0.0005, 0.21, 1.0]))
     finding = (
-        "column tells the tier: department",
+        "tier told by: department",
         "warning",
         0.34,
         0.0005,
-        "department takes 34 % of the tier's entropy: make it a context (data.context)",
+        "the tier mix differs with department: collect works alike in it",
     )
     columns = ["name", "severity", "value", "p_value", "advice"]
     _csv(root / "metrics/audit/findings.csv", pd.DataFrame([finding], columns=columns))
+    contradicted = named[["id", "tier"]].head(50)
+    share = np.linspace(0.93, 0.55, len(contradicted))
+    _csv(
+        root / "metrics/audit/contradicted.csv",
+        contradicted.assign(fold=0, score_percentile=100 * share - 2, wrong_side_share=share),
+    )
+    outliers = named[["id", "tier"]].tail(20)
+    _csv(root / "metrics/audit/outliers.csv", outliers.assign(distance=np.linspace(9.4, 3.1, len(outliers))))
+    test, other = named[named["split"] == "test"].head(1), named[named["split"] == "train"].head(1)
+    pair = (test["id"].item(), "test", other["id"].item(), "train", 0.998, 0.21)
+    columns = ["id", "side", "other_id", "other_side", "cosine", "relative_distance"]
+    _csv(root / "metrics/audit/near_duplicates.csv", pd.DataFrame([pair], columns=columns))
 
 
 def _drawing(rng: np.random.Generator) -> bytes:

@@ -103,6 +103,7 @@ for run in mlflow.search_runs(search_all_experiments=True, output_format="list")
     [
         ("stages/extract.py", "\nimport pandas", "\n# a remark\nimport pandas", {"extract"}),
         ("stages/benchmark.py", "Time the", "Time  the", {"benchmark", "report", "track"}),
+        ("mirip/report/accuracy_plots.py", "Draw the", "Draw  the", {"report", "track"}),
     ],
 )
 def test_a_remark_in_a_stage_does_not_train(project, path, old, new, may_run) -> None:

@@ -41,6 +41,23 @@ def points(value: Any) -> str:
     return f"{value * 100:+.1f}".replace("-", "−") if known(value) else NOT_AVAILABLE
 
 
+def share_points(value: Any) -> str:
+    """Return a spread of fractions in percentage points, which has no sign."""
+    return f"{value * 100:.1f} points" if known(value) else NOT_AVAILABLE
+
+
+def span(low: Any, high: Any) -> str:
+    """Return the bounds of an interval of fractions."""
+    return f"{percent(low)} to {percent(high)}" if known(low) and known(high) else f"interval {NOT_AVAILABLE}"
+
+
+def margin(value: Any, low: Any, high: Any) -> str:
+    """Return a difference of accuracies in percentage points with its interval."""
+    if not known(value):
+        return NOT_AVAILABLE
+    return f"{points(value)} ({points(low)} to {points(high)})" if known(low) and known(high) else points(value)
+
+
 def number(value: Any, digits: int = 2, unit: str = "") -> str:
     """Return a number with thousands set apart, and its unit."""
     if not known(value):
@@ -103,3 +120,15 @@ def against(name: str, margin: Any, low: Any, high: Any, *, small_sample: bool =
         "within noise": f"The model is within noise of {name}: no gain over it is shown",
     }[comparison(Interval(low, high, small_sample))]
     return f"{words} (difference {points(margin)} points, interval {points(low)} to {points(high)})."
+
+
+def models_judged(count: int) -> str:
+    """Say how many models have been judged on this test side, from 0, when the page was made."""
+    if count == 0:
+        return "How many models have been judged on this test side is not known here: this copy has no record of any."
+    if count == 1:
+        return "The only model so far that was judged on this test side."
+    return (
+        f"{count:,} models have been judged on this test side so far. The best of many looks better than it is: choose "
+        "by validation accuracy."
+    )

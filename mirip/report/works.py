@@ -1,58 +1,135 @@
-"""The test works that the model scored highest and lowest, with their pictures."""
+"""Works as small pictures, each with what the page says of it."""
 
 import base64
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import pandas as pd
 
 from mirip.data.split import public_id
 from mirip.errors import DataError
+from mirip.report import words
 
 
 @dataclass(frozen=True)
 class Work:
-    """One test work: its path in the user's data, tier, score, and small JPEG as a data URI (None if there is none)."""
+    """One work: its path in the user's data, its tier, what is said of it, and a small JPEG as a data URI, if any."""
 
     image_path: str
     tier: str
-    score: float
+    remarks: tuple[str, ...]
     data_uri: str | None
 
 
-def extreme_works(
-    scores: pd.DataFrame, splits: pd.DataFrame, thumbnails: pd.DataFrame, n: int
-) -> tuple[list[Work], list[Work]]:
-    """Return the works scored highest and lowest, `n` together at most, none twice.
+class Gallery:
+    """Finds works by their public id.
 
     Args:
-        scores: of metrics/scores.csv: id, tier, score.
-        splits: of data/splits.parquet: image_sha256, image_path, split.
+        splits: of data/splits.parquet: image_sha256, image_path, split, tier.
         thumbnails: of data/thumbnails.parquet: image_sha256, jpeg.
-        n: number of works, half of them from each end.
-
-    Raises:
-        DataError: scores and splits are not of one run.
     """
-    test = splits[splits["split"] == "test"]
-    ids = [public_id(*key) for key in zip(test["image_sha256"], test["image_path"], strict=True)]
-    named = scores.merge(
-        test[["image_sha256", "image_path"]].assign(id=ids), on="id", how="left", validate="one_to_one"
-    )
-    if len(named) != len(test) or named["image_path"].isna().any():
-        raise DataError(
-            f"metrics/scores.csv ({len(scores)} works) is not of the split in data/splits.parquet ({len(test)} test "
-            "works): run `dvc repro evaluate`"
+
+    def __init__(self, splits: pd.DataFrame, thumbnails: pd.DataFrame) -> None:
+        self._rows = splits[["image_sha256", "image_path", "split", "tier"]].reset_index(drop=True)
+        ids = [public_id(*key) for key in zip(splits["image_sha256"], splits["image_path"], strict=True)]
+        self._place = {name: place for place, name in enumerate(ids)}
+        self._jpegs = dict(zip(thumbnails["image_sha256"], thumbnails["jpeg"], strict=True))
+
+    def paths(self, ids: Iterable[str], source: str, stage: str) -> list[str]:
+        """Return the paths of works, in their order.
+
+        Raises:
+            DataError: an id is not of the split: `source`, which `stage` writes, is of another.
+        """
+        return [str(self._find(name, source, stage)["image_path"]) for name in ids]
+
+    def works(self, ids: Iterable[str], remarks: Iterable[tuple[str, ...]], source: str, stage: str) -> list[Work]:
+        """Return works in the order of their ids, each with its remarks.
+
+        Raises:
+            DataError: see `paths`.
+        """
+        found = []
+        for name, said in zip(ids, remarks, strict=True):
+            row = self._find(name, source, stage)
+            jpeg = self._jpegs.get(row["image_sha256"])
+            found.append(Work(str(row["image_path"]), str(row["tier"]), said, _data_uri(jpeg)))
+        return found
+
+    def extremes(self, scores: pd.DataFrame, n: int) -> tuple[list[Work], list[Work]]:
+        """Return the test works scored highest and lowest, `n` together at most, none twice.
+
+        Args:
+            scores: of metrics/scores.csv: id, score.
+            n: number of works, half of them from each end.
+
+        Raises:
+            DataError: scores and splits are not of one run.
+        """
+        n_test = int((self._rows["split"] == "test").sum())
+        if len(scores) != n_test:
+            raise _of_another_split(f"metrics/scores.csv ({len(scores)} works)", "evaluate", f"{n_test} test works")
+        ordered = scores.sort_values(["score", "id"], ascending=[False, True], ignore_index=True)
+        each = min(n, len(ordered)) // 2
+        ends = (ordered.head(each), ordered.tail(each).iloc[::-1])
+        highest, lowest = (
+            self.works(
+                end["id"],
+                [(f"score {words.number(score)}",) for score in end["score"]],
+                "metrics/scores.csv",
+                "evaluate",
+            )
+            for end in ends
         )
-    named = named.sort_values(["score", "id"], ascending=[False, True], ignore_index=True)
-    each = min(n, len(named)) // 2
-    jpegs = dict(zip(thumbnails["image_sha256"], thumbnails["jpeg"], strict=True))
-    works = [
-        Work(path, tier, score, _data_uri(jpegs.get(sha256)))
-        for path, tier, score, sha256 in zip(
-            named["image_path"], named["tier"].astype(str), named["score"], named["image_sha256"], strict=True
-        )
-    ]
-    return works[:each], works[::-1][:each]
+        return highest, lowest
+
+    def contradicted(self, table: pd.DataFrame, n: int) -> list[Work]:
+        """Return the first `n` works of metrics/audit/contradicted.csv.
+
+        Raises:
+            DataError: see `paths`.
+        """
+        shown = table.head(n)
+        said = [
+            (f"above {words.percent(percentile / 100, 0)}", f"wrong in {words.percent(share, 0)}")
+            for percentile, share in zip(shown["score_percentile"], shown["wrong_side_share"], strict=True)
+        ]
+        return self.works(shown["id"], said, "metrics/audit/contradicted.csv", "audit")
+
+    def outliers(self, table: pd.DataFrame, n: int) -> list[Work]:
+        """Return the first `n` works of metrics/audit/outliers.csv.
+
+        Raises:
+            DataError: see `paths`.
+        """
+        shown = table.head(n)
+        said = [(f"distance {words.number(distance, 1)}",) for distance in shown["distance"]]
+        return self.works(shown["id"], said, "metrics/audit/outliers.csv", "audit")
+
+    def near_duplicates(self, table: pd.DataFrame, n: int) -> list[tuple[Work, Work]]:
+        """Return the first `n` pairs of metrics/audit/near_duplicates.csv.
+
+        Raises:
+            DataError: see `paths`.
+        """
+        shown = table.head(n)
+        sides = [
+            self.works(shown[f"{which}id"], [(f"{side} side",) for side in shown[f"{which}side"]], _PAIRS, "audit")
+            for which in ("", "other_")
+        ]
+        return list(zip(*sides, strict=True))
+
+    def _find(self, name: str, source: str, stage: str) -> "pd.Series":
+        if (place := self._place.get(name)) is None:
+            raise _of_another_split(source, stage, f"no work {name}")
+        return self._rows.iloc[place]
+
+
+_PAIRS = "metrics/audit/near_duplicates.csv"
+
+
+def _of_another_split(source: str, stage: str, found: str) -> DataError:
+    return DataError(f"{source} is not of the split in data/splits.parquet ({found}): run `dvc repro {stage}`")
 
 
 def _data_uri(jpeg: bytes | None) -> str | None:

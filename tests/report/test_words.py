@@ -73,3 +73,17 @@ def test_a_difference_is_judged_by_its_interval(low: float, high: float, said: s
 
 def test_an_unknown_difference_is_not_judged() -> None:
     assert "not available" in words.against("ridge", 0.1, None, None)
+
+
+def test_a_difference_stands_with_its_interval() -> None:
+    assert words.margin(0.01, -0.02, 0.04) == "+1.0 (−2.0 to +4.0)"
+    assert words.margin(0.01, None, 0.04) == "+1.0"
+    assert words.margin(None, None, None) == "not available"
+    assert words.span(0.1, None) == "interval not available"
+
+
+@pytest.mark.parametrize(
+    ("count", "said"), [(0, "not known here"), (1, "The only model so far"), (1200, "1,200 models have been judged")]
+)
+def test_the_number_of_models_judged_is_said(count: int, said: str) -> None:
+    assert said in words.models_judged(count)

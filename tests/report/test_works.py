@@ -1,16 +1,16 @@
-"""The highest and lowest scored test works."""
+"""Works as pictures, found by their public id."""
 
 import pandas as pd
 import pytest
 
 from mirip.data.split import public_id
 from mirip.errors import DataError
-from mirip.report.works import extreme_works
+from mirip.report.works import Gallery
 
 
 def tables(n: int) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     hashes, paths = [f"{index:064x}" for index in range(n)], [f"{index}.jpg" for index in range(n)]
-    splits = pd.DataFrame({"image_sha256": hashes, "image_path": paths, "split": "test"})
+    splits = pd.DataFrame({"image_sha256": hashes, "image_path": paths, "split": "test", "tier": "S"})
     ids = [public_id(*key) for key in zip(hashes, paths, strict=True)]
     scores = pd.DataFrame({"id": ids, "tier": "S", "score": [float(index) for index in range(n)]}).sample(
         frac=1, random_state=0
@@ -19,19 +19,23 @@ def tables(n: int) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
 
 
 def test_the_highest_come_from_the_top_and_the_lowest_from_the_bottom() -> None:
-    highest, lowest = extreme_works(*tables(10), 6)
+    scores, *rest = tables(10)
+    highest, lowest = Gallery(*rest).extremes(scores, 6)
     assert [work.image_path for work in highest] == ["9.jpg", "8.jpg", "7.jpg"]
     assert [work.image_path for work in lowest] == ["0.jpg", "1.jpg", "2.jpg"]
+    assert highest[0].remarks == ("score 9.00",)
 
 
 def test_no_work_is_shown_twice() -> None:
-    highest, lowest = extreme_works(*tables(5), 24)
+    scores, *rest = tables(5)
+    highest, lowest = Gallery(*rest).extremes(scores, 24)
     paths = [work.image_path for work in highest + lowest]
     assert len(paths) == len(set(paths)) == 4
 
 
 def test_a_work_without_thumbnail_has_no_picture() -> None:
-    highest, lowest = extreme_works(*tables(4), 4)
+    scores, *rest = tables(4)
+    highest, lowest = Gallery(*rest).extremes(scores, 4)
     assert highest[0].data_uri == "data:image/jpeg;base64,eA=="
     assert lowest[0].data_uri is None
 
@@ -40,4 +44,41 @@ def test_scores_of_another_split_are_refused() -> None:
     scores, splits, thumbnails = tables(4)
     splits.loc[0, "image_path"] = "renamed.jpg"
     with pytest.raises(DataError, match="dvc repro evaluate"):
-        extreme_works(scores, splits, thumbnails, 4)
+        Gallery(splits, thumbnails).extremes(scores, 4)
+
+
+def test_fewer_scores_than_test_works_are_refused() -> None:
+    scores, splits, thumbnails = tables(4)
+    with pytest.raises(DataError, match=r"3 works.*4 test works"):
+        Gallery(splits, thumbnails).extremes(scores.head(3), 4)
+
+
+def test_a_contradicted_label_says_where_the_work_stands() -> None:
+    scores, *rest = tables(4)
+    table = pd.DataFrame({"id": scores["id"], "score_percentile": 93.0, "wrong_side_share": 0.8})
+    works = Gallery(*rest).contradicted(table, 2)
+    assert [work.remarks for work in works] == [("above 93 %", "wrong in 80 %")] * 2
+    assert [work.image_path for work in works] == [f"{place}.jpg" for place in scores.index[:2]]
+
+
+def test_a_picture_unlike_the_rest_says_how_far_it_lies() -> None:
+    scores, *rest = tables(3)
+    table = pd.DataFrame({"id": scores["id"], "distance": [7.18, 2.0, 1.0]})
+    assert [work.remarks for work in Gallery(*rest).outliers(table, 1)] == [("distance 7.2",)]
+
+
+def test_near_duplicates_come_in_pairs_with_their_sides() -> None:
+    scores, *rest = tables(3)
+    first, second, _ = scores["id"]
+    table = pd.DataFrame({"id": [first], "side": ["test"], "other_id": [second], "other_side": ["train"]})
+    ((one, other),) = Gallery(*rest).near_duplicates(table, 6)
+    assert (one.remarks, other.remarks) == (("test side",), ("train side",))
+    assert one.image_path != other.image_path
+
+
+@pytest.mark.parametrize("source", ["contradicted", "outliers"])
+def test_a_table_of_the_audit_of_another_split_is_refused(source: str) -> None:
+    _, *rest = tables(3)
+    table = pd.DataFrame({"id": ["0" * 16], "score_percentile": 1.0, "wrong_side_share": 1.0, "distance": 1.0})
+    with pytest.raises(DataError, match=f"metrics/audit/{source}.csv is not of the split.*dvc repro audit"):
+        getattr(Gallery(*rest), source)(table, 1)

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from result_folder import write_result_folder
 
+from mirip.data.split import read_splits, split_digest
 from mirip.errors import DataError
+from mirip.judged import record_judged
 from stages import report
 
 
@@ -29,7 +31,9 @@ def test_it_writes_the_page_and_says_where(folder: Path, capsys: pytest.CaptureF
         ("metrics/evaluate.json", "dvc repro evaluate"),
         ("metrics/data.json", "dvc repro prepare"),
         ("metrics/train/curves.csv", "dvc repro train"),
+        ("metrics/evaluate/coverage.csv", "dvc repro evaluate"),
         ("metrics/audit/shortcuts.csv", "dvc repro audit"),
+        ("metrics/audit/contradicted.csv", "dvc repro audit"),
         ("metrics/benchmark.json", "dvc repro benchmark"),
         ("models/best_model.pt", "dvc repro train"),
         ("data/thumbnails.parquet", "dvc repro prepare"),
@@ -58,6 +62,35 @@ def test_a_table_that_lacks_a_column_is_an_error(folder: Path) -> None:
 def test_an_empty_list_of_findings_is_fine(folder: Path) -> None:
     (folder / "metrics/audit/findings.csv").write_text("name,severity,value,p_value,advice\n")
     report.main()
+
+
+@pytest.mark.parametrize("name", ["contradicted", "outliers", "near_duplicates"])
+def test_an_empty_table_of_the_audit_is_fine(folder: Path, name: str) -> None:
+    path = folder / f"metrics/audit/{name}.csv"
+    path.write_text(path.read_text().splitlines()[0] + "\n")
+    report.main()
+
+
+def test_the_models_judged_on_this_test_side_are_counted_when_the_page_is_made(folder: Path) -> None:
+    digest = split_digest(read_splits())
+    report.main()
+    assert "is not known here" in (folder / "metrics/report.html").read_text()
+    for model in ("a", "b"):
+        record_judged(digest, model, 0.7)
+    record_judged("another split", "c", 0.7)
+    report.main()
+    assert "2 models have been judged on this test side" in (folder / "metrics/report.html").read_text()
+
+
+def test_the_hash_of_the_code_tells_an_edit_and_not_the_folder(tmp_path: Path) -> None:
+    for copy in ("one", "two"):
+        (tmp_path / copy / "package" / "inner").mkdir(parents=True)
+        (tmp_path / copy / "package" / "inner" / "a.py").write_text("1\n")
+        (tmp_path / copy / "package" / "page.html").write_text(copy)
+    one, two = ([tmp_path / copy / "package"] for copy in ("one", "two"))
+    assert report.code_sha256(one) == report.code_sha256(two)
+    (two[0] / "inner" / "a.py").write_text("2\n")
+    assert report.code_sha256(one) != report.code_sha256(two)
 
 
 def test_a_tier_named_na_stays_a_name(tmp_path: Path) -> None:

@@ -8,7 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mirip.metrics import plots
+from mirip.report.accuracy_plots import ladder_svg, scores_by_tier_svg, tier_pairs_svg
+from mirip.report.calibration_plots import coverage_svg, reliability_svg
+from mirip.report.training_plots import curves_svg
 
 TIERS = ("S", "A", "B", "C")
 
@@ -32,20 +34,31 @@ CURVES = pd.DataFrame(
         "val_pairwise_accuracy": [0.5, 0.55, 0.56],
     }
 )
-RELIABILITY = pd.DataFrame({"bin": [0, 1], "confidence": [0.55, np.nan], "accuracy": [0.6, np.nan], "n_pairs": [9, 0]})
+RELIABILITY = pd.DataFrame(
+    {
+        "bin": [1, 2, 3],
+        "confidence": [0.55, np.nan, 0.72],
+        "accuracy": [0.6, np.nan, 0.7],
+        "n_pairs": [9, 0, 12],
+        "low": [0.4, np.nan, 0.58],
+        "high": [0.7, np.nan, 0.86],
+    }
+)
+COVERAGE = pd.DataFrame({"min_confidence": [0.5, 0.6, 0.7], "coverage": [1.0, 0.8, 0.3], "accuracy": [0.75, 0.8, 0.91]})
 
 
 def scores_plot(tiers: tuple[str, ...] = TIERS, n: int = 40) -> str:
     rng = np.random.default_rng(0)
-    return plots.scores_by_tier_svg(rng.choice(tiers, n), rng.normal(size=n), tiers)
+    return scores_by_tier_svg(rng.choice(tiers, n), rng.normal(size=n), tiers)
 
 
 DRAWINGS: dict[str, Callable[[], str]] = {
-    "ladder": lambda: plots.ladder_svg(LADDER, 0.6),
-    "tier-pairs": lambda: plots.tier_pairs_svg(TIER_PAIRS, ("S", "A", "B")),
+    "ladder": lambda: ladder_svg(LADDER, 0.6),
+    "tier-pairs": lambda: tier_pairs_svg(TIER_PAIRS, ("S", "A", "B")),
     "scores-by-tier": scores_plot,
-    "curves": lambda: plots.curves_svg(CURVES, 2),
-    "reliability": lambda: plots.reliability_svg(RELIABILITY),
+    "curves": lambda: curves_svg(CURVES, 2),
+    "reliability": lambda: reliability_svg(RELIABILITY),
+    "coverage": lambda: coverage_svg(COVERAGE, 0.6),
 }
 
 
@@ -87,18 +100,16 @@ def test_colours_are_variables_that_a_dark_page_may_set(name: str) -> None:
 
 
 def test_the_ladder_shows_each_models_figure() -> None:
-    assert {"mirip", "68.3 %", "66.0 %", "58.0 %", "50.0 %", "target 60.0 %"} <= set(
-        texts(plots.ladder_svg(LADDER, 0.6))
-    )
+    assert {"mirip", "68.3 %", "66.0 %", "58.0 %", "50.0 %", "target 60.0 %"} <= set(texts(ladder_svg(LADDER, 0.6)))
 
 
 def test_a_figure_that_is_not_there_is_said_not_drawn() -> None:
     ladder = LADDER.assign(pairwise_accuracy=[0.5, np.nan, 0.66, 0.68], ci_low=np.nan, ci_high=np.nan)
-    assert "not available" in texts(plots.ladder_svg(ladder, 0.6))
+    assert "not available" in texts(ladder_svg(ladder, 0.6))
 
 
 def test_a_tier_pair_without_pairs_says_so() -> None:
-    shown = texts(plots.tier_pairs_svg(TIER_PAIRS, ("S", "A", "B")))
+    shown = texts(tier_pairs_svg(TIER_PAIRS, ("S", "A", "B")))
     assert {"70.0 %", "40.0 %", "1,200 pairs", "no pairs"} <= set(shown)
 
 
@@ -114,10 +125,30 @@ def test_a_tier_of_many_works_is_thinned_out() -> None:
 
 
 def test_a_single_epoch_and_an_empty_bin_can_be_drawn() -> None:
-    assert "kept: epoch 1" in texts(plots.curves_svg(CURVES.head(1), 1))
-    assert "stated probability" in texts(plots.reliability_svg(RELIABILITY.tail(1)))
+    assert "kept: epoch 1" in texts(curves_svg(CURVES.head(1), 1))
+    assert "stated probability" in texts(reliability_svg(RELIABILITY.iloc[1:2]))
 
 
 def test_two_tiers_are_one_cell() -> None:
     pairs = pd.DataFrame({"better": ["S"], "worse": ["A"], "n_pairs": [4], "accuracy": [1.0]})
-    assert "100.0 %" in texts(plots.tier_pairs_svg(pairs, ("S", "A")))
+    assert "100.0 %" in texts(tier_pairs_svg(pairs, ("S", "A")))
+
+
+def test_the_band_of_a_perfectly_calibrated_model_is_drawn_where_it_is_known() -> None:
+    assert "fill-opacity" in reliability_svg(RELIABILITY.iloc[[0, 2]].assign(accuracy=0.5))
+    bare = reliability_svg(RELIABILITY.assign(low=np.nan, high=np.nan))
+    assert reliability_svg(RELIABILITY) != bare
+    assert "stated probability" in texts(bare)
+
+
+def test_the_confidence_in_force_is_named_on_the_coverage_curve() -> None:
+    assert "≥ 60 %" in texts(coverage_svg(COVERAGE, 0.6))
+    assert "≥ 60 %" not in texts(coverage_svg(COVERAGE, 0.7))
+
+
+def test_a_share_of_nothing_is_not_negative() -> None:
+    assert "0 %" in texts(coverage_svg(COVERAGE))
+
+
+def test_a_test_side_without_pairs_has_no_coverage_curve() -> None:
+    assert "no pairs" in texts(coverage_svg(COVERAGE.head(0), 0.6))

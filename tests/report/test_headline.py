@@ -1,0 +1,75 @@
+"""The headline and what stands next to it."""
+
+import numpy as np
+import pandas as pd
+
+from mirip.report import headline
+
+LADDER = pd.DataFrame(
+    {
+        "model": ["chance", "knn", "ridge", "logistic", "unheard of", "mirip"],
+        "pairwise_accuracy": [0.5, 0.62, 0.78, 0.7, 0.8, 0.75],
+        "margin": [0.25, 0.13, -0.03, 0.05, -0.05, 0.0],
+        "margin_ci_low": [0.2, 0.03, -0.09, np.nan, -0.08, 0.0],
+        "margin_ci_high": [0.3, 0.24, 0.03, np.nan, -0.02, 0.0],
+    }
+)
+SCORES = pd.DataFrame({"id": ["a"], "tier": ["S"], "score": [1.0]})
+
+
+def test_each_simpler_model_is_judged_the_strongest_first() -> None:
+    rungs = headline.rungs(LADDER)
+    assert [(rung["name"], rung["verdict"]) for rung in rungs] == [
+        ("unheard of", "below, beyond noise"),
+        ("ridge", "within noise: no gain is shown"),
+        ("logistic", "not available"),
+        ("knn", "above, beyond noise"),
+    ]
+    assert rungs[1]["margin"] == "−3.0 (−9.0 to +3.0)"
+    assert rungs[0]["what"] == ""
+
+
+def test_chance_alone_is_no_rung() -> None:
+    assert headline.rungs(LADDER.iloc[[0, 5]]) == []
+
+
+def test_the_spread_over_seeds_is_shown_where_there_is_one() -> None:
+    spread = {
+        f"pairwise_accuracy_seed_{which}": value for which, value in (("sd", 0.012), ("min", 0.71), ("max", 0.74))
+    }
+    note, _ = headline.notes(spread, SCORES.assign(score_seed_42=1.0, score_seed_43=1.0), 1)
+    assert note.startswith("2 heads were trained")
+    assert "71.0 % to 74.0 %, with a standard deviation of 1.2 points" in note
+    assert headline.notes(spread, SCORES, 1)[0].startswith("Several heads")
+
+
+def test_one_seed_has_no_spread() -> None:
+    (note,) = headline.notes({}, SCORES, 3)
+    assert note.startswith("3 models have been judged on this test side so far")
+
+
+def test_a_calibration_error_is_judged_by_what_chance_would_leave() -> None:
+    inside = headline.calibration_sentence({"ece": 0.02, "ece_if_calibrated_high": 0.08, "brier": 0.2})
+    assert "below 0.080 at this size: nothing speaks against this one" in inside
+    assert "probably off" in headline.calibration_sentence({"ece": 0.1, "ece_if_calibrated_high": 0.08})
+
+
+def test_without_that_range_no_judgement_is_made() -> None:
+    assert headline.calibration_sentence({"ece": 0.02}) == ("Calibration error 0.020 (ECE), Brier score not available.")
+
+
+def test_close_calls_are_counted() -> None:
+    close = {"min_confidence": 0.6, "too_close_to_call": 0.199, "pairwise_accuracy_called": 0.798}
+    assert headline.close_calls(close) == (
+        "At less than 60 % confidence a pair is too close to call: 19.9 % of them. Of the rest, 79.8 % are right."
+    )
+    none = headline.close_calls(close | {"too_close_to_call": 1.0, "pairwise_accuracy_called": None})
+    assert none.endswith("100.0 % of them. None is called.")
+    assert "not available" in headline.close_calls({})
+
+
+def test_what_the_figure_rests_on_is_said_where_it_is_known() -> None:
+    assert headline.counted({"n_pairs": 1269, "n_images": 60, "n_groups": 43}) == (
+        ": 1,269 pairs of 60 images in 43 groups that training never saw"
+    )
+    assert headline.counted({"n_pairs": 1269, "n_images": None, "n_groups": 43}) == ""
