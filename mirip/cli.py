@@ -55,9 +55,13 @@ def evaluate(options: argparse.Namespace) -> None:
 
 
 def score(options: argparse.Namespace) -> None:
-    """Print the score of each image file."""
-    for path, value in zip(options.images, _model(options).score_images(options.images), strict=True):
-        print(f"{value:+.4f}  {path}")
+    """Print the score of each image file, its percentile among the works trained on, and the likeliest tier."""
+    from mirip.models.standing import standing
+
+    model = _model(options)
+    for path, value in zip(options.images, model.score_images(options.images), strict=True):
+        found = standing(model.checkpoint, value, options.context)
+        print(f"{value:+.4f}  {found.percentile:3.0f} %  {found.likeliest_tier}  {path}")
 
 
 def compare(options: argparse.Namespace) -> None:
@@ -153,6 +157,10 @@ def _parser() -> argparse.ArgumentParser:
         command = _command(commands, name, function)
         _add_image_flags(command)
         command.add_argument("images", type=Path, nargs="+", metavar="IMAGE")
+        if function is score:
+            command.add_argument(
+                "--context", help="percentile within this context of the training side; default: in all"
+            )
 
     command = _command(commands, "compare", compare)
     _add_image_flags(command)

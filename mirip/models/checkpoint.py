@@ -28,6 +28,7 @@ class Checkpoint:
         ordinal_slope: slope of the cumulative logit model of the tier given the score.
         ordinal_thresholds: its K - 1 increasing thresholds.
         score_percentiles: 101 quantiles of the out-of-fold scores of the training side.
+        context_percentiles: the same of the works of one context, for each that has at least 30 of them.
         seen_images: (N,) int64, short hashes of the images of the training and validation sides;
             empty above 100,000.
     """
@@ -43,6 +44,7 @@ class Checkpoint:
     ordinal_slope: float
     ordinal_thresholds: list[float]
     score_percentiles: list[float]
+    context_percentiles: dict[str, list[float]]
     seen_images: torch.Tensor
 
     @property

@@ -21,6 +21,7 @@ from mirip.params import TrainParams
 from mirip.progress import Progress
 
 _MAX_SEEN_IMAGES = 100_000  # more would make a checkpoint large
+_FEWEST_OF_CONTEXT, _MOST_CONTEXTS = 30, 500  # fewer works make no distribution, more contexts a large checkpoint
 
 
 def ranking_data(splits: pd.DataFrame, cache: FeatureCache, side: str) -> RankingData:
@@ -88,6 +89,7 @@ def train_ranker(
         ordinal_slope=float(slope),
         ordinal_thresholds=[float(threshold) for threshold in thresholds],
         score_percentiles=[float(score) for score in score_percentiles(scores)],
+        context_percentiles=_context_percentiles(scores, splits.loc[splits["split"] == "train", "context"][judged]),
         seen_images=_seen_images(splits),
     )
     return checkpoint, result
@@ -223,6 +225,14 @@ def training_key(config: TrainParams, train: RankingData, val: RankingData) -> s
     code = [sha256_file(path) for path in sorted(Path(__file__).parent.glob("*.py"))]
     parts = [config.model_dump(mode="json"), train.digest(), val.digest(), code]
     return sha256_bytes(canonical_json(parts).encode())
+
+
+def _context_percentiles(scores: NDArray[np.float64], context: pd.Series) -> dict[str, list[float]]:
+    """Return the percentiles of each context that has enough works, of the largest contexts."""
+    n_works = context.astype(str).value_counts()
+    enough = n_works[n_works >= _FEWEST_OF_CONTEXT].index[:_MOST_CONTEXTS]
+    names = context.astype(str).to_numpy()
+    return {name: score_percentiles(scores[names == name]).tolist() for name in sorted(enough)}
 
 
 def _seen_images(splits: pd.DataFrame) -> torch.Tensor:

@@ -20,6 +20,7 @@ CHECKPOINT = Checkpoint(
     ordinal_slope=2.0,
     ordinal_thresholds=[0.5],
     score_percentiles=[0.0, 1.0],
+    context_percentiles={"oil": [0.0, 1.0]},
     seen_images=torch.tensor([1, 2]),
 )
 

@@ -140,6 +140,9 @@ def test_the_checkpoint_carries_what_a_score_means(splits, cache) -> None:
     assert checkpoint.ordinal_thresholds == sorted(checkpoint.ordinal_thresholds)
     assert len(checkpoint.ordinal_thresholds) == 3
     assert len(checkpoint.score_percentiles) == 101
+    few = splits["context"].mask(splits.index < 25, "chalk")  # too few to be a distribution
+    rare, _ = train_ranker(splits.assign(context=few), cache, Trainer(CONFIG), tiers=["S", "A", "B", "C"])
+    assert sorted(rare.context_percentiles) == ["ink", "oil"]
     test = ranking_data(splits, cache, "test")
     with torch.inference_mode():
         scores = result.model.score(torch.from_numpy(test.features)).numpy()
