@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mirip.errors import CacheError
 from mirip.features.probe import Header, probe
 from mirip.features.recipe import find_differences
-from mirip.features.rows import Rows, as_keys, blocks_of, content_digest, read_rows, row_checksums
+from mirip.features.rows import Rows, as_keys, blocks_of, content_digest, hashing, quick_hash, read_rows, row_checksums
 from mirip.features.store import open_shard
 from mirip.params import Recipe
 
@@ -80,7 +80,8 @@ def verify_cache(path: Path | str, recipe: Recipe | None = None) -> Findings:
     found = Findings(rows=rows)
     found.problems.extend(f"{path}: {problem}" for problem in _recipe_problems(header, recipe))
     checksums_fit = np.ones(len(rows.keys), dtype=bool)
-    digest = content_digest(rows.keys, _checked_blocks(rows, checksums_fit, found.bad_rows))
+    quick = quick_hash(rows.keys)
+    digest = content_digest(rows.keys, hashing(_checked_blocks(rows, checksums_fit, found.bad_rows), quick))
     found.bad_rows.extend(_misplaced(rows.keys))
     misfits = np.flatnonzero(~checksums_fit)
     if digest != (written := rows.attributes["content_digest"]):
@@ -90,6 +91,10 @@ def verify_cache(path: Path | str, recipe: Recipe | None = None) -> Findings:
         if not len(misfits):
             found.problems.append(f"{path}: every row has its checksum, so it is the digest that is damaged")
     else:
+        if quick.hexdigest() != rows.attributes["content_xxh3"]:
+            found.problems.append(
+                f"{path}: its quick hash (content_xxh3) is damaged; by the digest, the content is sound"
+            )
         found.problems.extend(
             f"{path}: the checksum of row {i} ({_text(rows.keys[i])}) is damaged; by the digest, the row is sound"
             for i in misfits

@@ -209,12 +209,18 @@ def test_a_picture_above_the_limit_is_named(project: Project, make_pictures: Mak
         project.extract(make_pictures(range(2)), max_image_pixels=50)
 
 
-def test_damaged_checksums_heal_though_the_rows_are_sound(project: Project, make_pictures: MakePictures) -> None:
+@pytest.mark.parametrize("damaged", ["row_crc32", "content_xxh3"])
+def test_damaged_checksums_heal_though_the_rows_are_sound(
+    project: Project, make_pictures: MakePictures, damaged: str
+) -> None:
     items = make_pictures(range(3))
     project.extract(items)
     before = project.path.read_bytes()
     with h5py.File(project.path, "r+") as file:
-        file["row_crc32"][1] ^= 1
+        if damaged == "row_crc32":
+            file["row_crc32"][1] ^= 1
+        else:
+            file.attrs[damaged] = "0" * 32
     project.extract(items)
     assert project.path.read_bytes() == before
 

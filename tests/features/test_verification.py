@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mirip.features.cache import write_cache
+from mirip.errors import CacheError
+from mirip.features.cache import FeatureCache, write_cache
 from mirip.features.recipe import ResolvedRecipe, resolve
 from mirip.features.rows import as_keys, read_rows
 from mirip.features.store import FeatureStore
@@ -142,6 +143,16 @@ def test_a_damaged_checksum_leaves_the_row_sound(path: Path) -> None:
     assert found.bad_rows == []
     assert "checksum of row 2" in found.problems[0]
     assert "the row is sound" in found.problems[0]
+
+
+def test_a_damaged_quick_hash_keeps_the_file_from_being_loaded_and_is_told(path: Path) -> None:
+    with h5py.File(path, "r+") as file:
+        file.attrs["content_xxh3"] = "0" * 32
+    found = verify_cache(path)
+    assert found.bad_rows == []
+    assert found.problems == [f"{path}: its quick hash (content_xxh3) is damaged; by the digest, the content is sound"]
+    with pytest.raises(CacheError, match="is damaged"):
+        FeatureCache.open(path)
 
 
 def test_a_damaged_digest_is_told_from_damaged_rows(path: Path) -> None:
