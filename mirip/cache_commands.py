@@ -30,9 +30,9 @@ def add_cache_commands(commands: Any) -> Any:
     command.add_argument("--seed", type=int, default=0, help="of the choice of these rows; default 0")
     command.add_argument("--all", action="store_true", help=f"list every bad row, not only the first {_ROWS_SHOWN}")
 
-    _command(cache, "stats", stats)
+    _command(cache, "stats", stats, of_one_recipe=False)
 
-    command = _command(cache, "gc", gc)
+    command = _command(cache, "gc", gc, of_one_recipe=False)
     command.add_argument(
         "--max-gib", type=float, metavar="X", help="remove what was used least recently, down to X GiB"
     )
@@ -196,13 +196,15 @@ def _changed(n: int, one: str, many: str) -> str:
 
 
 def _params(options: argparse.Namespace) -> Params:
-    changes = {} if options.recipe is None else {"extract.recipe": options.recipe}
+    recipe = vars(options).get("recipe")
+    changes = {} if recipe is None else {"extract.recipe": recipe}
     return override_params(options.params, changes)
 
 
-def _command(commands: Any, name: str, function: Any) -> argparse.ArgumentParser:
+def _command(commands: Any, name: str, function: Any, *, of_one_recipe: bool = True) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = commands.add_parser(name, help=function.__doc__, description=function.__doc__)
     parser.set_defaults(command=function)
     parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="default params.yaml")
-    parser.add_argument("--recipe", metavar="NAME", help="default: the one in force, extract.recipe")
+    if of_one_recipe:
+        parser.add_argument("--recipe", metavar="NAME", help="default: the one in force, extract.recipe")
     return parser

@@ -8,6 +8,7 @@ MiripError
 │   └── SplitError       no split keeps the promises (whole groups, tier shares)
 ├── BackboneError        a backbone cannot be found, loaded or verified
 ├── CacheError           the feature cache is damaged, incomplete or of another recipe
+│   └── SchemaError      a file of features has the form of another version
 ├── CheckpointError      a checkpoint cannot be read or does not belong to these features
 ├── TrackingError        a result could not be published
 └── AuditError           the audit found what audit.fail_on says must not pass
@@ -56,6 +57,10 @@ class BackboneError(MiripError):
 
 class CacheError(MiripError):
     """The feature cache is damaged, incomplete, or was built by another recipe."""
+
+
+class SchemaError(CacheError):
+    """A file of features has the form that another version of Mirip writes."""
 
 
 class CheckpointError(MiripError):

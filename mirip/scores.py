@@ -156,10 +156,14 @@ def _check_same_side(a: JudgedScores, b: JudgedScores) -> None:
     other_rank = not other_tier and not np.array_equal(
         a.works.set_index("id")["tier_rank"][both], b.works.set_index("id")["tier_rank"][both]
     )
-    if only_a or only_b or other_tier or other_rank:
+    # Rows stand in order of id: equal groups give equal codes, whatever they are called.
+    groups_a, groups_b = (pd.factorize(scores.works["group"])[0] for scores in (a, b))
+    other_group = not only_a and not only_b and not np.array_equal(groups_a, groups_b)
+    if only_a or only_b or other_tier or other_rank or other_group:
         differ = [f"{only_a} of {len(in_a)} works are only in A", f"{only_b} of {len(in_b)} only in B"]
         differ += [f"{other_tier} bear another tier"] if other_tier else []
         differ += ["the tiers are in another order"] if other_rank else []
+        differ += ["their groups differ"] if other_group else []
         raise DataError(
             f"A ({a.source}) and B ({b.source}) were judged on different test sides: {', '.join(differ)}; "
             "only models judged on one test side can be compared: evaluate both on one split"
@@ -170,7 +174,9 @@ def _from_git(source: str) -> str:
     """Read the table as it stands in a revision, or in a DVC experiment of that name."""
     revision = source
     if _git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{source}^{{commit}}") is None:
-        experiments = (_git("for-each-ref", "--format=%(refname)", f"refs/exps/*/*/{source}") or "").split()
+        experiments = (
+            _git("for-each-ref", "--sort=committerdate", "--format=%(refname)", f"refs/exps/*/*/{source}") or ""
+        ).split()
         if not experiments:
             raise DataError(f"{source} is no file, no folder, and no Git revision or DVC experiment here")
         revision = experiments[-1]

@@ -68,7 +68,7 @@ def measure(params: Params) -> dict[str, Any]:
         images_per_second, peak_memory_gib = throughput(model, settings.batch_size, runs=runs)
     p50, p95, p99 = (_percentile(latencies.get("pixels"), q) for q in (50, 95, 99))
     whole = (settings.train_rows, settings.train_epochs) == (8000, 100)
-    config = TrainParams(images_per_step=1024, head=params.train.head)
+    config = TrainParams(images_per_step=1024, head=params.train.head, device=params.extract.device)  # one head
     train_seconds = training_seconds(config, settings.train_rows, dim, settings.train_epochs)
     return {
         "pair_latency_ms_p50": p50,

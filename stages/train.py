@@ -9,6 +9,7 @@ An interrupted training goes on where it stopped: its checkpoints stand in .miri
 
 import shutil
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from filelock import FileLock
@@ -32,8 +33,9 @@ CURVES = Path("metrics/train/curves.csv")
 def remove_stale(folder: Path, max_age_s: float = 30 * 24 * 3600) -> None:
     """Remove checkpoints of interrupted trainings that nobody took up again."""
     for path in folder.glob("*/"):
-        if time.time() - path.stat().st_mtime > max_age_s:
-            shutil.rmtree(path, ignore_errors=True)
+        with suppress(FileNotFoundError):  # another training may just have ended
+            if time.time() - path.stat().st_mtime > max_age_s:
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def main() -> None:

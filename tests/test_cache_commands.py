@@ -254,6 +254,12 @@ def test_explain_loads_neither_torch_nor_the_backbone(project: Project) -> None:
     assert run.stdout.splitlines()[-1] == "set()"
 
 
+@pytest.mark.parametrize("command", ["gc", "stats"])
+def test_what_concerns_all_recipes_takes_none(project: Project, command: str) -> None:
+    with pytest.raises(SystemExit):  # so that no one takes it for a choice of what goes
+        main(["cache", command, "--recipe", "tiny"])
+
+
 # verify
 
 

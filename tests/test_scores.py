@@ -124,6 +124,7 @@ def test_the_same_command_prints_the_same(repository, capsys) -> None:
         (lambda t: t.assign(id="x" + t["id"]), "120 of 120 works are only in A, 120 of 120 only in B"),
         (lambda t: t.assign(tier=["S", *t["tier"][1:]], tier_rank=[3, *t["tier_rank"][1:]]), "1 bear another tier"),
         (lambda t: t.assign(tier_rank=3 - t["tier_rank"]), "the tiers are in another order"),
+        (lambda t: t.assign(group="one"), "their groups differ"),
     ],
 )
 def test_another_test_side_is_refused_with_how_many_differ(tmp_path, change, says) -> None:

@@ -8,6 +8,7 @@ again, so that often nothing is lost at all.
 import shutil
 import uuid
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,7 +101,9 @@ def _remove(root: Path, fingerprint: str) -> bool:
     lock = lock_path(root, fingerprint)
     with locked_if_free(lock) as free:
         if free:
-            doomed = (root / fingerprint).rename(root / f".{uuid.uuid4().hex}.tmp")  # never half a store under its name
+            doomed = root / f".{uuid.uuid4().hex}.tmp"  # never half a store under its name
+            with suppress(FileNotFoundError):  # another clean-up was quicker
+                (root / fingerprint).rename(doomed)
             lock.unlink(missing_ok=True)
-            shutil.rmtree(doomed)
+            shutil.rmtree(doomed, ignore_errors=True)
     return free

@@ -28,6 +28,7 @@ def extract_features(
     device: str = "auto",
     max_image_pixels: int = 200_000_000,
     visible: bool = True,
+    remember: bool = True,
 ) -> ExtractionSummary:
     """Write the features of exactly these images, computing only those that nothing on this machine holds.
 
@@ -45,6 +46,7 @@ def extract_features(
         device: auto, cpu or cuda.
         max_image_pixels: a larger picture is an error.
         visible: show progress on stderr.
+        remember: note the rate and what was extracted, for `mirip cache explain`.
 
     Raises:
         BackboneError: the backbone cannot be found or used, or is not the one pinned.
@@ -95,7 +97,8 @@ def extract_features(
             )
             seconds, today = time.monotonic() - loaded, date.today().isoformat()
             used = extractor.device
-            remember_rate(resolved.fingerprint, Rate(used.type, hardware(used), len(missing), seconds, today))
+            if remember:
+                remember_rate(resolved.fingerprint, Rate(used.type, hardware(used), len(missing), seconds, today))
         digest, dim = _write(path, store.gather(keys), resolved)
         store.compact()
     summary = ExtractionSummary(
@@ -107,7 +110,8 @@ def extract_features(
         content_digest=digest,
         seconds=time.monotonic() - start,
     )
-    remember_extraction(path, summary, paths)
+    if remember:
+        remember_extraction(path, summary, paths)
     return summary
 
 

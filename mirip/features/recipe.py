@@ -166,7 +166,7 @@ def find_differences(declared: Recipe, stored: Mapping[str, Any], *, root: Path 
     """Compare the recipe in force with the one that features were built by, field by field.
 
     The backbone need not be on this machine: what it is, is then told by pinned weights, hub id and commit, or
-    at worst by the folder's name. Where an unpinned folder is here, its files are compared.
+    at worst by the folder's name. Where its folder is here, its files are compared.
 
     Args:
         declared: the recipe in force.
@@ -184,8 +184,10 @@ def find_differences(declared: Recipe, stored: Mapping[str, Any], *, root: Path 
         commit = str(stored.get("revision"))
         if declared.revision and _COMMIT.fullmatch(declared.revision) and not commit.startswith(declared.revision):
             pairs["revision"] = (commit, declared.revision)
-    elif not declared.weights_sha256:
-        pairs |= _backbone_pairs(declared, stored, root)
+    else:
+        found = _backbone_pairs(declared, stored, root)
+        beside_weights = ("config_sha256", "mean", "std")
+        pairs |= {name: found[name] for name in beside_weights if name in found} if declared.weights_sha256 else found
     pairs["transform_version"] = (stored.get("transform_version"), TRANSFORM_VERSION)
     pairs["extractor_version"] = (stored.get("extractor_version"), EXTRACTOR_VERSION)
     return _differing(pairs)

@@ -109,6 +109,7 @@ def _extracted(params: Params, items: list[tuple[str, str]]) -> Rows:
             workers=params.extract.workers,
             device=params.extract.device,
             max_image_pixels=params.prepare.max_image_pixels,
+            remember=False,
         )
         rows = read_rows(path)
         return replace(rows, features=rows.load())

@@ -22,7 +22,7 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from mirip.errors import CacheError
+from mirip.errors import CacheError, SchemaError
 from mirip.files import atomic_path
 
 SCHEMA_VERSION = 2
@@ -262,7 +262,7 @@ def _check_attributes(path: Path, attributes: Mapping[str, Any]) -> None:
         if not isinstance(attributes.get(name), kind):
             raise ValueError(f"no valid attribute {name}")
     if attributes["schema_version"] != SCHEMA_VERSION:
-        raise CacheError(
+        raise SchemaError(
             f"{path} has schema version {attributes['schema_version']}, this version of Mirip reads {SCHEMA_VERSION}: "
             "run `dvc repro extract`"
         )

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mirip.errors import CacheError
+from mirip.errors import CacheError, SchemaError
 from mirip.features.cache import attributes_of
 from mirip.features.gathering import Gathering
 from mirip.features.locking import locked_file
@@ -66,6 +66,7 @@ class FeatureStore:
         self._attributes = attributes_of(resolved)
         self._shards: dict[Path, Rows] = {}
         self._damaged: set[Path] = set()
+        self._of_another_version: set[Path] = set()
         self._recent: list[Path] = []
 
     @contextmanager
@@ -142,9 +143,9 @@ class FeatureStore:
                 self._merge(shards)
         except CacheError as error:
             _warn(f"the store keeps its {len(shards)} files: {error}")
-        for path in self._damaged:
+        for path in self._damaged - self._of_another_version:  # whose rows may have been imported
             path.unlink(missing_ok=True)
-        self._damaged.clear()
+        self._damaged &= self._of_another_version
 
     def _merge(self, shards: list[Rows]) -> None:
         gathering = Gathering(np.unique(np.concatenate([rows.keys for rows in shards])))
@@ -174,6 +175,8 @@ class FeatureStore:
             except CacheError as error:
                 _warn(f"{_what(error)}: this part of the store is ignored, its rows are computed again")
                 self._damaged.add(path)
+                if isinstance(error, SchemaError):
+                    self._of_another_version.add(path)
         return [self._shards[path] for path in present if path in self._shards]
 
 

@@ -124,7 +124,10 @@ def _npz_blocks(path: Path, key_name: str, keys: NDArray[Any], vectors: NDArray[
     for start in range(0, len(keys), _BLOCK_ROWS):
         names = keys[start : start + _BLOCK_ROWS]
         if names.dtype.kind == "S":
-            names = np.char.decode(names, "utf-8")
+            try:
+                names = np.char.decode(names, "utf-8")
+            except UnicodeDecodeError:
+                raise DataError(f"{key_name} of {path} holds bytes that are no UTF-8: save names as text") from None
         yield _checked_keys(path, key_name, names.tolist()), vectors[start : start + _BLOCK_ROWS]
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mirip.metrics.columns import Column
+from mirip.metrics.columns import ALL_TOGETHER, Column
 from mirip.metrics.findings import SEVERITIES, Finding, as_table, column_findings, margin_findings, shortcut_findings
 from mirip.metrics.intervals import GroupSupport, bootstrap_accuracies, group_support, percentile_interval
 from mirip.metrics.pairwise import PairCounter, pairwise_accuracy
@@ -24,8 +24,6 @@ from mirip.metrics.permutation import against_chance, entropy, family_wise_p, ti
 from mirip.metrics.shortcuts import Shortcuts
 
 Floats = NDArray[np.float64]
-
-ALL_TOGETHER = "all together"
 
 
 @dataclass(frozen=True)

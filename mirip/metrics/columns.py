@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Literal
 
 import numpy as np
@@ -21,6 +22,7 @@ OF_THE_FILE = {
     "file format": ["format"],
     "row order": ["row"],
 }
+ALL_TOGETHER = "all together"
 _PREFIX = "meta_"
 _FEW_VALUES = 10
 
@@ -94,16 +96,16 @@ def shortcut_columns(
     if unknown := [name for name in ignore if name not in theirs]:
         raise ParamsError(f"audit.ignore names {', '.join(unknown)}; the metadata has {', '.join(theirs) or 'none'}")
     table = manifest.assign(aspect=manifest["width_px"] / manifest["height_px"])
-    wanted = {**OF_THE_FILE, **{name: [_PREFIX + name] for name in theirs}}
+    ours = {*OF_THE_FILE, *chain(*OF_THE_FILE.values()), "context", ALL_TOGETHER}
+    called = {_PREFIX + name: f"column {name}" if name in ours else name for name in theirs}
+    left_out = {called[_PREFIX + name]: "a column of data.group" for name in group if name in theirs}
+    left_out |= {called[_PREFIX + name]: "in audit.ignore" for name in ignore}
+    wanted = {**OF_THE_FILE, **{name: [column] for column, name in called.items() if name not in left_out}}
     if len(context) > 1 and not set(context) & set(ignore):
         wanted["context"] = ["context"]
-    left_out = {name: "a column of data.group" for name in group if name in theirs}
-    left_out |= dict.fromkeys(ignore, "in audit.ignore")
     shortcuts = {}
     for shortcut, names in wanted.items():
-        if shortcut in left_out:
-            continue
-        read = {name.removeprefix(_PREFIX): column_of(name.removeprefix(_PREFIX), table[name]) for name in names}
+        read = {called.get(name, name): column_of(called.get(name, name), table[name]) for name in names}
         left_out |= {name: column for name, column in read.items() if isinstance(column, str)}
         if columns := [column for column in read.values() if isinstance(column, Column)]:
             shortcuts[shortcut] = columns

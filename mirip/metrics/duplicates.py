@@ -6,7 +6,8 @@ sqrt(2 - 2 cos). What is near depends on backbone and collection, so that the ya
 image to its nearest on another side: a pair is reported below half of its median, and in a low dimension below what
 chance would leave somewhere among so many images. Near a point, the nearest of many neighbours lies within r
 with probability 1 - exp(-c r^d), d being the intrinsic dimension (Levina & Bickel 2004, NIPS 17); d follows from the
-median and the upper quartile of the nearest distances, which duplicates do not touch.
+median and the upper quartile of the nearest distances. Both hold while fewer than about four in ten images have a
+duplicate on another side; where most have, duplicates are the typical thing, and none is reported.
 
 At most 5,000 images are looked up, against all others in blocks: linear in N.
 """

@@ -26,7 +26,7 @@ def linear_scores(
     Raises:
         DataError: a side holds no cross-tier pair.
     """
-    alone = config.model_copy(update={"seeds": 1})
+    alone = config.model_copy(update={"seeds": 1, "device": "cpu"})  # judged where there may be no GPU
     model = Trainer(alone, make_model=linear_model).fit(train, val).model
     with torch.inference_mode():
         scores = model.score(torch.from_numpy(np.asarray(test_x, dtype=np.float32)))

@@ -71,7 +71,11 @@ def train_ranker(
             "scores on: give more groups, or a finer data.group"
         )
     directory = trainer.checkpoint_dir
-    latest = max(directory.glob("epoch_*.pt"), default=None) if resume and directory else None
+    latest = (
+        max(directory.glob("epoch_*.pt"), default=None, key=lambda path: int(path.stem.removeprefix("epoch_")))
+        if resume and directory
+        else None
+    )
     result = trainer.fit(train, val, resume_from=latest, verbose=verbose)
     epochs = [head.best_epoch for head in result.heads]
     scores = out_of_fold_scores(train, folds, trainer, epochs=epochs, verbose=verbose)[judged]
@@ -211,7 +215,10 @@ def cross_fitted_scores(
         raise DataError(f"{n_groups} groups cannot be dealt to {n_folds} folds: give more groups, or set fewer folds")
     fold = deal_folds(groups, data.tier_rank, n_folds, rng)
     masks = [fold == k for k in range(n_folds)]
-    trainer = Trainer(trained.train_params)
+    config = trained.train_params
+    if config.device == "cuda":  # audited where there may be no GPU
+        config = config.model_copy(update={"device": "auto"})
+    trainer = Trainer(config)
     return out_of_fold_scores(data, masks, trainer, epochs=trained.best_epoch, what="audit", verbose=verbose), fold
 
 

@@ -107,6 +107,8 @@ class TrainingRun:
                     if loss is not None:
                         seen[head, images] = scores.detach().cpu().numpy()
                         losses[head].append(float(loss.detach()))
+        if not np.isfinite([loss for one in losses for loss in one]).all():
+            raise self.diverged()
         if self.epoch <= self.config.scheduler_t_max:  # past its half period the cosine would rise again
             self._scheduler.step()
         for head, rows in enumerate(self.curves):
@@ -127,6 +129,8 @@ class TrainingRun:
         self.model.eval()
         with torch.inference_mode():
             by_head = self.model.score_heads(features)  # (n, M)
+            if not torch.isfinite(by_head).all():
+                raise self.diverged()
             for head, scores in enumerate(by_head):
                 rng = np.random.default_rng(self.seeds[head])
                 losses = [
@@ -142,6 +146,11 @@ class TrainingRun:
             # After this epoch's training a head may have been past its patience before this epoch's validation.
             if self._waited(head) <= self.config.early_stopping_patience and self._improved(head):
                 self.keep(head)
+
+    def diverged(self) -> DataError:
+        """Return the error for weights that ran away."""
+        rate = self.config.learning_rate
+        return DataError(f"the training diverged in epoch {self.epoch}: lower train.learning_rate, which is {rate:g}")
 
     def keep(self, head: int) -> None:
         """Make this epoch the best one of a head."""

@@ -137,3 +137,9 @@ def test_a_file_damaged_in_the_middle_is_an_error_not_a_crash(tmp_path: Path) ->
 def test_a_file_that_is_not_here(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="is not here"):
         open_vector_file(tmp_path / "v.npz")
+
+
+def test_names_that_are_no_utf_8_are_an_error(tmp_path: Path) -> None:
+    np.savez(tmp_path / "v.npz", image_path=np.array([b"\xe9.png"] * N), vector=VECTORS)
+    with pytest.raises(DataError, match=r"image_path of .* holds bytes that are no UTF-8"):
+        read(tmp_path / "v.npz")

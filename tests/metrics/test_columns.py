@@ -71,3 +71,13 @@ def test_a_context_of_several_columns_is_also_taken_as_one():
     options = {"group": [], "context": ["school", "theme"]}
     assert "context" in shortcut_columns(table, **options, ignore=[])[0]
     assert "context" not in shortcut_columns(table, **options, ignore=["theme"])[0]
+
+
+def test_a_column_named_like_one_of_ours_is_looked_at_as_well():
+    table = manifest_of_two(**{"format": ["A3", "A4"] * 15, "file size": ["big", "small", "tiny"] * 10})
+    shortcuts, left_out = shortcut_columns(table, group=[], context=[], ignore=[])
+    assert {"column format", "file size", "column file size"} <= set(shortcuts)
+    assert [column.name for column in shortcuts["file size"]] == ["file_bytes"]
+    assert left_out["format"] == "one value throughout"
+    _, left_out = shortcut_columns(table, group=[], context=[], ignore=["format"])
+    assert left_out["column format"] == "in audit.ignore"

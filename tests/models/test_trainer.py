@@ -145,3 +145,9 @@ def test_defaults_are_those_of_the_requirements() -> None:
     }
     defaults = TrainingConfig().model_dump()
     assert {name: defaults[name] for name in expected} == expected
+
+
+def test_a_training_that_runs_away_is_an_error_that_says_what_to_do() -> None:
+    wild = config().model_copy(update={"learning_rate": 1e30})
+    with pytest.raises(DataError, match=r"diverged in epoch \d+: lower train\.learning_rate, which is 1e\+30"):
+        Trainer(wild).fit(made_data(200, 0), made_data(60, 1))
