@@ -24,7 +24,7 @@ test: $(VENV)/.installed
 	python -m pytest -m "not gpu"
 
 test-fast: $(VENV)/.installed
-	python -m pytest
+	python -m pytest -n auto
 
 check: $(VENV)/.installed
 	ruff format --check .
