@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mirip.errors import CacheError, DataError, ParamsError
 from mirip.params import Params, override_params
+from mirip.subcommands import add_command
 
 if TYPE_CHECKING:
     from mirip.features.verification import Findings
@@ -47,14 +48,14 @@ def add_cache_commands(commands: Any) -> Any:
 def explain(options: argparse.Namespace) -> None:
     """Say what `dvc repro extract` would do, and why, before it does."""
     from mirip.data.freshness import look_for_changes
-    from mirip.data.manifest import read_manifest
+    from mirip.data.manifest import first_paths, read_manifest
     from mirip.features.explanation import explain_extraction
     from mirip.features.store import default_store_root
     from mirip.features.words import explained
 
     params = _params(options)
     manifest = read_manifest(MANIFEST)
-    for line in explained(params, explain_extraction(params, _distinct(manifest), default_store_root())):
+    for line in explained(params, explain_extraction(params, first_paths(manifest), default_store_root())):
         print(line)
     stale = look_for_changes(manifest, MANIFEST, params.data.images, params.data.metadata)
     changes = [_changed(stale.missing, "is missing", "are missing")] * (stale.missing > 0)
@@ -158,7 +159,7 @@ def gc(options: argparse.Namespace) -> None:
 def _verified(params: Params, n_rows: int, seed: int) -> "Findings":
     import numpy as np
 
-    from mirip.data.manifest import read_manifest
+    from mirip.data.manifest import first_paths, read_manifest
     from mirip.features.inventory import local_fingerprint
     from mirip.features.reextraction import reextract
     from mirip.features.store import default_store_root
@@ -168,7 +169,7 @@ def _verified(params: Params, n_rows: int, seed: int) -> "Findings":
         raise ParamsError(f"--rows is {n_rows}: give 0 or more")
     found = verify_cache(params.features_path, params.recipe)
     try:
-        paths = _distinct(read_manifest(MANIFEST))
+        paths = first_paths(read_manifest(MANIFEST))
     except DataError as error:
         paths = {}
         found.notes.append(f"keys and images are not compared: {error}")
@@ -183,14 +184,6 @@ def _verified(params: Params, n_rows: int, seed: int) -> "Findings":
     return found
 
 
-def _distinct(manifest: Any) -> dict[str, str]:
-    """Return the path by sha256 of each image content; of identical files the first."""
-    paths: dict[str, str] = {}
-    for sha256, path in zip(manifest["image_sha256"].tolist(), manifest["image_path"].tolist(), strict=True):
-        paths.setdefault(sha256, path)
-    return paths
-
-
 def _changed(n: int, one: str, many: str) -> str:
     return f"1 image {one}" if n == 1 else f"{n} images {many}"
 
@@ -202,8 +195,7 @@ def _params(options: argparse.Namespace) -> Params:
 
 
 def _command(commands: Any, name: str, function: Any, *, of_one_recipe: bool = True) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = commands.add_parser(name, help=function.__doc__, description=function.__doc__)
-    parser.set_defaults(command=function)
+    parser = add_command(commands, name, function)
     parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="default params.yaml")
     if of_one_recipe:
         parser.add_argument("--recipe", metavar="NAME", help="default: the one in force, extract.recipe")

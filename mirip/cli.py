@@ -14,6 +14,7 @@ from mirip.cache_commands import add_cache_commands
 from mirip.errors import MiripError
 from mirip.exchange_commands import add_exchange_commands
 from mirip.params import Params, load_params, override_params
+from mirip.subcommands import add_command
 
 MODEL = Path("models/best_model.pt")
 MANIFEST = Path("data/manifest.parquet")
@@ -134,7 +135,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="mirip", description="Rank the quality of artworks, learned from tiers.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    command = _command(commands, "train", train)
+    command = add_command(commands, "train", train)
     _add_data_flags(command)
     command.add_argument("--output", type=Path, required=True, help="folder for the model, metrics and all in between")
     command.add_argument("--epochs", type=int, help="max_epochs")
@@ -148,13 +149,13 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--run-name", help="tracking run name")
     command.add_argument("--no-tracking", action="store_true", help="do not publish to MLflow")
 
-    command = _command(commands, "evaluate", evaluate)
+    command = add_command(commands, "evaluate", evaluate)
     _add_checkpoint_flags(command)
     _add_data_flags(command)
     command.add_argument("--output", type=Path, help="JSON file for the metrics; default: print only")
 
     for name, function in (("score", score), ("rank", rank)):
-        command = _command(commands, name, function)
+        command = add_command(commands, name, function)
         _add_image_flags(command)
         command.add_argument("images", type=Path, nargs="+", metavar="IMAGE")
         if function is score:
@@ -162,12 +163,12 @@ def _parser() -> argparse.ArgumentParser:
                 "--context", help="percentile within this context of the training side; default: in all"
             )
 
-    command = _command(commands, "compare", compare)
+    command = add_command(commands, "compare", compare)
     _add_image_flags(command)
     command.add_argument("a", type=Path, metavar="IMAGE_A")
     command.add_argument("b", type=Path, metavar="IMAGE_B")
 
-    command = _command(commands, "compare-models", compare_models)
+    command = add_command(commands, "compare-models", compare_models)
     command.add_argument("a", metavar="A", help="scores.csv, a folder that holds one, a Git revision or an experiment")
     command.add_argument("b", metavar="B", help="likewise")
     command.add_argument("--confidence", type=float, default=0.95, help="of the intervals; default 0.95")
@@ -175,7 +176,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--seed", type=int, default=42, help="of the resamples; default 42")
     command.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there")
 
-    command = _command(commands, "crossval", crossval)
+    command = add_command(commands, "crossval", crossval)
     command.add_argument(
         "--by",
         choices=["tier", "context", "group"],
@@ -187,16 +188,10 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--output", type=Path, metavar="FILE", help="also write the figures there, as JSON")
     command.add_argument("--params", type=Path, help="default: params.yaml")
 
-    command = _command(commands, "summary", summary)
+    command = add_command(commands, "summary", summary)
     command.add_argument("--params", type=Path, help="default: params.yaml")
 
     add_exchange_commands(add_cache_commands(commands))
-    return parser
-
-
-def _command(commands: Any, name: str, function: Any) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = commands.add_parser(name, help=function.__doc__, description=function.__doc__)
-    parser.set_defaults(command=function)
     return parser
 
 

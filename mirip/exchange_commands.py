@@ -5,21 +5,22 @@ from pathlib import Path
 from typing import Any
 
 from mirip.params import Params, features_path, load_params
+from mirip.subcommands import add_command
 
 PARAMS = Path("params.yaml")
 
 
 def add_exchange_commands(cache: Any) -> None:
     """Add them to the commands of `mirip cache`."""
-    command = _command(cache, "pin", pin)
+    command = add_command(cache, "pin", pin)
     command.add_argument("recipe", nargs="?", metavar="RECIPE", help="default: the recipe in force")
     command.add_argument("--params", type=Path, default=PARAMS, help=f"default {PARAMS}")
 
-    command = _command(cache, "export", export)
+    command = add_command(cache, "export", export)
     _add_common_flags(command)
     command.add_argument("out", type=Path, metavar="OUT.parquet", help="or OUT.npz; an existing file is replaced")
 
-    command = _command(cache, "import", import_)
+    command = add_command(cache, "import", import_)
     _add_common_flags(command)
     command.add_argument("file", type=Path, metavar="FILE", help=".parquet or .npz with sha256 or path, and vector")
     command.add_argument("--skip-unknown", action="store_true", help="leave out paths that the manifest does not list")
@@ -79,12 +80,6 @@ def _next_step(name: str, params: Params, n_images: int, first_without: str | No
 
 def _recipe_name(options: argparse.Namespace, params: Params) -> str:
     return str(options.recipe or params.extract.recipe)
-
-
-def _command(commands: Any, name: str, function: Any) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = commands.add_parser(name, help=function.__doc__, description=function.__doc__)
-    parser.set_defaults(command=function)
-    return parser
 
 
 def _add_common_flags(parser: argparse.ArgumentParser) -> None:

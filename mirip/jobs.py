@@ -15,8 +15,8 @@ from mirip.errors import MetadataError, TrackingError
 from mirip.features.cache import FeatureCache
 from mirip.features.extraction import extract_features
 from mirip.features.recipe import resolve
-from mirip.files import main_root, sha256_file, write_json
-from mirip.judged import judged_words, models_judged, record_judged
+from mirip.files import main_root, write_json
+from mirip.judged import count_judged
 from mirip.models.checkpoint import Checkpoint, save_checkpoint
 from mirip.models.judgement import (
     baseline_scores,
@@ -69,10 +69,8 @@ def train_job(params: Params, output: Path, *, resume: bool = False) -> None:
     write_csv(output / "scores.csv", public_scores(test, scores, seed_scores(model, test_x)), digits=9)
     write_json(output / "evaluate.json", evaluation.metrics)
     print(evaluation.summary())
-    digest = split_digest(splits)
     accuracy = float(evaluation.metrics["pairwise_accuracy"])
-    place = record_judged(digest, sha256_file(output / "best_model.pt"), accuracy)
-    if words := judged_words(place, models_judged(digest)):
+    if words := count_judged(split_digest(splits), output / "best_model.pt", accuracy):
         print(words)
     if notice := params.report.notices.get(params.extract.recipe):
         print(f"note: {notice}")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from mirip.files import main_root, write_text
+from mirip.files import main_root, sha256_file, write_text
 
 
 def record_judged(split_digest: str, checkpoint_sha256: str, pairwise_accuracy: float) -> int:
@@ -38,6 +38,12 @@ def record_judged(split_digest: str, checkpoint_sha256: str, pairwise_accuracy: 
 def models_judged(split_digest: str) -> int:
     """Return how many distinct models have been judged on the test side of a split, from this repository; 0 or more."""
     return len(_read(_path(split_digest)))
+
+
+def count_judged(split_digest: str, checkpoint: Path, pairwise_accuracy: float) -> str | None:
+    """Note that a checkpoint was judged on a test side, and say which of how many it is; see `judged_words`."""
+    place = record_judged(split_digest, sha256_file(checkpoint), pairwise_accuracy)
+    return judged_words(place, models_judged(split_digest))
 
 
 def judged_words(place: int, n_models: int) -> str | None:

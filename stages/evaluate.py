@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from mirip.data.split import read_splits, split_digest
 from mirip.data.tables import write_csv
 from mirip.features.cache import FeatureCache
-from mirip.files import sha256_file, write_json
-from mirip.judged import judged_words, models_judged, record_judged
+from mirip.files import write_json
+from mirip.judged import count_judged
 from mirip.models.evaluator import Evaluation
 from mirip.models.judgement import (
     baseline_scores,
@@ -77,9 +77,7 @@ def main() -> None:
     write_json(METRICS, evaluation.metrics)
     for line in evaluation.summary().splitlines():
         print(f"evaluate: {line}")
-    digest = split_digest(splits)
-    place = record_judged(digest, sha256_file(MODEL), float(evaluation.metrics["pairwise_accuracy"]))
-    if words := judged_words(place, models_judged(digest)):
+    if words := count_judged(split_digest(splits), MODEL, float(evaluation.metrics["pairwise_accuracy"])):
         print(f"evaluate: {words}")
 
 

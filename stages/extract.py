@@ -10,10 +10,8 @@ Prints at last, e.g.: extract: 400 rows, 12 computed, 388 reused
 
 from pathlib import Path
 
-import pandas as pd
-
 from mirip import params as params_module
-from mirip.data.manifest import read_manifest
+from mirip.data.manifest import first_paths, read_manifest
 from mirip.errors import DataError
 from mirip.features.extraction import extract_features
 from mirip.features.history import ExtractionSummary
@@ -24,12 +22,6 @@ from stages import run
 MANIFEST = Path("data/manifest.parquet")
 METRICS = Path("metrics/extract.json")
 PARAMS = Path("params.yaml")
-
-
-def distinct_images(manifest: pd.DataFrame) -> list[tuple[str, str]]:
-    """Return (sha256, path) of each image content, in manifest order; of identical files the first."""
-    distinct = manifest.drop_duplicates("image_sha256")
-    return list(zip(distinct["image_sha256"], distinct["image_path"], strict=True))
 
 
 def summarise(summary: ExtractionSummary) -> dict[str, int | str]:
@@ -83,7 +75,7 @@ def main() -> None:
     params = load_params(PARAMS)
     before = sources(params)
     summary = extract_features(
-        distinct_images(read_manifest(MANIFEST)),
+        first_paths(read_manifest(MANIFEST)).items(),
         image_root=params.data.images,
         recipe=params.recipe,
         path=params.features_path,

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 
 # Imports run from a row to the rows above it and within the row's own package, never downwards.
 LAYERS = [
-    {"errors", "files", "params", "progress"},
+    {"errors", "files", "params", "progress", "subcommands"},
     {"data", "judged", "metrics", "sample", "tracking"},
     {"features", "report", "scores"},
     {"models"},

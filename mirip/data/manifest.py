@@ -193,6 +193,12 @@ def read_manifest(path: Path | str = "data/manifest.parquet") -> pd.DataFrame:
     return read_table(path, _COLUMNS, "dvc repro prepare")
 
 
+def first_paths(manifest: pd.DataFrame) -> dict[str, str]:
+    """Return the path by sha256 of each image content, in manifest order; of identical files the first."""
+    distinct = manifest.drop_duplicates("image_sha256")
+    return dict(zip(distinct["image_sha256"], distinct["image_path"], strict=True))
+
+
 def _manifest(
     metadata: pd.DataFrame,
     paths: Sequence[str],

@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from mirip.data.manifest import read_manifest
+from mirip.data.manifest import first_paths, read_manifest
 from mirip.errors import DataError
 from mirip.features.cache import check_recipe, stored_recipe
 from mirip.features.rows import Rows, blocks_of, read_rows
@@ -70,16 +69,10 @@ def export_features(
     rows = read_rows(features_path)
     check_recipe(features_path, stored_recipe(rows), recipe)
     rows.check_digest()
+    paths = first_paths(read_manifest(manifest_path)) if manifest_path.is_file() else {}
     with Progress("export", len(rows.keys), "row", visible=visible) as progress, atomic_path(out) as temporary:
-        writers[out.suffix](temporary, rows, _blocks(rows, _first_paths(manifest_path), progress))
+        writers[out.suffix](temporary, rows, _blocks(rows, paths, progress))
     return ExportSummary(len(rows.keys), rows.features.shape[1])
-
-
-def _first_paths(manifest_path: Path) -> dict[str, str]:
-    if not manifest_path.is_file():
-        return {}
-    distinct: pd.DataFrame = read_manifest(manifest_path).drop_duplicates("image_sha256")
-    return dict(zip(distinct["image_sha256"], distinct["image_path"], strict=True))
 
 
 def _blocks(rows: Rows, paths: dict[str, str], progress: Progress) -> Iterator[_Block]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mirip.errors import BackboneError, CacheError
+from mirip.errors import BackboneError, CacheError, SchemaError
 from mirip.features.locking import is_locked
 from mirip.features.probe import Header, probe
 from mirip.features.recipe import find_differences, resolve
@@ -131,7 +131,7 @@ def _state(header: Header | CacheError | None, recipe: Recipe) -> str:
     if header is None:
         return "not here"
     if isinstance(header, CacheError):
-        return "of an older version" if "schema version" in str(header) else "damaged"
+        return "of an older version" if isinstance(header, SchemaError) else "damaged"
     differences = find_differences(recipe, header.recipe)
     return f"other {', '.join(difference.field for difference in differences)}" if differences else "in force"
 

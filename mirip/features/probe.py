@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from mirip.errors import CacheError
+from mirip.errors import CacheError, SchemaError
 
 _TIMEOUT_S = 60.0
 _TIMEOUT_S_PER_BYTE = 1e-7  # the keys are read: a slow disk gives 10 MB/s
@@ -67,10 +67,16 @@ def _probed_by_one_child(paths: Sequence[Path]) -> list[Header | CacheError]:
                     what = "hangs" if isinstance(error, TimeoutError) else "crashes"
                     found.append(CacheError(f"{path} cannot be opened, it {what} the HDF5 library: it is damaged"))
                     break
-                found.append(CacheError(answer["error"]) if "error" in answer else Header(**answer))
+                found.append(_outcome(answer))
         finally:
             child.kill()
     return found
+
+
+def _outcome(answer: dict[str, Any]) -> Header | CacheError:
+    if "error" not in answer:
+        return Header(**answer)
+    return (SchemaError if answer["of_another_version"] else CacheError)(answer["error"])
 
 
 def _asked(questions: IO[bytes], answers: IO[bytes], path: Path) -> dict[str, Any]:
@@ -96,7 +102,7 @@ def _answer(path: Path) -> dict[str, Any]:
         rows = read_rows(path, any_order=True)
         recipe = stored_recipe(rows)
     except CacheError as error:
-        return {"error": str(error)}
+        return {"error": str(error), "of_another_version": isinstance(error, SchemaError)}
     n, dim = rows.features.shape
     return asdict(Header(n, dim, str(rows.features.dtype), str(rows.attributes["fingerprint"]), recipe))
 

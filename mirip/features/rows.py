@@ -2,8 +2,8 @@
 
 Three datasets, `image_sha256` (N,) S64 sorted, `features` (N, D) and `row_crc32` (N,), all contiguous, and root
 attributes, among them a digest of the content: the digest says that all is well, the checksums which row is not. A
-second, quick hash of the same bytes is what every load is checked by.
-Equal content gives equal bytes. A file is written once, whole, and never changed.
+second, quick hash of the same bytes is what every load is checked by. Equal content gives equal bytes. A file is
+written once, whole, and never changed.
 """
 
 import errno

@@ -8,7 +8,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mirip.errors import CacheError
+from mirip.errors import CacheError, SchemaError
 from mirip.features.probe import Header, probe
 from mirip.features.recipe import find_differences
 from mirip.features.rows import Rows, as_keys, blocks_of, content_digest, hashing, quick_hash, read_rows, row_checksums
@@ -134,6 +134,8 @@ def verify_store(root: Path, fingerprint: str) -> Findings:
     for path in shards:
         try:
             n_rows += len(open_shard(path, fingerprint).keys)
+        except SchemaError as error:  # which an extraction leaves alone
+            found.problems.append(str(error))
         except CacheError as error:
             found.problems.append(f"{error}: the next extraction removes it, and computes what is lost")
         except FileNotFoundError:

@@ -122,13 +122,7 @@ def cross_validate(
                 }
             )
             progress.update(1, f"accuracy {rows[-1]['pairwise_accuracy']:.3f}")
-    evaluation = Evaluator(
-        target_accuracy=evaluate.target_accuracy,
-        confidence=evaluate.confidence,
-        n_bootstrap=evaluate.n_bootstrap,
-        seed=evaluate.seed,
-        min_confidence=evaluate.min_confidence,
-    ).evaluate(
+    evaluation = Evaluator(**evaluate.model_dump()).evaluate(
         scores["mirip"],
         rank,
         tiers=tiers,

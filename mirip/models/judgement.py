@@ -128,13 +128,7 @@ def judge(
     assert model.checkpoint is not None
     features = cache.rows(images["image_sha256"].tolist())
     scores = model_scores(model, features)
-    evaluation = Evaluator(
-        target_accuracy=settings.target_accuracy,
-        confidence=settings.confidence,
-        n_bootstrap=settings.n_bootstrap,
-        seed=settings.seed,
-        min_confidence=settings.min_confidence,
-    ).evaluate(
+    evaluation = Evaluator(**settings.model_dump()).evaluate(
         scores,
         images["tier_rank"].to_numpy(),
         tiers=model.checkpoint.tiers,

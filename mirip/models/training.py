@@ -62,7 +62,8 @@ def train_ranker(
     """
     check_tiers(splits, tiers)
     train, val = ranking_data(splits, cache, "train"), ranking_data(splits, cache, "val")
-    groups = splits.loc[splits["split"] == "train", "group_id"].to_numpy()
+    learned = splits[splits["split"] == "train"]
+    groups = learned["group_id"].to_numpy()
     folds = calibration_folds(train, groups, trainer.config)
     judged = np.logical_or.reduce(folds) if folds else np.zeros(len(train), dtype=bool)
     if len(np.unique(train.tier_rank[judged])) < 2:
@@ -70,12 +71,7 @@ def train_ranker(
             f"the training side's {len(train)} images in {len(np.unique(groups))} groups are too few to calibrate "
             "scores on: give more groups, or a finer data.group"
         )
-    directory = trainer.checkpoint_dir
-    latest = (
-        max(directory.glob("epoch_*.pt"), default=None, key=lambda path: int(path.stem.removeprefix("epoch_")))
-        if resume and directory
-        else None
-    )
+    latest = _latest_checkpoint(trainer.checkpoint_dir) if resume and trainer.checkpoint_dir else None
     result = trainer.fit(train, val, resume_from=latest, verbose=verbose)
     epochs = [head.best_epoch for head in result.heads]
     scores = out_of_fold_scores(train, folds, trainer, epochs=epochs, verbose=verbose)[judged]
@@ -93,7 +89,7 @@ def train_ranker(
         ordinal_slope=float(slope),
         ordinal_thresholds=[float(threshold) for threshold in thresholds],
         score_percentiles=[float(score) for score in score_percentiles(scores)],
-        context_percentiles=_context_percentiles(scores, splits.loc[splits["split"] == "train", "context"][judged]),
+        context_percentiles=_context_percentiles(scores, learned["context"][judged]),
         seen_images=_seen_images(splits),
     )
     return checkpoint, result
@@ -234,12 +230,17 @@ def training_key(config: TrainParams, train: RankingData, val: RankingData) -> s
     return sha256_bytes(canonical_json(parts).encode())
 
 
+def _latest_checkpoint(directory: Path) -> Path | None:
+    epochs = {int(path.stem.removeprefix("epoch_")): path for path in directory.glob("epoch_*.pt")}
+    return epochs[max(epochs)] if epochs else None
+
+
 def _context_percentiles(scores: NDArray[np.float64], context: pd.Series) -> dict[str, list[float]]:
     """Return the percentiles of each context that has enough works, of the largest contexts."""
-    n_works = context.astype(str).value_counts()
+    names = context.astype(str)
+    n_works = names.value_counts()
     enough = n_works[n_works >= _FEWEST_OF_CONTEXT].index[:_MOST_CONTEXTS]
-    names = context.astype(str).to_numpy()
-    return {name: score_percentiles(scores[names == name]).tolist() for name in sorted(enough)}
+    return {name: score_percentiles(scores[(names == name).to_numpy()]).tolist() for name in sorted(enough)}
 
 
 def _seen_images(splits: pd.DataFrame) -> torch.Tensor:

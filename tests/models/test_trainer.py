@@ -3,22 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from made_ranking_data import SMALL, made_data
 
 from mirip.errors import CheckpointError, DataError
 from mirip.models.checkpoint import save_state
 from mirip.models.config import TrainingConfig
 from mirip.models.trainer import RankingData, Trainer
-from mirip.params import HeadParams
-
-SMALL = HeadParams(hidden_dim=16, embedding_dim=8, score_hidden_dim=4)
-
-
-def made_data(n: int, seed: int, signal: float = 2.0) -> RankingData:
-    rng = np.random.default_rng(seed)
-    tier = rng.integers(0, 4, n)
-    features = rng.normal(size=(n, 24)).astype(np.float32)
-    features[:, 0] += signal * tier
-    return RankingData(features, tier, rng.integers(0, 2, n))
 
 
 def config(**changes) -> TrainingConfig:

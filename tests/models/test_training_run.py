@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from made_ranking_data import SMALL, made_data
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
@@ -13,20 +14,8 @@ from mirip.models.losses import all_pairs_loss
 from mirip.models.ranking import PairwiseRankingModel
 from mirip.models.steps import image_batches
 from mirip.models.trainer import RankingData, Trainer
-from mirip.params import HeadParams
 
-SMALL = HeadParams(hidden_dim=16, embedding_dim=8, score_hidden_dim=4)
-
-
-def made_data(n: int, seed: int, signal: float = 0.5) -> RankingData:
-    rng = np.random.default_rng(seed)
-    tier = rng.integers(0, 4, n)
-    features = rng.normal(size=(n, 24)).astype(np.float32)
-    features[:, 0] += signal * tier
-    return RankingData(features, tier, rng.integers(0, 2, n))
-
-
-TRAIN, VAL = made_data(300, 0), made_data(80, 1)
+TRAIN, VAL = made_data(300, 0, 0.5), made_data(80, 1, 0.5)
 
 
 def config(images_per_step: int | None = 64, **changes) -> TrainingConfig:
