@@ -99,16 +99,17 @@ for run in mlflow.search_runs(search_all_experiments=True, output_format="list")
 
 
 @pytest.mark.parametrize(
-    ("path", "old", "new", "may_run"),
+    ("path", "may_run"),
     [
-        ("stages/extract.py", "\nimport pandas", "\n# a remark\nimport pandas", {"extract"}),
-        ("stages/benchmark.py", "Time the", "Time  the", {"benchmark", "report", "track"}),
-        ("mirip/report/accuracy_plots.py", "Draw the", "Draw  the", {"report", "track"}),
+        ("stages/extract.py", {"extract"}),
+        ("stages/benchmark.py", {"benchmark", "report", "track"}),
+        ("mirip/report/accuracy_plots.py", {"report", "track"}),
     ],
 )
-def test_a_remark_in_a_stage_does_not_train(project, path, old, new, may_run) -> None:
+def test_a_remark_in_a_stage_does_not_train(project, path, may_run) -> None:
     before = (project.root / "models" / "best_model.pt").read_bytes()
-    project.edit(path, old, new)
+    with (project.root / path).open("a") as file:
+        file.write("\n# a remark\n")
     assert set(project.stages_run(project.run("dvc", "repro"))) <= may_run
     assert (project.root / "models" / "best_model.pt").read_bytes() == before
 
