@@ -30,7 +30,7 @@ from mirip.models.ranking import PairwiseRankingModel
 from mirip.models.trainer import Trainer
 from mirip.models.training import short_keys, train_ranker, training_summary
 from mirip.params import Params, Recipe
-from mirip.tracking import log_training_run
+from mirip.tracking.publishing import log_training_run
 
 
 def train_job(params: Params, output: Path, *, resume: bool = False) -> None:

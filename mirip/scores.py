@@ -5,7 +5,6 @@ without images, features or models.
 """
 
 import io
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mirip.errors import DataError, ParamsError
+from mirip.git import git
 from mirip.metrics.comparison import ModelComparison, compare_models
 
 SCORES = Path("metrics/scores.csv")
@@ -52,7 +52,7 @@ def read_scores(source: str) -> JudgedScores:
         if found is None:
             raise DataError(f"{path} holds neither {SCORES} nor {SCORES.name}: run `dvc repro evaluate` there")
         path = found
-    text = path.read_text(encoding="utf-8") if path.is_file() else _from_git(source)
+    text = path.read_text(encoding="utf-8") if path.is_file() else _fromgit(source)
     return _parsed(source, text)
 
 
@@ -170,26 +170,17 @@ def _check_same_side(a: JudgedScores, b: JudgedScores) -> None:
         )
 
 
-def _from_git(source: str) -> str:
+def _fromgit(source: str) -> str:
     """Read the table as it stands in a revision, or in a DVC experiment of that name."""
     revision = source
-    if _git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{source}^{{commit}}") is None:
+    if git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{source}^{{commit}}") is None:
         experiments = (
-            _git("for-each-ref", "--sort=committerdate", "--format=%(refname)", f"refs/exps/*/*/{source}") or ""
+            git("for-each-ref", "--sort=committerdate", "--format=%(refname)", f"refs/exps/*/*/{source}") or ""
         ).split()
         if not experiments:
             raise DataError(f"{source} is no file, no folder, and no Git revision or DVC experiment here")
         revision = experiments[-1]
-    text = _git("show", "--end-of-options", f"{revision}:./{SCORES}")
+    text = git("show", "--end-of-options", f"{revision}:./{SCORES}")
     if text is None:
         raise DataError(f"the revision {source} holds no {SCORES}: give one in which `dvc repro` was committed")
     return text
-
-
-def _git(*arguments: str) -> str | None:
-    """Return what Git prints, None where it fails or is not installed."""
-    try:
-        done = subprocess.run(["git", *arguments], capture_output=True, encoding="utf-8", check=False)
-    except FileNotFoundError:
-        return None
-    return done.stdout if done.returncode == 0 else None

@@ -20,7 +20,8 @@ import pandas as pd
 from mirip.errors import DataError, TrackingError
 from mirip.files import sha256_file, write_json
 from mirip.params import Params, load_params
-from mirip.tracking import RunRecord, provenance_tags, publish, result_key
+from mirip.tracking.publishing import publish
+from mirip.tracking.record import RunRecord, provenance_tags, result_key
 from stages import run
 
 METRICS = Path("metrics")

@@ -135,11 +135,11 @@ def write_result_folder(root: Path, *, n_images: int = 600, seed: int = 0) -> Pa
 @functools.cache
 def migrated_database() -> bytes:
     """Return an MLflow store whose tables exist: making them takes seconds, copying them does not."""
-    from mirip import tracking
+    from mirip.tracking.store import create_database, quiet_mlflow
 
-    with tempfile.TemporaryDirectory() as folder, tracking._quiet_mlflow():
+    with tempfile.TemporaryDirectory() as folder, quiet_mlflow():
         path = Path(folder) / "mlflow.db"
-        tracking._create_database(path)
+        create_database(path)
         return path.read_bytes()
 
 

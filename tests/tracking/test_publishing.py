@@ -18,7 +18,8 @@ import pytest
 from result_folder import migrated_database
 
 from mirip.errors import TrackingError
-from mirip.tracking import RunRecord, flatten, log_training_run, publish, result_key
+from mirip.tracking.publishing import log_training_run, publish
+from mirip.tracking.record import RunRecord, flatten, result_key
 
 EPOCHS = 5
 
@@ -274,11 +275,12 @@ def test_flatten_joins_sections_with_dots() -> None:
 def test_six_processes_on_a_fresh_folder_all_publish(workspace: Path) -> None:
     (workspace / "mlflow.db").unlink()
     program = (
-        "import sys; from pathlib import Path; from mirip.tracking import *;"
+        "import sys; from pathlib import Path;"
+        "from mirip.tracking.publishing import publish; from mirip.tracking.record import RunRecord;"
         "publish(RunRecord('mirip', sys.argv[1], {'seed': sys.argv[1]}, {'evaluate.pairwise_accuracy': 0.5}, None,"
         " [Path('metrics')], {}, sys.argv[1]))"
     )
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     keys = ["a", "b", "c", "d", "same", "same"]
     processes = [
         subprocess.Popen([sys.executable, "-c", program, key], stderr=subprocess.PIPE, env=environment, text=True)
