@@ -1,4 +1,4 @@
-"""The command line: `mirip train | evaluate | score | compare | rank | compare-models | crossval | summary | cache`.
+"""The command line, `mirip COMMAND`: `mirip --help` lists the commands.
 
 Heavy imports stand inside the commands, so that --help answers at once.
 """
@@ -15,6 +15,7 @@ from mirip.errors import MiripError
 from mirip.exchange_commands import add_exchange_commands
 from mirip.params import Params, load_params, override_params
 from mirip.subcommands import add_command
+from mirip.tracking_commands import add_tracking_commands
 
 MODEL = Path("models/best_model.pt")
 MANIFEST = Path("data/manifest.parquet")
@@ -192,6 +193,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--params", type=Path, help="default: params.yaml")
 
     add_exchange_commands(add_cache_commands(commands))
+    add_tracking_commands(commands)
     return parser
 
 

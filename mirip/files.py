@@ -70,6 +70,12 @@ def sha256_file(path: Path | str) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def md5_file(path: Path | str) -> str:
+    """Return the md5 of a file's bytes as 32 lower-case hexadecimal digits: DVC's name for them."""
+    with Path(path).open("rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
 def canonical_json(value: Any) -> str:
     """Return JSON with sorted keys and no white space: equal values give equal text, fit for hashing."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)

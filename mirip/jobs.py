@@ -158,4 +158,4 @@ def _publish(params: Params, output: Path, figures: Mapping[str, object], curves
     except TrackingError as error:
         print(f"warning: {error}; the results in {output} stand: run the same command to publish", file=sys.stderr)
         return
-    print(f"track: run {published.run_name} in {published.uri} ({published.status})")
+    print(f"track: {published}")

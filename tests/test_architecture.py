@@ -17,7 +17,7 @@ LAYERS = [
     {"features", "report", "scores"},
     {"models"},
     {"tracking"},
-    {"jobs", "summary", "cache_commands", "exchange_commands", "serve"},
+    {"jobs", "summary", "cache_commands", "exchange_commands", "tracking_commands", "serve"},
     {"cli"},
 ]
 STAGES = "sample prepare split extract train evaluate audit benchmark report track".split()

@@ -54,6 +54,9 @@ class Published:
     uri: str
     status: Literal["new", "updated", "unchanged"]
 
+    def __str__(self) -> str:
+        return f"run {self.run_name} in {self.uri} ({self.status})"
+
 
 def publish(record: RunRecord) -> Published:
     """Create the run of `record.key`, or bring it up to date.
@@ -134,17 +137,17 @@ def _publish(record: RunRecord, uri: str) -> Published:
     client = connect(uri)
     experiment_id = find_or_create_experiment(client, record.experiment, uri)
     found = client.search_runs([experiment_id], filter_string=f"tags.`{KEY_TAG}` = '{record.key}'", max_results=1)
-    run = found[0] if found else client.create_run(experiment_id, run_name=record.run_name, tags={KEY_TAG: record.key})
+    run = found[0] if found else _new_run(client, experiment_id, record)
     changes = _missing(client, run, record)
     _log(client, run.info.run_id, changes)
-    if artifacts := log_artifacts(client, run, record.artifacts):
+    if artifacts := log_artifacts(client, run, record):
         client.set_tag(run.info.run_id, ARTIFACTS_TAG, artifacts)
     renamed = record.rename and run.info.run_name != record.run_name
     if renamed:
         client.update_run(run.info.run_id, name=record.run_name)
     complete = run.info.status == "FINISHED"
     if not complete:
-        client.set_terminated(run.info.run_id, "FINISHED")
+        client.set_terminated(run.info.run_id, "FINISHED", end_time=record.made_ms)
     stood = bool(found) and complete and not (changes or artifacts or renamed)
     return Published(
         run_id=run.info.run_id,
@@ -154,12 +157,17 @@ def _publish(record: RunRecord, uri: str) -> Published:
     )
 
 
+def _new_run(client: "MlflowClient", experiment_id: str, record: RunRecord) -> "Run":
+    tags = {KEY_TAG: record.key}
+    return client.create_run(experiment_id, start_time=record.made_ms, tags=tags, run_name=record.run_name)
+
+
 def _missing(client: "MlflowClient", run: "Run", record: RunRecord) -> _Changes:
     changes = _Changes()
-    now_ms = int(time.time() * 1000)
+    now_ms = record.made_ms or int(time.time() * 1000)
     texts, numbers = _texts_and_numbers(record.metrics)
     for name, value in numbers.items():
-        if run.data.metrics.get(name) != value:
+        if name not in run.data.metrics or (run.data.metrics[name] != value and not record.past):
             step = 1 + max(m.step for m in _history(client, run, name)) if name in run.data.metrics else 0
             changes.metrics.append(_metric(name, value, now_ms, step))
     if record.curves is not None:
@@ -167,7 +175,11 @@ def _missing(client: "MlflowClient", run: "Run", record: RunRecord) -> _Changes:
     params = {_name(key): _text(value) for key, value in flatten(record.params).items()}
     changes.params = {key: value for key, value in params.items() if key not in run.data.params}
     tags = {**record.tags, **texts}
-    changes.tags = {key: value for key, value in tags.items() if run.data.tags.get(key) != value}
+    changes.tags = {
+        key: value
+        for key, value in tags.items()
+        if key not in run.data.tags or (run.data.tags[key] != value and not record.past)
+    }
     return changes
 
 

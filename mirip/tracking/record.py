@@ -26,7 +26,10 @@ class RunRecord:
         artifacts: files and folders; those that do not exist are left out.
         tags: further tags.
         key: what makes the result distinct; see `result_key`.
+        root: the folder relative to which artifacts keep their places; one from elsewhere is kept by its bare name.
         rename: give a run that is already there `run_name` too.
+        made_ms: for a result of the past, when it was made, in milliseconds since 1970. A new run is dated so; a run
+            that is already there is completed, and what it holds stays as it is.
     """
 
     experiment: str
@@ -37,7 +40,14 @@ class RunRecord:
     artifacts: Sequence[Path]
     tags: Mapping[str, str]
     key: str
+    root: Path = Path()
     rename: bool = False
+    made_ms: int | None = None
+
+    @property
+    def past(self) -> bool:
+        """Whether it is a result of the past."""
+        return self.made_ms is not None
 
 
 def result_key(params: Mapping[str, Any], digests: Mapping[str, str]) -> str:

@@ -14,7 +14,8 @@ import pytest
 from result_folder import edit_json, migrated_database, write_result_folder
 
 from mirip.errors import DataError
-from mirip.params import load_params
+from mirip.tracking.record import provenance_tags
+from mirip.tracking.result import read_metrics, read_result
 from stages import track
 
 
@@ -66,7 +67,7 @@ def test_a_run_holds_every_stages_metrics_the_recipe_in_force_and_the_curves(fol
     assert run.data.params["train.learning_rate"] == "0.0001"
     assert run.data.params["recipe.backbone"] == "models/backbones/sample"
     assert run.data.tags["mirip.hardware"] == "Intel Xeon, 2 cores"
-    assert run.data.tags["mirip.fingerprint"] == track.read_metrics(folder / "metrics")["extract"]["fingerprint"]
+    assert run.data.tags["mirip.fingerprint"] == read_metrics(folder)["extract"]["fingerprint"]
 
 
 def test_the_same_result_again_is_the_same_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -125,11 +126,11 @@ def test_git_tells_commit_and_whether_code_or_params_differ_from_it(folder: Path
     for command in (["init", "-q"], ["add", "params.yaml", "metrics"], [*identity, "commit", "-qm", "start"]):
         subprocess.run(["git", *command], check=True)
     edit_json(folder / "metrics/train.json", epochs=29)
-    tags = track.build_record(load_params()).tags
+    tags = read_result(folder, provenance_tags()).tags
     assert len(tags["git.commit"]) == 40
     assert tags["git.dirty"] == "false"
     set_params(folder, "title: Mirip", "title: Ours")
-    assert track.build_record(load_params()).tags["git.dirty"] == "true"
+    assert read_result(folder, provenance_tags()).tags["git.dirty"] == "true"
 
 
 def test_tracking_turned_off_says_so_and_does_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -171,4 +172,4 @@ def test_a_server_that_is_away_is_a_warning_with_the_command_to_publish_later(fo
     assert done.stdout == ""
     assert len(done.stderr.splitlines()) == 1
     assert done.stderr.startswith("warning: ")
-    assert "dvc repro --single-item --force track" in done.stderr
+    assert "mirip track --backfill" in done.stderr

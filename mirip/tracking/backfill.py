@@ -1,0 +1,174 @@
+"""Every result that Git, dvc.lock and DVC's cache still know, published as it would have been at the time.
+
+A result is looked for in the workspace, in each commit of each branch and tag that changed dvc.lock or metrics/, and
+in each DVC experiment. Params and metrics come from Git; the model and the page from DVC's cache, where they are still
+there. What the metrics belong to is proven by dvc.lock: a commit whose params or metrics it does not record is left
+out. Of equal results the newest counts; they are published in the order in which they were made.
+"""
+
+import functools
+import io
+import re
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mirip.errors import DataError, MiripError
+from mirip.files import main_root, md5_file
+from mirip.git import git, git_bytes
+from mirip.tracking.publishing import Published, publish
+from mirip.tracking.record import flatten, provenance_tags
+from mirip.tracking.result import LOCK, METRICS, MODEL, PARAMS, RECEIPT, locked_outs, read_lock, read_result
+
+_EXPERIMENT = re.compile(r"refs/exps/([0-9a-f]{2})/([0-9a-f]{38})/(.+)")
+
+
+@dataclass(frozen=True)
+class Revision:
+    """A commit that may hold a result.
+
+    Attributes:
+        commit: 40 hexadecimal digits.
+        made_ms: when it was committed, in milliseconds since 1970.
+        provenance: tags that say where the result comes from.
+    """
+
+    commit: str
+    made_ms: int
+    provenance: Mapping[str, str]
+
+    def __str__(self) -> str:
+        return self.provenance.get("dvc.experiment", self.commit[:7])
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A revision that holds no result which could be published, and why."""
+
+    revision: Revision
+    reason: str
+
+
+def publish_workspace() -> Published:
+    """Publish the result that stands in the working directory.
+
+    Raises:
+        DataError: there is none, or it is not that of params.yaml as it stands.
+        TrackingError: see `mirip.tracking.publishing.publish`.
+    """
+    check_recorded(Path())
+    return publish(read_result(Path(), provenance_tags()))
+
+
+def backfill() -> Iterator[Published | LeftOut]:
+    """Publish every result that is still known: those of the past, oldest first, then the workspace's.
+
+    Raises:
+        TrackingError: see `mirip.tracking.publishing.publish`.
+    """
+    newest: dict[str, Revision] = {}
+    for revision in sorted(revisions(), key=lambda revision: revision.made_ms):
+        with checked_out(revision) as folder:
+            try:
+                check_recorded(folder)
+                key = read_result(folder, revision.provenance).key
+            except MiripError as error:
+                yield LeftOut(revision, str(error))
+                continue
+        newest.pop(key, None)
+        newest[key] = revision
+    for revision in newest.values():
+        with checked_out(revision) as folder:
+            record = read_result(folder, revision.provenance)
+            yield publish(replace(record, made_ms=revision.made_ms))
+    if METRICS.is_dir():
+        yield publish_workspace()
+
+
+def revisions() -> list[Revision]:
+    """Return all commits that changed a result, and all experiments; none outside a Git repository."""
+    paths = ("--", LOCK.as_posix(), METRICS.as_posix())
+    log = git("log", "--format=%H %ct", "--full-history", "HEAD", "--branches", "--remotes", "--tags", *paths) or ""
+    found = [_revision(line, {}) for line in log.splitlines()]
+    for line in (git("for-each-ref", "--format=%(refname)", "refs/exps") or "").splitlines():
+        if match := _EXPERIMENT.fullmatch(line):
+            tags = {"dvc.experiment": match[3], "dvc.baseline": match[1] + match[2]}
+            found.append(_revision(git("log", "-1", "--format=%H %ct", line) or "", tags))
+    return found
+
+
+def _revision(line: str, tags: Mapping[str, str]) -> Revision:
+    commit, seconds = line.split()
+    of_git = {"git.commit": commit, "git.dirty": "false", "mlflow.source.git.commit": commit}
+    return Revision(commit, int(seconds) * 1000, {**of_git, **tags})
+
+
+@contextmanager
+def checked_out(revision: Revision) -> Iterator[Path]:
+    """Yield a folder with what Git and DVC's cache know of a revision's result, gone afterwards."""
+    (main_root() / ".mirip").mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="backfill-", dir=main_root() / ".mirip") as name:
+        folder = Path(name)
+        # A path that a revision lacks is an error of `git archive`.
+        paths = (git("ls-tree", "--name-only", revision.commit, PARAMS.name, LOCK.name, METRICS.name) or "").split()
+        if paths and (tar := git_bytes("archive", "--format=tar", revision.commit, "--", *paths)):
+            with tarfile.open(fileobj=io.BytesIO(tar)) as archive:
+                archive.extractall(folder, filter="data")
+        for path, md5 in locked_outs(folder).items():
+            if _of_result(path) and not (folder / path).exists() and (cached := _cached(md5)):
+                (folder / path).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(cached, folder / path)
+        yield folder
+
+
+def check_recorded(root: Path) -> None:
+    """Check that params.yaml, the model and metrics/ under `root` are those of dvc.lock; without one, nothing.
+
+    Raises:
+        DataError: they are not.
+    """
+    values = yaml.safe_load((root / PARAMS).read_text(encoding="utf-8")) if (root / PARAMS).is_file() else {}
+    for stage in read_lock(root).values():
+        ran = flatten(stage.get("params", {}).get(PARAMS.name, {}))
+        now = flatten({key: _value(values, key) for key in stage.get("params", {}).get(PARAMS.name, {})})
+        for key in sorted(ran.keys() | now.keys()):
+            if now.get(key) != ran.get(key):
+                raise DataError(f"{PARAMS} has {key} {now.get(key)}, and dvc.lock ran {ran.get(key)}: run `dvc repro`")
+    for path, md5 in locked_outs(root).items():
+        if _of_result(path) and (root / path).is_file() and md5_file(root / path) != md5:
+            raise DataError(f"{path} is not what dvc.lock recorded: run `dvc repro`, or `dvc checkout` to have it back")
+
+
+def _of_result(path: str) -> bool:
+    return path == MODEL.as_posix() or (path.startswith(f"{METRICS}/") and path != RECEIPT.as_posix())
+
+
+def _value(values: Any, key: str) -> Any:
+    for part in key.split("."):
+        values = values.get(part) if isinstance(values, dict) else None
+    return values
+
+
+def _cached(md5: str) -> Path | None:
+    """Return where DVC's cache holds a file, None where it does not."""
+    root = _cache_root(main_root())
+    path = None if root is None else root / "files" / "md5" / md5[:2] / md5[2:]
+    return path if path is not None and path.is_file() else None
+
+
+@functools.cache
+def _cache_root(repository: Path) -> Path | None:
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    try:
+        return Path(Repo(str(repository)).cache.local_cache_dir)
+    except DvcException:
+        return None

@@ -1,0 +1,206 @@
+"""Publishing what Git, dvc.lock and DVC's cache still know, in real repositories."""
+
+import shutil
+import subprocess
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from result_folder import edit_json, migrated_database, write_result_folder
+
+from mirip.errors import DataError
+from mirip.files import md5_file
+from mirip.tracking.backfill import LeftOut, backfill, publish_workspace
+from mirip.tracking.publishing import Published
+
+
+class Repository:
+    """A project with results in Git; what Git leaves out stands in DVC's cache."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self._seconds = root, 1_700_000_000
+
+    def git(self, *arguments: str) -> str:
+        """Run Git at the time of the repository's own clock."""
+        identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+        date = f"@{self._seconds} +0000"
+        return subprocess.run(
+            ["git", *identity, *arguments], check=True, capture_output=True, text=True, cwd=self.root,
+            env={"PATH": "/usr/bin:/bin", "GIT_AUTHOR_DATE": date, "GIT_COMMITTER_DATE": date},
+        ).stdout.strip()  # fmt: skip
+
+    def result(self, loss: str, accuracy: float, model: bytes) -> None:
+        """Leave a result in the workspace, as `dvc repro` would."""
+        params = yaml.safe_load((self.root / "params.yaml").read_text())
+        params["train"]["loss"] = loss
+        (self.root / "params.yaml").write_text(yaml.safe_dump(params))
+        edit_json(self.root / "metrics/evaluate.json", pairwise_accuracy=accuracy)
+        (self.root / "models/best_model.pt").write_bytes(model)
+        self.lock()
+
+    def lock(self) -> None:
+        """Record the workspace in dvc.lock, and its model in DVC's cache."""
+        params = yaml.safe_load((self.root / "params.yaml").read_text())
+        outs = ["models/best_model.pt", "metrics/evaluate.json", "metrics/train.json"]
+        entries = [{"path": path, "md5": md5_file(self.root / path)} for path in outs]
+        stage = {"cmd": "x", "params": {"params.yaml": {"train": params["train"]}}, "outs": entries}
+        lock = {"schema": "2.0", "stages": {"train": stage}}
+        (self.root / "dvc.lock").write_text(yaml.safe_dump(lock))
+        md5 = entries[0]["md5"]
+        cached = self.root / ".dvc/cache/files/md5" / md5[:2] / md5[2:]
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(self.root / "models/best_model.pt", cached)
+
+    def commit(self, message: str) -> str:
+        """Commit the workspace, a minute after the last commit."""
+        self._seconds += 60
+        self.git("add", "-A")
+        self.git("commit", "-qm", message)
+        return self.git("rev-parse", "HEAD")
+
+    def runs(self) -> list[Any]:
+        """All runs of the local store, oldest first."""
+        return sorted(self.store().search_runs(["1"]), key=lambda run: run.info.start_time)
+
+    def store(self) -> Any:
+        """A client of the local store."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from mlflow import MlflowClient
+
+            return MlflowClient(tracking_uri=f"sqlite:///{self.root / 'mlflow.db'}")
+
+
+@pytest.fixture(scope="module")
+def _result(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = write_result_folder(tmp_path_factory.mktemp("result"), n_images=200)
+    subprocess.run(["git", "init", "-qb", "main"], cwd=folder, check=True)
+    (folder / ".dvc").mkdir()
+    (folder / ".dvc/config").touch()
+    (folder / ".gitignore").write_text(
+        "/data\n/models\n/mlflow.db\n/mlartifacts\n/.mirip\n/.dvc/cache\n/.dvc/tmp\n/.dvc/.gitignore\n"
+    )
+    (folder / "mlflow.db").write_bytes(migrated_database())
+    return folder
+
+
+@pytest.fixture
+def repository(_result: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Repository:
+    """A repository of two results, each a commit on main, and a third that is an experiment; on the first's branch."""
+    shutil.copytree(_result, tmp_path / "project")
+    monkeypatch.chdir(tmp_path / "project")
+    repository = Repository(tmp_path / "project")
+    repository.result("logistic", 0.7, b"first")
+    first = repository.commit("first")
+    repository.result("margin", 0.8, b"second")
+    second = repository.commit("second")
+    repository.result("margin", 0.9, b"third")
+    experiment = repository.commit("an experiment")
+    repository.git("update-ref", f"refs/exps/{second[:2]}/{second[2:]}/puffy-cats", experiment)
+    repository.git("reset", "-q", "--hard", second)
+    (repository.root / "models/best_model.pt").write_bytes(b"second")
+    repository.git("branch", "-q", "older", first)
+    return repository
+
+
+def published() -> list[Published]:
+    found = list(backfill())
+    assert not [item for item in found if isinstance(item, LeftOut)]
+    return [item for item in found if isinstance(item, Published)]
+
+
+def test_each_result_that_git_knows_becomes_a_run_in_the_order_it_was_made(repository: Repository) -> None:
+    assert [item.status for item in published()][:3] == ["new", "new", "new"]
+    runs = repository.runs()
+    assert [run.data.metrics["pairwise_accuracy"] for run in runs] == [0.7, 0.8, 0.9]
+    assert [run.info.start_time for run in runs] == [(1_700_000_000 + 60 * n) * 1000 for n in (1, 2, 3)]
+    assert [run.data.params["train.loss"] for run in runs] == ["logistic", "margin", "margin"]
+    assert all(run.info.status == "FINISHED" for run in runs)
+    assert runs[0].data.tags["git.commit"] == repository.git("rev-parse", "older")
+
+
+def test_an_experiment_keeps_its_name_and_baseline(repository: Repository) -> None:
+    published()
+    run = repository.runs()[-1]
+    assert run.info.run_name == run.data.tags["dvc.experiment"] == "puffy-cats"
+    assert run.data.tags["dvc.baseline"] == repository.git("rev-parse", "main")
+
+
+def test_the_model_comes_from_the_cache_of_dvc(repository: Repository) -> None:
+    published()
+    first = repository.runs()[0]
+    assert (
+        Path(repository.store().download_artifacts(first.info.run_id, "models/best_model.pt")).read_bytes() == b"first"
+    )
+
+
+def test_a_model_that_is_nowhere_leaves_its_result_with_all_else_and_comes_later(repository: Repository) -> None:
+    cache = repository.root / ".dvc/cache"
+    cache.rename(repository.root / "away")
+    published()
+    run_id = repository.runs()[0].info.run_id
+    assert not [item.path for item in repository.store().list_artifacts(run_id) if item.path == "models"]
+    shutil.move(repository.root / "away", cache)
+    published()
+    assert [run.info.run_id for run in repository.runs()].count(run_id) == 1
+    assert [item.path for item in repository.store().list_artifacts(run_id, "models")] == ["models/best_model.pt"]
+
+
+def test_again_it_changes_nothing(repository: Repository) -> None:
+    published()
+    before = [(run.info.run_id, run.data.tags, run.data.metrics) for run in repository.runs()]
+    assert {item.status for item in published()} == {"unchanged"}
+    assert [(run.info.run_id, run.data.tags, run.data.metrics) for run in repository.runs()] == before
+    for run_id, _, _ in before:
+        assert len(repository.store().get_metric_history(run_id, "pairwise_accuracy")) == 1
+
+
+def test_what_was_published_at_the_time_is_not_told_anew(repository: Repository) -> None:
+    run_id = publish_workspace().run_id
+    edit_json(repository.root / "metrics/benchmark.json", pair_latency_ms_p50=1.0)
+    repository.commit("measured again")
+    publish_workspace()
+    repository.git("reset", "-q", "--hard", "HEAD~1")
+    published()
+    history = repository.store().get_metric_history(run_id, "benchmark.pair_latency_ms_p50")
+    assert [point.value for point in history][:2] == [412.3, 1.0]
+
+
+def test_a_commit_whose_params_did_not_run_is_left_out_with_the_reason(repository: Repository) -> None:
+    text = (repository.root / "params.yaml").read_text()
+    (repository.root / "params.yaml").write_text(text.replace("loss: margin", "loss: logistic"))
+    edit_json(repository.root / "metrics/split.json", n_test=1)
+    repository.commit("edited, not run")
+    repository.git("update-ref", "refs/tags/edited", "HEAD")
+    repository.git("reset", "-q", "--hard", "HEAD~1")
+    (left_out,) = (item for item in backfill() if isinstance(item, LeftOut))
+    assert "train" in left_out.reason
+    assert "dvc repro" in left_out.reason
+    assert len(repository.runs()) == 3
+
+
+def test_a_workspace_whose_params_did_not_run_is_not_published(repository: Repository) -> None:
+    text = (repository.root / "params.yaml").read_text()
+    (repository.root / "params.yaml").write_text(text.replace("loss: margin", "loss: logistic"))
+    with pytest.raises(DataError, match=r"params.yaml has train\.loss logistic, and dvc.lock ran margin"):
+        publish_workspace()
+
+
+def test_metrics_edited_by_hand_are_not_published(repository: Repository) -> None:
+    edit_json(repository.root / "metrics/evaluate.json", pairwise_accuracy=0.99)
+    with pytest.raises(DataError, match=r"metrics/evaluate\.json is not what dvc.lock recorded"):
+        publish_workspace()
+
+
+def test_the_model_of_another_result_is_not_published(repository: Repository) -> None:
+    (repository.root / "models/best_model.pt").write_bytes(b"first")
+    with pytest.raises(DataError, match=r"best_model.pt is not what dvc.lock recorded.*dvc checkout"):
+        publish_workspace()
+
+
+def test_nothing_is_left_behind(repository: Repository) -> None:
+    published()
+    assert [path.name for path in (repository.root / ".mirip").iterdir()] == ["track.lock"]
+    assert repository.git("status", "--short") == ""
