@@ -6,6 +6,7 @@
 #   make check      format, lint, types
 #   make coverage   tests with coverage of mirip/
 #   make ui         the MLflow UI on http://127.0.0.1:5000
+#   make sweep      train a small grid of experiments; `make sweep SEEDS="42 43 44" LOSSES=logistic` another one
 #   make lock       compile requirements*.txt anew from pyproject.toml
 
 PYTHON ?= python3
@@ -14,7 +15,14 @@ BIN := $(CURDIR)/$(VENV)/bin
 export PATH := $(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: repro test test-fast check format coverage ui lock clean
+.PHONY: repro test test-fast check format coverage ui sweep lock clean
+
+LEARNING_RATES ?= 0.0001 0.001
+LOSSES ?= logistic margin
+BALANCES ?= natural balanced
+DROPOUTS ?= 0.1 0.3
+SEEDS ?= 42 43
+JOBS ?= 2
 
 repro: $(VENV)/.installed
 	dvc repro
@@ -39,7 +47,16 @@ coverage: $(VENV)/.installed
 	python -m pytest -m "not gpu" --cov --cov-report=term --cov-fail-under=90
 
 ui: $(VENV)/.installed
-	mlflow ui --backend-store-uri "sqlite:///$(CURDIR)/mlflow.db"
+	mirip ui
+
+sweep: $(VENV)/.installed
+	@for rate in $(LEARNING_RATES); do for loss in $(LOSSES); do for balance in $(BALANCES); do \
+	for dropout in $(DROPOUTS); do for seed in $(SEEDS); do \
+	  dvc exp run --quiet --queue --force --name "lr$$rate-$$loss-$$balance-dropout$$dropout-seed$$seed" \
+	    -S train.learning_rate=$$rate -S train.loss=$$loss -S train.pair_balance=$$balance \
+	    -S train.dropout=$$dropout -S train.seed=$$seed || exit 1; \
+	done; done; done; done; done
+	dvc exp run --run-all --jobs $(JOBS)
 
 lock: $(VENV)/.installed
 	uv pip compile pyproject.toml --universal --python-version 3.11 --no-emit-index-url \

@@ -2,19 +2,24 @@
 
 import argparse
 import sys
+from pathlib import Path
 from typing import Any
 
 from mirip.subcommands import add_command
 
 
 def add_tracking_commands(commands: Any) -> None:
-    """Add `mirip track`."""
+    """Add `mirip track` and `mirip ui`."""
     command = add_command(commands, "track", track)
     command.add_argument(
         "--backfill",
         action="store_true",
         help="publish every result that Git, dvc.lock and DVC's cache still know: commits, experiments, the workspace",
     )
+
+    command = add_command(commands, "ui", ui)
+    command.add_argument("--port", type=int, default=5000, help="default 5000")
+    command.add_argument("--params", type=Path, default=Path("params.yaml"), help="default: params.yaml")
 
 
 def track(options: argparse.Namespace) -> None:
@@ -29,3 +34,11 @@ def track(options: argparse.Namespace) -> None:
             print(f"track: left out {found.revision}: {found.reason}", file=sys.stderr)
         else:
             print(f"track: {found}")
+
+
+def ui(options: argparse.Namespace) -> None:
+    """Open the MLflow UI, and print the address at which it compares runs by val_pairwise_accuracy."""
+    from mirip.params import load_params
+    from mirip.tracking.ui import open_ui
+
+    open_ui(load_params(options.params).track.experiment, options.port)

@@ -18,14 +18,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from mirip.errors import DataError, MiripError
 from mirip.files import main_root, md5_file
 from mirip.git import git, git_bytes
 from mirip.tracking.publishing import Published, publish
 from mirip.tracking.record import flatten, provenance_tags
-from mirip.tracking.result import LOCK, METRICS, MODEL, PARAMS, RECEIPT, locked_outs, read_lock, read_result
+from mirip.tracking.result import LOCK, METRICS, MODEL, PARAMS, RECEIPT, locked_outs, read_lock, read_result, read_yaml
 
 _EXPERIMENT = re.compile(r"refs/exps/([0-9a-f]{2})/([0-9a-f]{38})/(.+)")
 
@@ -134,7 +132,7 @@ def check_recorded(root: Path) -> None:
     Raises:
         DataError: they are not.
     """
-    values = yaml.safe_load((root / PARAMS).read_text(encoding="utf-8")) if (root / PARAMS).is_file() else {}
+    values = read_yaml(root / PARAMS)
     for stage in read_lock(root).values():
         ran = flatten(stage.get("params", {}).get(PARAMS.name, {}))
         now = flatten({key: _value(values, key) for key in stage.get("params", {}).get(PARAMS.name, {})})

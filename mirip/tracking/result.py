@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from mirip.errors import DataError
 from mirip.files import md5_file, sha256_file
@@ -133,10 +132,16 @@ def default_name(params: Params, key: str) -> str:
 
 def read_lock(root: Path) -> dict[str, Any]:
     """Return what dvc.lock says of each stage; nothing where there is none."""
-    path = root / LOCK
-    lock = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    stages: dict[str, Any] = lock.get("stages", {})
+    stages: dict[str, Any] = read_yaml(root / LOCK).get("stages", {})
     return stages
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Return a YAML file as DVC reads it (version 1.2, where 1e-06 is a number); nothing where there is none."""
+    from ruamel.yaml import YAML
+
+    values: dict[str, Any] = YAML(typ="safe", pure=True).load(path.read_bytes()) if path.is_file() else {}
+    return values
 
 
 def locked_outs(root: Path) -> dict[str, str]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from mirip.errors import TrackingError
 from mirip.files import main_root
+from mirip.tracking.view import missing_view_tags, view_tags
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -53,7 +54,7 @@ def create_database(path: Path) -> None:
 
 
 def find_or_create_experiment(client: "MlflowClient", name: str, uri: str) -> str:
-    """Return the id of the experiment of that name, made if it is not there.
+    """Return the id of the experiment of that name, made if it is not there, with the view in which it opens.
 
     Raises:
         TrackingError: it was deleted.
@@ -62,12 +63,14 @@ def find_or_create_experiment(client: "MlflowClient", name: str, uri: str) -> st
     if found is None:
         # A server knows where its artifacts belong; a database does not, and would take the working directory.
         location = artifact_root().as_uri() if "://" in uri and not uri.startswith("http") else None
-        return client.create_experiment(name, artifact_location=location)
+        return client.create_experiment(name, artifact_location=location, tags=view_tags())
     if found.lifecycle_stage == "deleted":
         raise TrackingError(
             f"the MLflow experiment {name!r} is deleted: restore it with `mlflow experiments restore -x "
             f"{found.experiment_id}` or set track.experiment to another name"
         )
+    for tag, value in missing_view_tags(found.tags).items():
+        client.set_experiment_tag(found.experiment_id, tag, value)
     return str(found.experiment_id)
 
 
