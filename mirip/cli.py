@@ -14,6 +14,7 @@ from mirip.cache_commands import add_cache_commands
 from mirip.errors import MiripError
 from mirip.exchange_commands import add_exchange_commands
 from mirip.params import Params, load_params, override_params
+from mirip.pull_request_commands import add_pull_request_commands
 from mirip.subcommands import add_command
 from mirip.tracking_commands import add_tracking_commands
 
@@ -193,6 +194,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--params", type=Path, help="default: params.yaml")
 
     add_exchange_commands(add_cache_commands(commands))
+    add_pull_request_commands(commands)
     add_tracking_commands(commands)
     return parser
 

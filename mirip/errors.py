@@ -11,6 +11,7 @@ MiripError
 │   └── SchemaError      a file of features has the form of another version
 ├── CheckpointError      a checkpoint cannot be read or does not belong to these features
 ├── TrackingError        a result could not be published
+├── LockError            dvc.lock does not agree with code, params and what Git holds
 └── AuditError           the audit found what audit.fail_on says must not pass
 
 A message says what happened, the value seen, and what to do, in one line. Stages and the command line
@@ -69,6 +70,10 @@ class CheckpointError(MiripError):
 
 class TrackingError(MiripError):
     """A result could not be published to the tracking server."""
+
+
+class LockError(MiripError):
+    """dvc.lock records other code, params or results than those that stand in the working tree."""
 
 
 class AuditError(MiripError):

@@ -67,6 +67,7 @@ def write_result_folder(root: Path, *, n_images: int = 600, seed: int = 0) -> Pa
     public = pd.DataFrame(
         {
             "id": [public_id(*key) for key in zip(test["image_sha256"], test["image_path"], strict=True)],
+            "group": [f"{group:016x}" for group in test["group_id"]],
             "tier": test["tier"],
             "tier_rank": rank,
             "score": scores,

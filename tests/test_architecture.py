@@ -12,12 +12,20 @@ ROOT = Path(__file__).parents[1]
 
 # Imports run from a row to the rows above it and within the row's own package, never downwards.
 LAYERS = [
-    {"errors", "files", "git", "params", "progress", "subcommands"},
+    {"dvc", "errors", "files", "git", "params", "progress", "subcommands"},
     {"data", "judged", "metrics", "sample"},
-    {"features", "report", "scores"},
+    {"features", "lock_check", "report", "scores"},
     {"models"},
-    {"tracking"},
-    {"jobs", "summary", "cache_commands", "exchange_commands", "tracking_commands", "serve"},
+    {"pull_request", "tracking"},
+    {
+        "jobs",
+        "summary",
+        "cache_commands",
+        "exchange_commands",
+        "pull_request_commands",
+        "tracking_commands",
+        "serve",
+    },
     {"cli"},
 ]
 STAGES = "sample prepare split extract train evaluate audit benchmark report track".split()

@@ -1,0 +1,29 @@
+"""DVC, asked from the working directory."""
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+from mirip.errors import DataError
+
+
+def dvc_json(*arguments: str) -> Any:
+    """Return what a DVC command says with --json.
+
+    Raises:
+        DataError: it fails, as where there is no DVC project.
+    """
+    done = subprocess.run(
+        [sys.executable, "-m", "dvc", *arguments, "--json"],
+        capture_output=True,
+        encoding="utf-8",
+        env={**os.environ, "DVC_NO_ANALYTICS": "1"},
+        check=False,
+    )
+    if done.returncode:
+        said = [line for line in done.stderr.splitlines() if line.startswith("ERROR: ")]
+        reason = said[0].removeprefix("ERROR: ") if said else f"exit code {done.returncode}"
+        raise DataError(f"`dvc {' '.join(arguments)}` failed: {reason}")
+    return json.loads(done.stdout)
