@@ -1,4 +1,5 @@
 # The commands of the project. `make repro` on a fresh clone does everything.
+#   make install    make .venv, with all that the rest needs
 #   make repro      install, run the pipeline, print the result
 #   make test       all tests but those that need a GPU
 #   make test-fast  without the slow, browser and integration tests
@@ -15,7 +16,7 @@ BIN := $(CURDIR)/$(VENV)/bin
 export PATH := $(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: repro test test-fast check format coverage ui sweep lock clean
+.PHONY: install repro test test-fast check format coverage ui sweep lock clean
 
 LEARNING_RATES ?= 0.0001 0.001
 LOSSES ?= logistic margin
@@ -23,6 +24,8 @@ BALANCES ?= natural balanced
 DROPOUTS ?= 0.1 0.3
 SEEDS ?= 42 43
 JOBS ?= 2
+
+install: $(VENV)/.installed
 
 repro: $(VENV)/.installed
 	dvc repro

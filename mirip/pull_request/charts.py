@@ -30,7 +30,7 @@ def _curves(before: Side, after: Side) -> str:
     low, high = _axis([value for line in shown for value in line])
     both = old is not None
     return _chart(
-        f"**Validation pairwise accuracy by epoch, %**: {'🟧 before, ' if both else ''}🟦 after",
+        f"**Validation pairwise accuracy by epoch, %**: {'orange before, ' if both else ''}blue after",
         [_BEFORE, _AFTER] if both else [_AFTER],
         [
             f'x-axis "epoch" [{", ".join(str(epoch) for epoch in range(1, longest + 1, step))}]',
@@ -49,7 +49,7 @@ def _tier_pairs(before: Side, after: Side) -> str:
     quoted = ['"{}"'.format(name.replace('"', "'")) for name in names]
     both = before.tier_pairs is not None and old is not None and before.tier_pairs["pair"].tolist() == names
     return _chart(
-        f"**Test accuracy by tier pair, %**: {'🟧 before (line), 🟦 after (bars)' if both else '🟦 after'}",
+        f"**Test accuracy by tier pair, %**: {'orange line before, blue bars after' if both else 'blue after'}",
         [_AFTER, _BEFORE],
         [
             f"x-axis [{', '.join(quoted)}]",

@@ -47,7 +47,6 @@ def comment(
         figures or "The headline figures are the same.",
         "" if judgement.same_scores or not figures else _ADVICE,
         *charts(before, after),
-        "### Speed",
         speed(before, after),
     ]
     text = "\n\n".join(part for part in parts if part)

@@ -66,14 +66,17 @@ def headline_table(before: Side, after: Side, *, same_test_side: bool) -> str:
 
 def other_figures(before: Side, after: Side) -> str:
     """Return every other figure that changed, by its name in metrics/; empty where none did."""
-    shown = {(stage, f"{name}{end}") for stage, name, _, _ in _HEADLINES for end in ("", "_ci_low", "_ci_high")}
+    shown = {(stage, name) for stage, name, _, _ in _HEADLINES}
     rows = []
     for stage, new in after.metrics.items():
         old = before.metrics[stage]
         for name in () if stage == "benchmark" else {**old, **new}:
-            if (stage, name) not in shown and old.get(name) != new.get(name):
-                values = [_plain(side[name]) if name in side else "" for side in (old, new)]
-                rows.append((code(f"{stage}.{name}"), *values, _plain_change(old.get(name), new.get(name))))
+            if (stage, name.removesuffix("_ci_low").removesuffix("_ci_high")) in shown:
+                continue
+            if name.endswith(("_ci_low", "_ci_high")) or old.get(name) == new.get(name):
+                continue
+            cells = [_plain_cell(side, name) for side in (old, new)]
+            rows.append((code(f"{stage}.{name}"), *cells, _plain_change(old.get(name), new.get(name))))
     return table(("figure", *_HEAD), rows) if rows else ""
 
 
@@ -110,11 +113,11 @@ def _cell(values: Mapping[str, Any], name: str, style: str) -> str:
         return "–"
     if style == "text":
         return code(value)
-    interval = words.known(low) and words.known(high)
     if style == "points":
-        return words.margin(value, low, high)
+        return f"{words.margin(value, low, high)} points"
     if style == "share":
-        return f"{words.percent(value)} ({words.span(low, high)})" if interval else words.percent(value)
+        interval = f" ({words.span(low, high)})".replace(" %", "") if words.known(low) and words.known(high) else ""
+        return f"{words.percent(value)}{interval}"
     return str(value) if isinstance(value, int) else words.number(value, 3)
 
 
@@ -128,16 +131,27 @@ def _change(old: Mapping[str, Any], new: Mapping[str, Any], name: str, style: st
 
 
 def _signed(value: float) -> str:
-    return (f"{value:+d}" if isinstance(value, int) else f"{value:+.3f}").replace("-", "−")
+    return (f"{value:+d}" if isinstance(value, int) else f"{value:+.2g}").replace("-", "−")
+
+
+def _plain_cell(values: Mapping[str, Any], name: str) -> str:
+    if name not in values:
+        return ""
+    value, low, high = (values.get(f"{name}{end}") for end in ("", "_ci_low", "_ci_high"))
+    interval = f" ({_plain(low)} to {_plain(high)})" if words.known(low) and words.known(high) else ""
+    return f"{_plain(value)}{interval}"
 
 
 def _plain(value: Any) -> str:
-    return f"{value:.6g}".replace("-", "−") if isinstance(value, float) else code(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return code(value, longest=24)
+    written = f"{value:,}" if isinstance(value, int) else f"{value:.3f}" if abs(value) < 10 else f"{value:,.1f}"
+    return written.replace("-", "−")
 
 
 def _plain_change(old: Any, new: Any) -> str:
     numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in (old, new))
-    return f"{new - old:+.3g}".replace("-", "−") if numbers else ""
+    return _signed(new - old) if numbers else ""
 
 
 def _speed(value: Any) -> str:

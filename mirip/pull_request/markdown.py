@@ -3,20 +3,18 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-_LONGEST = 80
 
-
-def code(value: Any) -> str:
+def code(value: Any, longest: int = 80) -> str:
     """Return a value as code: no mention, link or table bar in it takes effect."""
     text = "null" if value is None else str(value)
     text = " ".join(text.split()).replace("`", "'")
-    text = text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+    text = text if len(text) <= longest else f"{text[: longest - 1]}…"
     return f"`{text}`".replace("|", "\\|") if text else ""
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a table, the first column left, all others right."""
-    rule = ["---", *("---:" for _ in head[1:])]
+    rule = [":---", *("---:" for _ in head[1:])]
     return "\n".join(f"| {' | '.join(row)} |" for row in (head, rule, *rows))
 
 

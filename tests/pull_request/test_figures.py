@@ -35,7 +35,7 @@ def test_a_figure_has_its_interval_in_its_row(repository: ResultRepository) -> N
     repository.git("branch", "-qf", "main")
     repository.set_metrics("evaluate", pairwise_accuracy=0.713)
     cells = row(headline_table(*sides(), same_test_side=True), "Test pairwise accuracy")
-    assert cells[1:] == ["70.0 % (62.0 % to 78.0 %)", "71.3 % (62.0 % to 78.0 %)", "+1.3 points"]
+    assert cells[1:] == ["70.0 % (62.0 to 78.0)", "71.3 % (62.0 to 78.0)", "+1.3 points"]
 
 
 def test_the_validation_figure_stands_first(repository: ResultRepository) -> None:
@@ -66,7 +66,13 @@ def test_nothing_that_changed_is_no_table(repository: ResultRepository) -> None:
 def test_other_figures_hold_what_changed_and_no_more(repository: ResultRepository) -> None:
     repository.set_metrics("train", best_epoch=3, val_pairwise_accuracy=0.9)
     repository.set_metrics("benchmark", images_per_second=1.0)
-    assert other_figures(*sides()).splitlines()[2:] == ["| `train.best_epoch` | `18` | `3` | −15 |"]
+    assert other_figures(*sides()).splitlines()[2:] == ["| `train.best_epoch` | 18 | 3 | −15 |"]
+
+
+def test_another_figure_has_its_interval_in_its_row_too(repository: ResultRepository) -> None:
+    repository.set_metrics("audit", out_of_fold_accuracy=0.7, out_of_fold_accuracy_ci_low=0.65)
+    expected = "| `audit.out_of_fold_accuracy` | 0.667 (0.631 to 0.702) | 0.700 (0.650 to 0.702) | +0.033 |"
+    assert other_figures(*sides()).splitlines()[2:] == [expected]
 
 
 def test_speed_is_compared_on_the_same_hardware(repository: ResultRepository) -> None:
