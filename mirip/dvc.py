@@ -23,7 +23,8 @@ def dvc_json(*arguments: str) -> Any:
         check=False,
     )
     if done.returncode:
-        said = [line for line in done.stderr.splitlines() if line.startswith("ERROR: ")]
-        reason = said[0].removeprefix("ERROR: ") if said else f"exit code {done.returncode}"
+        said = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+        errors = [line.removeprefix("ERROR: ") for line in said if line.startswith("ERROR: ")]
+        reason = [*errors, *said, f"exit code {done.returncode}"][0]
         raise DataError(f"`dvc {' '.join(arguments)}` failed: {reason}")
     return json.loads(done.stdout)

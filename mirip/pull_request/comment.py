@@ -11,6 +11,7 @@ from mirip.pull_request.sides import Side
 from mirip.pull_request.verdict import Judgement
 
 MARKER = "<!-- mirip-pr-report -->"  # by which the comment is found again and updated in place
+_MOST_PARAMS = 25  # that are shown without a click
 _LONGEST = 60_000  # characters; GitHub takes 65,536
 _ADVICE = (
     "Choose between models by the validation figure (`val_pairwise_accuracy`): the test figure is there to judge the "
@@ -42,7 +43,7 @@ def comment(
         judgement.sentences[0],
         " ".join(judgement.sentences[1:]),
         "### Params",
-        params_table(params) or "No param has changed.",
+        _params(params),
         "### Figures",
         figures or "The headline figures are the same.",
         "" if judgement.same_scores or not figures else _ADVICE,
@@ -55,6 +56,13 @@ def comment(
     if len(text) > _LONGEST:
         text = "\n\n".join(part for part in parts[:5] if part) + "\n\nThe tables are too long for a comment."
     return f"{text}\n\n{_foot(before, after)}\n"
+
+
+def _params(changed: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
+    shown, count = params_table(changed), sum(map(len, changed.values()))
+    if not shown:
+        return "No param has changed."
+    return shown if count <= _MOST_PARAMS else folded(f"{count} params have changed", shown)
 
 
 def _stale(stale: Sequence[StaleStage]) -> str:

@@ -58,9 +58,8 @@ def headline_table(before: Side, after: Side, *, same_test_side: bool) -> str:
         old, new = (side.metrics[stage] for side in (before, after))
         if not (words.known(old.get(name)) or words.known(new.get(name))):
             continue
-        rows.append((label, _cell(old, name, style), _cell(new, name, style), _change(old, new, name, style)))
-        if not comparable[stage] and style != "text":
-            rows[-1] = (*rows[-1][:3], "not comparable")
+        change = _change(old.get(name), new.get(name), style, comparable=comparable[stage])
+        rows.append((label, _cell(old, name, style), _cell(new, name, style), change))
     return table(("figure", *_HEAD), rows) if any(row[3] != _SAME for row in rows) else ""
 
 
@@ -121,12 +120,15 @@ def _cell(values: Mapping[str, Any], name: str, style: str) -> str:
     return str(value) if isinstance(value, int) else words.number(value, 3)
 
 
-def _change(old: Mapping[str, Any], new: Mapping[str, Any], name: str, style: str) -> str:
-    before, after = old.get(name), new.get(name)
+def _change(before: Any, after: Any, style: str, *, comparable: bool) -> str:
+    if not (words.known(before) and words.known(after)):
+        return ""
+    if style == "text":
+        return _SAME if before == after else ""
+    if not comparable:
+        return "not comparable"
     if before == after:
         return _SAME
-    if before is None or after is None or style == "text":
-        return ""
     return f"{words.points(after - before)} points" if style in ("share", "points") else _signed(after - before)
 
 

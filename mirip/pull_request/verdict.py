@@ -11,7 +11,6 @@ from mirip.report import words
 from mirip.scores import compare_scores
 
 CONFIDENCE = 0.95
-_VERDICTS = {"better": "better", "worse": "worse", "within noise": "within noise"}
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ def judge(before: Side, after: Side) -> Judgement:
     if np.array_equal(after.scores.heads, before.scores.heads):
         sentence = f"Test pairwise accuracy **{words.percent(found.accuracy_a)}**, as before: no score has changed."
         return Judgement("unchanged", (sentence,), True, True)
-    return Judgement(_VERDICTS[found.verdict], _compared(found, len(after.scores.works)), True, False)
+    return Judgement(found.verdict, _compared(found, len(after.scores.works)), True, False)
 
 
 def _compared(found: ModelComparison, n_works: int) -> tuple[str, ...]:
@@ -71,9 +70,14 @@ def _compared(found: ModelComparison, n_works: int) -> tuple[str, ...]:
 
 
 def _accuracies(before: Side, after: Side) -> str:
-    """Say both figures without subtracting them."""
-    old, new = (words.percent(side.metrics["evaluate"].get("pairwise_accuracy")) for side in (before, after))
-    return f"Test pairwise accuracy before: {old}; after: {new}. They are not comparable."
+    """Say the figures there are without subtracting them."""
+    known = {
+        when: words.percent(side.metrics["evaluate"]["pairwise_accuracy"])
+        for when, side in (("before", before), ("after", after))
+        if words.known(side.metrics["evaluate"].get("pairwise_accuracy"))
+    }
+    said = ", ".join(f"**{figure}** {when}" for when, figure in known.items()) or words.NOT_AVAILABLE
+    return f"Test pairwise accuracy: {said}{'; the two cannot be compared' if len(known) == 2 else ''}."
 
 
 def _sentence(text: str) -> str:

@@ -51,3 +51,10 @@ def test_a_comment_is_never_longer_than_github_takes(repository: ResultRepositor
     assert text.startswith(MARKER)
     assert "too long for a comment" in text
     assert "no score has changed" in text
+
+
+def test_many_params_are_folded_and_few_are_not(repository: ResultRepository) -> None:
+    params = {"params.yaml": {f"a.b{k}": {"old": 1, "new": 2} for k in range(30)}}
+    assert "<summary>30 params have changed</summary>" in made(params=params)
+    few = {"params.yaml": {"a.b": {"old": 1, "new": 2}}}
+    assert "<details>" not in made(params=few)

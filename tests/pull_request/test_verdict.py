@@ -62,7 +62,7 @@ def test_other_test_sides_give_no_verdict_and_say_how_many_works_differ(reposito
     found = judged()
     assert found.title == "no verdict"
     assert not found.same_test_side
-    assert "They are not comparable" in found.sentences[0]
+    assert "the two cannot be compared" in found.sentences[0]
     assert "0 of " in found.sentences[1]
     assert "5 of " in found.sentences[1]
 
