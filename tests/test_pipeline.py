@@ -171,3 +171,24 @@ def test_two_clones_give_the_same_bytes(project_root, repro, tmp_path) -> None:
     second.run("dvc", "repro", "evaluate")
     for name in ("features/sample.h5", "models/best_model.pt", "metrics/evaluate.json", "metrics/scores.csv"):
         assert (second.root / name).read_bytes() == (first.root / name).read_bytes(), name
+
+
+def test_a_pull_request_is_judged_on_a_clone_that_has_nothing_but_git(project, tmp_path) -> None:
+    fresh = Project(tmp_path / "fresh")
+    project.run("git", "checkout", "-q", "-b", "margin")
+    try:
+        project.edit("params.yaml", "loss: logistic", "loss: margin")
+        project.run("git", "commit", "-q", "-a", "-m", "Params without their result")
+        project.run("git", "clone", "-q", str(project.root), str(fresh.root))
+        assert "train: train.loss logistic -> margin\nerror: " in fresh.run("mirip", "check-lock", check=False)
+        project.run("dvc", "repro")
+        project.run("git", "commit", "-q", "-a", "-m", "Their result")
+    finally:
+        project.run("git", "checkout", "-q", "-f", "main")
+    fresh.run("git", "pull", "-q")
+    assert not (fresh.root / "data" / "manifest.parquet").exists()
+    assert fresh.run("mirip", "check-lock").startswith("dvc.lock agrees")
+    comment = fresh.run("mirip", "pr-report", "origin/main")
+    assert "| `train.loss` | `logistic` | `margin` |" in comment
+    assert re.search(r"^## Mirip: (better|worse|within noise)$", comment, re.MULTILINE)
+    assert comment.count("```mermaid") == 2

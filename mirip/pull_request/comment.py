@@ -42,6 +42,7 @@ def comment(
         _stale(stale),
         judgement.sentences[0],
         " ".join(judgement.sentences[1:]),
+        _other_features(before, after),
         "### Params",
         _params(params),
         "### Figures",
@@ -54,8 +55,26 @@ def comment(
     if others := other_figures(before, after):
         text += f"\n\n{folded('All other figures that changed', others)}"
     if len(text) > _LONGEST:
-        text = "\n\n".join(part for part in parts[:5] if part) + "\n\nThe tables are too long for a comment."
+        text = "\n\n".join(part for part in parts[:6] if part) + "\n\nThe tables are too long for a comment."
     return f"{text}\n\n{_foot(before, after)}\n"
+
+
+def _other_features(before: Side, after: Side) -> str:
+    """Say where one recipe gave other bytes for the same images: then the params are not all that differs."""
+    old, new = (side.metrics["extract"] for side in (before, after))
+    same = ("fingerprint", "rows")
+    if not old or any(old.get(name) != new.get(name) for name in same):
+        return ""
+    if old.get("content_digest") == new.get("content_digest") or _split(before) != _split(after):
+        return ""
+    return (
+        "The features differ as well, though images and recipe are the same (`extract.content_digest`), as on "
+        "another device or by other library versions: some of the difference may come from there."
+    )
+
+
+def _split(side: Side) -> Any:
+    return side.metrics["split"].get("digest")
 
 
 def _params(changed: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:

@@ -58,3 +58,11 @@ def test_many_params_are_folded_and_few_are_not(repository: ResultRepository) ->
     assert "<summary>30 params have changed</summary>" in made(params=params)
     few = {"params.yaml": {"a.b": {"old": 1, "new": 2}}}
     assert "<details>" not in made(params=few)
+
+
+def test_other_features_of_the_same_images_are_said(repository: ResultRepository) -> None:
+    assert "The features differ" not in made()
+    repository.set_metrics("extract", content_digest="other")
+    assert "The features differ as well" in made()
+    repository.set_metrics("extract", fingerprint="another recipe")
+    assert "The features differ" not in made()
