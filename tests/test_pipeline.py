@@ -191,4 +191,4 @@ def test_a_pull_request_is_judged_on_a_clone_that_has_nothing_but_git(project, t
     comment = fresh.run("mirip", "pr-report", "origin/main")
     assert "| `train.loss` | `logistic` | `margin` |" in comment
     assert re.search(r"^## Mirip: (better|worse|within noise)$", comment, re.MULTILINE)
-    assert comment.count("```mermaid") == 2
+    assert "```mermaid" in comment
