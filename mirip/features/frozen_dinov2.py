@@ -194,7 +194,8 @@ class _Block(nn.Module):
         else:
             query, key, value = self.qkv(normed).chunk(3, dim=2)
         query, key, value = (self._by_head(part) for part in (query, key, value))
-        attended = F.scaled_dot_product_attention(query, key, value)  # (B, heads, T, D / heads)
+        attend = _attend_by_one if cls_only and query.device.type == "cpu" else F.scaled_dot_product_attention
+        attended = attend(query, key, value)  # (B, heads, T or 1, D / heads)
         tokens = tokens + self.out(attended.transpose(1, 2).flatten(2))
         hidden = self.up(self.norm2(tokens))
         if self.swiglu:
@@ -208,6 +209,17 @@ class _Block(nn.Module):
     def _by_head(self, part: torch.Tensor) -> torch.Tensor:
         """(B, T, D) -> (B, heads, T, D / heads)."""
         return part.view(*part.shape[:2], self.heads, -1).transpose(1, 2)
+
+
+def _attend_by_one(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """Attend by a single query, (B, heads, 1, E), to T keys and values, (B, heads, T, E).
+
+    Without matrix products: on a CPU with several threads the bits of torch's fused attention, and of its batched
+    products, depend at a single query on where in the batch an image stands.
+    """
+    logits = (query.float() * key.float()).sum(dim=3, keepdim=True) / query.shape[3] ** 0.5  # (B, heads, T, 1)
+    attended: torch.Tensor = (logits.softmax(dim=2) * value.float()).sum(dim=2, keepdim=True)
+    return attended.to(value.dtype)
 
 
 def _linear(weight: torch.Tensor, bias: torch.Tensor, dtype: torch.dtype) -> nn.Linear:

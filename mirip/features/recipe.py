@@ -24,7 +24,7 @@ from mirip.files import canonical_json, sha256_bytes
 from mirip.params import IMPORTED, Recipe
 
 # Raise these when code changes the value of a feature: every cached row is then computed anew.
-EXTRACTOR_VERSION = 2  # batches, pooling, normalisation, rounding
+EXTRACTOR_VERSION = 3  # batches, pooling, normalisation, rounding
 TRANSFORM_VERSION = 2  # EXIF orientation, colours, fit, padding, resampling
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)

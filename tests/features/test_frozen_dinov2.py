@@ -171,3 +171,23 @@ def test_a_backbone_of_another_activation_goes_the_stock_path(make_dinov2: Calla
         extractor = DINOv2FeatureExtractor(str(folder), image_size=42, pooling=pooling, device="cpu")
         assert extractor(random_pixels(2, 42, 42)).shape == (2, width)
         assert isinstance(extractor.model, StockBackbone)
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("two_threads")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_an_image_has_the_same_bits_wherever_it_stands_in_its_batch(tmp_path: Path, dtype: torch.dtype) -> None:
+    wide = {"hidden_size": 384, "num_hidden_layers": 2, "num_attention_heads": 6, "image_size": 112}
+    frozen = make_pair(tmp_path, **wide).frozen(dtype)
+    images = torch.randint(0, 256, (8, 3, 112, 112), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        straight = frozen(images).cls
+        for turn in range(1, 8):
+            assert torch.equal(frozen(images.roll(turn, dims=0)).cls, straight.roll(turn, dims=0)), turn
