@@ -59,6 +59,23 @@ def write_json(path: Path | str, value: Any) -> None:
     write_text(path, json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def read_yaml(path: Path | str) -> dict[str, Any]:
+    """Return a YAML file as DVC reads it (version 1.2, where 1e-06 is a number); nothing where there is none."""
+    from ruamel.yaml import YAML
+
+    if not Path(path).is_file():
+        return {}
+    values = YAML(typ="safe", pure=True).load(Path(path).read_bytes())
+    return values if isinstance(values, dict) else {}
+
+
+def looked_up(values: Any, name: str) -> Any:
+    """Return the value at a dotted name in nested mappings; None where there is none."""
+    for key in name.split("."):
+        values = values.get(key) if isinstance(values, dict) else None
+    return values
+
+
 def sha256_bytes(data: bytes) -> str:
     """Return the sha256 of `data` as 64 lower-case hexadecimal digits."""
     return hashlib.sha256(data).hexdigest()

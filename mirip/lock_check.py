@@ -12,6 +12,7 @@ from typing import Any
 
 from mirip.dvc import dvc_json
 from mirip.errors import DataError
+from mirip.files import looked_up, read_yaml
 from mirip.git import git
 
 _ABSENT = ("deleted", "not in cache")
@@ -56,7 +57,7 @@ def check_lock() -> list[StaleStage]:
     for pipeline in sorted(pipelines):
         recorded |= _recorded(Path(pipeline))
         persisted |= _persisted(Path(pipeline))
-    params = {name: _load(Path(name)) for stage in recorded.values() for name in stage.params}
+    params = {name: read_yaml(Path(name)) for stage in recorded.values() for name in stage.params}
     return stale_stages(status, recorded, params, persisted=persisted, not_in_git=_not_in_git(status))
 
 
@@ -117,7 +118,7 @@ def _changed_params(old: Mapping[str, Any], values: Mapping[str, Any], changed: 
     """Say of each changed value what it was and is; DVC names no more than the section."""
     said = []
     for name in changed:
-        before, after = _flat(name, old.get(name)), _flat(name, _looked_up(values, name))
+        before, after = _flat(name, old.get(name)), _flat(name, looked_up(values, name))
         if name not in old:
             said.append(f"{name} is new to it")
             continue
@@ -137,26 +138,10 @@ def _flat(name: str, value: Any) -> dict[str, Any]:
     return {inner: leaf for key, part in value.items() for inner, leaf in _flat(f"{name}.{key}", part).items()}
 
 
-def _looked_up(values: Any, name: str) -> Any:
-    for key in name.split("."):
-        values = values.get(key) if isinstance(values, Mapping) else None
-    return values
-
-
-def _load(path: Path) -> dict[str, Any]:
-    """Read YAML as DVC does, to which 1e-06 is a number."""
-    from ruamel.yaml import YAML
-
-    if not path.is_file():
-        return {}
-    values = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
-    return values if isinstance(values, dict) else {}
-
-
 def _recorded(pipeline: Path) -> dict[str, RecordedStage]:
     """Read what the lock file beside a dvc.yaml records."""
-    declared = _load(pipeline).get("stages") or {}
-    locked = _load(pipeline.with_suffix(".lock")).get("stages") or {}
+    declared = read_yaml(pipeline).get("stages") or {}
+    locked = read_yaml(pipeline.with_suffix(".lock")).get("stages") or {}
     prefix = "" if pipeline == Path("dvc.yaml") else f"{pipeline.as_posix()}:"
     return {
         f"{prefix}{name}": RecordedStage(
@@ -171,7 +156,7 @@ def _recorded(pipeline: Path) -> dict[str, RecordedStage]:
 
 def _persisted(pipeline: Path) -> set[str]:
     found = set()
-    for stage in (_load(pipeline).get("stages") or {}).values():
+    for stage in (read_yaml(pipeline).get("stages") or {}).values():
         for kind in ("outs", "metrics", "plots"):
             for out in stage.get(kind) or []:
                 for path, flags in out.items() if isinstance(out, dict) else ():

@@ -16,14 +16,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from mirip.errors import DataError, MiripError
-from mirip.files import main_root, md5_file
+from mirip.files import looked_up, main_root, md5_file, read_yaml
 from mirip.git import git, git_bytes
 from mirip.tracking.publishing import Published, publish
 from mirip.tracking.record import flatten, provenance_tags
-from mirip.tracking.result import LOCK, METRICS, MODEL, PARAMS, RECEIPT, locked_outs, read_lock, read_result, read_yaml
+from mirip.tracking.result import LOCK, METRICS, MODEL, PARAMS, RECEIPT, locked_outs, read_lock, read_result
 
 _EXPERIMENT = re.compile(r"refs/exps/([0-9a-f]{2})/([0-9a-f]{38})/(.+)")
 
@@ -135,7 +134,7 @@ def check_recorded(root: Path) -> None:
     values = read_yaml(root / PARAMS)
     for stage in read_lock(root).values():
         ran = flatten(stage.get("params", {}).get(PARAMS.name, {}))
-        now = flatten({key: _value(values, key) for key in stage.get("params", {}).get(PARAMS.name, {})})
+        now = flatten({key: looked_up(values, key) for key in stage.get("params", {}).get(PARAMS.name, {})})
         for key in sorted(ran.keys() | now.keys()):
             if now.get(key) != ran.get(key):
                 raise DataError(f"{PARAMS} has {key} {now.get(key)}, and dvc.lock ran {ran.get(key)}: run `dvc repro`")
@@ -146,12 +145,6 @@ def check_recorded(root: Path) -> None:
 
 def _of_result(path: str) -> bool:
     return path == MODEL.as_posix() or (path.startswith(f"{METRICS}/") and path != RECEIPT.as_posix())
-
-
-def _value(values: Any, key: str) -> Any:
-    for part in key.split("."):
-        values = values.get(part) if isinstance(values, dict) else None
-    return values
 
 
 def _cached(md5: str) -> Path | None:

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from mirip.errors import DataError
-from mirip.files import md5_file, sha256_file
+from mirip.files import md5_file, read_yaml, sha256_file
 from mirip.params import Params, load_params
 from mirip.tracking.record import RunRecord, result_key
 
@@ -134,14 +134,6 @@ def read_lock(root: Path) -> dict[str, Any]:
     """Return what dvc.lock says of each stage; nothing where there is none."""
     stages: dict[str, Any] = read_yaml(root / LOCK).get("stages", {})
     return stages
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Return a YAML file as DVC reads it (version 1.2, where 1e-06 is a number); nothing where there is none."""
-    from ruamel.yaml import YAML
-
-    values: dict[str, Any] = YAML(typ="safe", pure=True).load(path.read_bytes()) if path.is_file() else {}
-    return values
 
 
 def locked_outs(root: Path) -> dict[str, str]:
