@@ -165,6 +165,9 @@ def test_a_training_is_tracked_under_its_names(desk, capsys) -> None:
     (dataset,) = (entry.dataset for entry in run.inputs.dataset_inputs)
     assert run.data.tags["split.digest"].startswith(dataset.digest)
     assert json.loads(dataset.profile)["n_images"] == 159
+    capsys.readouterr()
+    assert main(["promote", "first"]) == 0
+    assert "there was no champion before it" in capsys.readouterr().out
 
 
 @pytest.mark.slow
