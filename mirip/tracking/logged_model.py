@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import LoggedModel, Run
     from mlflow.models import Model
+    from mlflow.types import ColSpec, TensorSpec
 
 RANKER = "mirip-ranker"
 
@@ -98,15 +99,10 @@ def save_ranker(folder: Path, ranker: Ranker, mlflow_model: "Model | None" = Non
     import numpy as np
     from mlflow import pyfunc
     from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, DataType, Schema, TensorSpec
+    from mlflow.types import Schema, TensorSpec
 
-    outputs: list[ColSpec | TensorSpec] = [
-        ColSpec(DataType.double, "score"),
-        ColSpec(DataType.double, "percentile"),
-        ColSpec(DataType.string, "likeliest_tier"),
-    ]
     shape = (-1, ranker.feature_dim)
-    signature = ModelSignature(Schema([TensorSpec(np.dtype("float32"), shape)]), Schema(outputs))
+    signature = ModelSignature(Schema([TensorSpec(np.dtype("float32"), shape)]), Schema(output_columns()))
     rng = np.random.default_rng(0)  # real rows would be pictures of people's work
     with tempfile.TemporaryDirectory() as scratch:
         code = shutil.copy(Path(__file__).with_name("ranker.py"), scratch)  # its path is written down: not ours
@@ -121,6 +117,17 @@ def save_ranker(folder: Path, ranker: Ranker, mlflow_model: "Model | None" = Non
             input_example=rng.normal(size=(_EXAMPLE_ROWS, ranker.feature_dim)).round(2).astype(np.float32),
             pip_requirements=exact_requirements(REQUIREMENTS),
         )
+
+
+def output_columns() -> "list[ColSpec | TensorSpec]":
+    """Return the columns of what a model answers, those of `mirip.tracking.standings`."""
+    from mlflow.types import ColSpec, DataType
+
+    return [
+        ColSpec(DataType.double, "score"),
+        ColSpec(DataType.double, "percentile"),
+        ColSpec(DataType.string, "likeliest_tier"),
+    ]
 
 
 def zip_package(path: Path) -> Path:

@@ -33,24 +33,13 @@ class Ranker(PythonModel):
         """Return `score`, `percentile` and `likeliest_tier` of each row of `model_input` (N, D)."""
         import torch
 
+        from mirip.tracking.standings import standings
+
         features = torch.from_numpy(np.asarray(model_input, dtype=np.float32))
         with torch.inference_mode():
             scores = torch.cat([self.model.score(part) for part in torch.split(features, _ROWS_AT_ONCE)])
-        return _standings(self.model.checkpoint, scores.double().numpy())
-
-
-def _standings(checkpoint: Any, scores: np.ndarray) -> pd.DataFrame:
-    from mirip.metrics.calibration import percentile_of, tier_probabilities
-
-    chances = tier_probabilities(scores, checkpoint.ordinal_slope, checkpoint.ordinal_thresholds)  # (N, K), worst first
-    best_first = np.array(checkpoint.tiers, dtype=object)
-    return pd.DataFrame(
-        {
-            "score": scores,
-            "percentile": percentile_of(scores, checkpoint.score_percentiles),
-            "likeliest_tier": best_first[np.flip(chances, axis=1).argmax(axis=1)],
-        }
-    )
+        assert self.model.checkpoint is not None
+        return standings(self.model.checkpoint, scores.numpy())
 
 
 set_model(Ranker())
