@@ -11,6 +11,7 @@ MiripError
 │   └── SchemaError      a file of features has the form of another version
 ├── CheckpointError      a checkpoint cannot be read or does not belong to these features
 ├── TrackingError        a result could not be published
+│   └── PromotionError   a run cannot become champion: which run is not clear, or it is not shown to be better
 ├── LockError            dvc.lock does not agree with code, params and what Git holds
 └── AuditError           the audit found what audit.fail_on says must not pass
 
@@ -74,6 +75,10 @@ class TrackingError(MiripError):
 
 class LockError(MiripError):
     """dvc.lock records other code, params or results than those that stand in the working tree."""
+
+
+class PromotionError(TrackingError):
+    """A run cannot become champion: it cannot be told, holds no model, or is not shown to be better."""
 
 
 class AuditError(MiripError):

@@ -30,6 +30,8 @@ from mirip.models.ranking import PairwiseRankingModel
 from mirip.models.trainer import Trainer
 from mirip.models.training import short_keys, train_ranker, training_summary
 from mirip.params import Params, Recipe
+from mirip.tracking.dataset import Dataset, counts_of
+from mirip.tracking.logged_model import Ranker
 from mirip.tracking.publishing import log_training_run
 
 
@@ -78,7 +80,11 @@ def train_job(params: Params, output: Path, *, resume: bool = False) -> None:
     if params.track.enabled:
         metrics = {f"train.{name}": value for name, value in figures.items()}
         judged = {f"evaluate.{name}": value for name, value in evaluation.metrics.items()}
-        _publish(params, output, {**metrics, **judged}, result.curves)
+        published = {**metrics, **judged, "split.digest": checkpoint.split_digest}
+        ranker = Ranker(output / "best_model.pt", test_x.shape[1])
+        name, source = params.data.images.name, str(params.data.metadata)
+        dataset = Dataset(name, checkpoint.split_digest, source, counts_of(splits))
+        _publish(params, output, published, result.curves, ranker, dataset)
 
 
 def evaluate_job(params: Params, model: PairwiseRankingModel, output: Path | None) -> None:
@@ -144,7 +150,15 @@ def _extract(params: Params, recipe: Recipe, images: pd.DataFrame, path: Path) -
     return FeatureCache.open(path, recipe)
 
 
-def _publish(params: Params, output: Path, figures: Mapping[str, object], curves: pd.DataFrame) -> None:
+def _publish(
+    params: Params,
+    output: Path,
+    figures: Mapping[str, object],
+    curves: pd.DataFrame,
+    ranker: Ranker,
+    dataset: Dataset,
+) -> None:
+    files = ("best_model.pt", "curves.csv", "train.json", "evaluate.json", "scores.csv")
     try:
         published = log_training_run(
             experiment=params.track.experiment,
@@ -153,7 +167,9 @@ def _publish(params: Params, output: Path, figures: Mapping[str, object], curves
             | {"recipe": params.recipe.model_dump(mode="json")},
             metrics=figures,
             curves=curves,
-            artifacts=[output / name for name in ("best_model.pt", "curves.csv", "train.json", "evaluate.json")],
+            artifacts=[output / name for name in files],
+            ranker=ranker,
+            dataset=dataset,
         )
     except TrackingError as error:
         print(f"warning: {error}; the results in {output} stand: run the same command to publish", file=sys.stderr)

@@ -7,9 +7,11 @@ from typing import Any
 
 from mirip.subcommands import add_command
 
+CHECKPOINT = Path("models/best_model.pt")
+
 
 def add_tracking_commands(commands: Any) -> None:
-    """Add `mirip track` and `mirip ui`."""
+    """Add `mirip track`, `mirip ui`, `mirip promote` and `mirip export`."""
     command = add_command(commands, "track", track)
     command.add_argument(
         "--backfill",
@@ -20,6 +22,15 @@ def add_tracking_commands(commands: Any) -> None:
     command = add_command(commands, "ui", ui)
     command.add_argument("--port", type=int, default=5000, help="default 5000")
     command.add_argument("--params", type=Path, default=Path("params.yaml"), help="default: params.yaml")
+
+    command = add_command(commands, "promote", promote)
+    command.add_argument("run", metavar="RUN", help="id of a published run, the beginning of it, or the run's name")
+    command.add_argument("--force", action="store_true", help="also where it is not shown to be better")
+
+    command = add_command(commands, "export", export)
+    command.add_argument("folder", type=Path, metavar="FOLDER", help="new; `mlflow models serve -m FOLDER` serves it")
+    command.add_argument("--checkpoint", type=Path, default=CHECKPOINT, help=f"default {CHECKPOINT}")
+    command.add_argument("--backbone", type=Path, help="its backbone's folder, if not where the checkpoint says")
 
 
 def track(options: argparse.Namespace) -> None:
@@ -42,3 +53,18 @@ def ui(options: argparse.Namespace) -> None:
     from mirip.tracking.ui import open_ui
 
     open_ui(load_params(options.params).track.experiment, options.port)
+
+
+def promote(options: argparse.Namespace) -> None:
+    """Make a published run's model the champion of the model registry, if it is shown to be better than the last."""
+    from mirip.tracking.promotion import promote
+
+    print(promote(options.run, force=options.force))
+
+
+def export(options: argparse.Namespace) -> None:
+    """Write a trained model as an MLflow model that takes image files, by their bytes or paths."""
+    from mirip.tracking.image_model import export_image_model
+
+    words = export_image_model(options.folder, options.checkpoint, options.backbone)
+    print(f"{options.folder}: {words}")

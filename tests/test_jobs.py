@@ -160,6 +160,14 @@ def test_a_training_is_tracked_under_its_names(desk, capsys) -> None:
     assert run.info.run_name == "first"
     assert run.data.params["train.batch_size"] == "16"
     assert run.data.metrics["val_pairwise_accuracy"] > 0.7
+    (model,) = client.search_logged_models([experiment.experiment_id])
+    assert [output.model_id for output in run.outputs.model_outputs] == [model.model_id]
+    (dataset,) = (entry.dataset for entry in run.inputs.dataset_inputs)
+    assert run.data.tags["split.digest"].startswith(dataset.digest)
+    assert json.loads(dataset.profile)["n_images"] == 159
+    capsys.readouterr()
+    assert main(["promote", "first"]) == 0
+    assert "there was no champion before it" in capsys.readouterr().out
 
 
 @pytest.mark.slow

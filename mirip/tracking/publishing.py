@@ -17,15 +17,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from mirip.errors import TrackingError
-from mirip.files import canonical_json, main_root
+from mirip.files import canonical_json
 from mirip.tracking.artifacts import ARTIFACTS_TAG, artifacts_digest, log_artifacts
+from mirip.tracking.dataset import Dataset, log_dataset
+from mirip.tracking.logged_model import Ranker, log_ranker
 from mirip.tracking.record import RunRecord, flatten, provenance_tags, result_key
 from mirip.tracking.store import (
     connect,
+    exclusive_store,
     find_or_create_experiment,
-    quiet_mlflow,
-    root_cause,
     tracking_uri,
     without_password,
 )
@@ -40,7 +40,6 @@ T = TypeVar("T")
 KEY_TAG = "mirip.key"
 HEADLINES = {"train.val_pairwise_accuracy": "val_pairwise_accuracy", "evaluate.pairwise_accuracy": "pairwise_accuracy"}
 
-_LOCK_TIMEOUT_S = 120
 _MAX_PARAM_CHARS = 6000
 _BATCH = {"metrics": 1000, "params": 100, "tags": 100}  # MLflow's limits for one request
 
@@ -66,23 +65,9 @@ def publish(record: RunRecord) -> Published:
     Raises:
         TrackingError: the server cannot be reached within about 20 s, or refuses the result.
     """
-    from filelock import FileLock, Timeout
-
     uri = tracking_uri()
-    lock = main_root() / ".mirip" / "track.lock"
-    lock.parent.mkdir(exist_ok=True)
-    with quiet_mlflow():
-        from mlflow.exceptions import MlflowException
-        from sqlalchemy.exc import SQLAlchemyError
-
-        try:
-            with FileLock(lock, timeout=_LOCK_TIMEOUT_S):
-                return _publish(record, uri)
-        except Timeout:
-            reason = f"another process has held {lock} for {_LOCK_TIMEOUT_S} s"
-        except (MlflowException, SQLAlchemyError, OSError) as error:
-            reason = root_cause(error)
-    raise TrackingError(f"the result was not published to {without_password(uri)}: {reason}")
+    with exclusive_store(uri, "the result was not published to"):
+        return _publish(record, uri)
 
 
 def log_training_run(
@@ -94,6 +79,8 @@ def log_training_run(
     curves: "pd.DataFrame | None",
     artifacts: Sequence[Path],
     tags: Mapping[str, str] | None = None,
+    ranker: Ranker | None = None,
+    dataset: Dataset | None = None,
 ) -> Published:
     """Publish a training off the pipeline; the same params, curves and artifacts are the same run.
 
@@ -117,6 +104,8 @@ def log_training_run(
             {**provenance_tags(), **(tags or {})},
             key,
             rename=run_name is not None,
+            ranker=ranker,
+            dataset=dataset,
         )
     )
 
@@ -142,13 +131,15 @@ def _publish(record: RunRecord, uri: str) -> Published:
     _log(client, run.info.run_id, changes)
     if artifacts := log_artifacts(client, run, record):
         client.set_tag(run.info.run_id, ARTIFACTS_TAG, artifacts)
+    new_dataset = record.dataset is not None and log_dataset(client, run, record.dataset)
+    new_model = record.ranker is not None and log_ranker(client, run, record.ranker)
     renamed = record.rename and run.info.run_name != record.run_name
     if renamed:
         client.update_run(run.info.run_id, name=record.run_name)
     complete = run.info.status == "FINISHED"
     if not complete:
         client.set_terminated(run.info.run_id, "FINISHED", end_time=record.made_ms)
-    stood = bool(found) and complete and not (changes or artifacts or renamed)
+    stood = bool(found) and complete and not (changes or artifacts or new_dataset or new_model or renamed)
     return Published(
         run_id=run.info.run_id,
         run_name=record.run_name if renamed else run.info.run_name,

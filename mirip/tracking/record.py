@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from mirip.files import canonical_json, sha256_bytes
 from mirip.git import git
+from mirip.tracking.dataset import Dataset
+from mirip.tracking.logged_model import Ranker
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,6 +32,8 @@ class RunRecord:
         rename: give a run that is already there `run_name` too.
         made_ms: for a result of the past, when it was made, in milliseconds since 1970. A new run is dated so; a run
             that is already there is completed, and what it holds stays as it is.
+        ranker: the trained model, logged once.
+        dataset: the works behind the result, logged once.
     """
 
     experiment: str
@@ -43,6 +47,8 @@ class RunRecord:
     root: Path = Path()
     rename: bool = False
     made_ms: int | None = None
+    ranker: Ranker | None = None
+    dataset: Dataset | None = None
 
     @property
     def past(self) -> bool:

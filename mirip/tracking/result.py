@@ -13,6 +13,8 @@ import pandas as pd
 from mirip.errors import DataError
 from mirip.files import md5_file, read_yaml, sha256_file
 from mirip.params import Params, load_params
+from mirip.tracking.dataset import Dataset, split_counts
+from mirip.tracking.logged_model import Ranker
 from mirip.tracking.record import RunRecord, result_key
 
 PARAMS = Path("params.yaml")
@@ -69,6 +71,13 @@ def read_result(root: Path, provenance: Mapping[str, str]) -> RunRecord:
         key=key,
         root=root,
         rename=params.track.run_name is not None,
+        ranker=Ranker(root / MODEL, metrics["extract"]["dim"]) if (root / MODEL).exists() else None,
+        dataset=Dataset(
+            params.data.images.name,
+            metrics["split"]["digest"],
+            str(params.data.metadata),
+            split_counts(metrics.get("data", {}), metrics["split"]),
+        ),
     )
 
 

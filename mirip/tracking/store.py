@@ -16,9 +16,13 @@ from mirip.tracking.view import missing_view_tags, view_tags
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+_LOCK_TIMEOUT_S = 120
 _DEFAULT_ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    # A model's requirements are ours to say, not those of a uv.lock in the working directory.
+    "MLFLOW_UV_AUTO_DETECT": "false",
     # MLflow's own 120 s and 7 retries would hold a finished pipeline for many minutes when the server is away.
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "6",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
@@ -37,6 +41,11 @@ def connect(uri: str) -> "MlflowClient":
     if (path := _sqlite_path(uri)) is not None and not path.exists():
         create_database(path)
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def store_exists(uri: str) -> bool:
+    """Return False for a local database that is not there; whether a server is there only asking it can tell."""
+    return (path := _sqlite_path(uri)) is None or path.exists()
 
 
 def create_database(path: Path) -> None:
@@ -96,6 +105,36 @@ def root_cause(error: BaseException) -> str:
         error = deeper
     text = " ".join(str(error).split())
     return text if len(text) <= 300 else f"{text[:300]}..."
+
+
+@contextmanager
+def exclusive_store(uri: str, failed: str) -> Iterator[None]:
+    """Work on a store alone among the processes of this repository, so that nothing is made twice.
+
+    Args:
+        uri: of the store.
+        failed: begins the error's text, as "the result was not published to".
+
+    Raises:
+        TrackingError: the server cannot be reached within about 20 s, or refuses; or others keep the store busy.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = main_root() / ".mirip" / "track.lock"
+    lock.parent.mkdir(exist_ok=True)
+    with quiet_mlflow():
+        from mlflow.exceptions import MlflowException
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            with FileLock(lock, timeout=_LOCK_TIMEOUT_S):
+                yield
+                return
+        except Timeout:
+            reason = f"another process has held {lock} for {_LOCK_TIMEOUT_S} s"
+        except (MlflowException, SQLAlchemyError, OSError) as error:
+            reason = root_cause(error)
+    raise TrackingError(f"{failed} {without_password(uri)}: {reason}")
 
 
 @contextmanager

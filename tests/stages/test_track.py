@@ -70,6 +70,16 @@ def test_a_run_holds_every_stages_metrics_the_recipe_in_force_and_the_curves(fol
     assert run.data.tags["mirip.fingerprint"] == read_metrics(folder)["extract"]["fingerprint"]
 
 
+def test_a_run_holds_the_model_and_the_dataset(folder: Path) -> None:
+    track.main()
+    (run,) = runs()
+    assert len(run.outputs.model_outputs) == 1
+    (entry,) = run.inputs.dataset_inputs
+    assert run.data.tags["split.digest"].startswith(entry.dataset.digest)
+    assert entry.dataset.name == "sample"
+    assert json.loads(entry.dataset.profile)["n_images"] == 200
+
+
 def test_the_same_result_again_is_the_same_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     track.main()
     track.main()

@@ -1,0 +1,101 @@
+"""The model that takes pictures scores them as Mirip itself does."""
+
+import base64
+import json
+import shutil
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from made_checkpoint import write_checkpoint
+from PIL import Image
+
+from mirip.cli import main
+from mirip.models.ranking import PairwiseRankingModel
+from mirip.params import Recipe
+from mirip.tracking import image_model
+from mirip.tracking.image_model import export_image_model
+
+
+@pytest.fixture
+def works(tmp_path: Path, dinov2: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory, with models/best_model.pt and three pictures of different shapes."""
+    monkeypatch.chdir(tmp_path)
+    recipe = Recipe(backbone=str(dinov2), image_size=28, compute_dtype="float32")
+    write_checkpoint(tmp_path / "models/best_model.pt", dim=32, recipe=recipe)
+    for k, shape in enumerate([(40, 50, 3), (60, 30, 3), (28, 28, 3)]):
+        pixels = np.random.default_rng(k).integers(0, 256, shape, dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{k}.jpg", quality=90)
+    return tmp_path
+
+
+def load(folder: Path) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import mlflow
+
+        return mlflow.pyfunc.load_model(str(folder))
+
+
+def test_bytes_and_paths_are_scored_as_files_are(works: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", "model"]) == 0
+    printed = capfd.readouterr()
+    assert printed.out.startswith("model: with its backbone, ")
+    assert printed.err == ""
+    files = [works / f"{k}.jpg" for k in range(3)]
+    expected = PairwiseRankingModel.from_checkpoint(works / "models/best_model.pt").score_images(files)
+    model = load(works / "model")
+    for column, values in (("image", [path.read_bytes() for path in files]), ("path", [str(path) for path in files])):
+        assert model.predict(pd.DataFrame({column: values}))["score"].tolist() == expected
+
+
+def test_a_small_backbone_travels_along(works: Path, make_dinov2: Any) -> None:
+    make_dinov2(works / "backbone")
+    expected = load_and_score(works)
+    shutil.rmtree(works / "backbone")
+    assert load(works / "model").predict(pd.DataFrame({"path": [str(works / "0.jpg")]}))["score"].tolist() == expected
+
+
+def load_and_score(works: Path) -> list[float]:
+    recipe = Recipe(backbone="backbone", image_size=28, compute_dtype="float32")
+    write_checkpoint(works / "models/best_model.pt", dim=32, recipe=recipe)
+    export_image_model(works / "model", works / "models/best_model.pt")
+    return PairwiseRankingModel.from_checkpoint(works / "models/best_model.pt").score_images([works / "0.jpg"])
+
+
+def test_a_large_backbone_is_looked_for_where_it_lies(works: Path, dinov2: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(image_model, "_MAX_CARRIED_BYTES", 1000)
+    words = export_image_model(works / "model", works / "models/best_model.pt")
+    assert words.endswith(f"too large to carry: looked for at {dinov2.resolve()}")
+    assert not (works / "model/artifacts/dinov2").exists()
+    assert len(load(works / "model").predict(pd.DataFrame({"path": [str(works / "0.jpg")]}))) == 1
+
+
+def test_what_is_no_picture_is_said_in_one_line(works: Path) -> None:
+    from mlflow.exceptions import MlflowException
+
+    export_image_model(works / "model", works / "models/best_model.pt")
+    model = load(works / "model")
+    with pytest.raises(MlflowException, match="not an image"):
+        model.predict(pd.DataFrame({"image": [b"no picture"]}))
+    with pytest.raises(MlflowException, match=r"nowhere\.jpg cannot be read"):
+        model.predict(pd.DataFrame({"path": ["nowhere.jpg"]}))
+
+
+def test_its_example_is_the_request_that_a_server_takes(works: Path) -> None:
+    export_image_model(works / "model", works / "models/best_model.pt")
+    request = json.loads((works / "model/serving_input_example.json").read_text())
+    (first, _) = request["dataframe_split"]["data"]
+    assert base64.b64decode(first[0]).startswith(b"\x89PNG")
+
+
+def test_what_cannot_be_exported_is_one_line(works: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", "models"]) == 1
+    assert "models is there already" in capsys.readouterr().err
+    write_checkpoint(works / "brought.pt")
+    assert main(["export", "out", "--checkpoint", "brought.pt"]) == 1
+    assert "features brought from import:made-1" in capsys.readouterr().err
+    assert not (works / "out").exists()
