@@ -2,16 +2,15 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from local_servers import free_port, wait_for
 
 
 def client(uri: str | None = None) -> Any:
@@ -50,7 +49,7 @@ def server(folder: Path, port: int | None = None) -> Iterator[tuple[str, subproc
         )
     uri = f"http://127.0.0.1:{port}"
     try:
-        _wait_until_it_answers(uri, process, folder / "server.log")
+        wait_for(f"{uri}/health", process, folder / "server.log")
         yield uri, process
     finally:
         kill(process)
@@ -61,22 +60,3 @@ def kill(process: subprocess.Popen[bytes]) -> None:
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-
-
-def free_port() -> int:
-    """A port of this machine that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _wait_until_it_answers(uri: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 120
-    while True:
-        try:
-            urllib.request.urlopen(f"{uri}/health", timeout=2).close()
-            return
-        except OSError:
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.2)

@@ -9,7 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
-from mlflow_store import client, free_port, kill, runs, server
+from local_servers import free_port
+from mlflow_store import client, kill, runs, server
 from pipeline_clone import Project, clone
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(900)]
