@@ -7,7 +7,7 @@
 #   make check      format, lint, types
 #   make coverage   tests with coverage of mirip/
 #   make ui         the MLflow UI on http://127.0.0.1:5000
-#   make sweep      train a small grid of experiments; `make sweep SEEDS="42 43 44" LOSSES=logistic` another one
+#   make sweep      run a small grid of experiments; another one: make sweep GRID="train.seed=42,43 train.dropout=0.1,0.3"
 #   make lock       compile requirements*.txt anew from pyproject.toml
 
 PYTHON ?= python3
@@ -18,11 +18,8 @@ export DVC_NO_ANALYTICS := 1
 
 .PHONY: install repro test test-fast check format coverage ui sweep lock clean
 
-LEARNING_RATES ?= 0.0001 0.001
-LOSSES ?= logistic margin
-BALANCES ?= natural balanced
-DROPOUTS ?= 0.1 0.3
-SEEDS ?= 42 43
+GRID ?= train.learning_rate=0.0001,0.001 train.loss=logistic,margin train.pair_balance=natural,balanced \
+  train.dropout=0.1,0.3 train.seed=42,43
 JOBS ?= 2
 
 install: $(VENV)/.installed
@@ -53,13 +50,7 @@ ui: $(VENV)/.installed
 	mirip ui
 
 sweep: $(VENV)/.installed
-	@for rate in $(LEARNING_RATES); do for loss in $(LOSSES); do for balance in $(BALANCES); do \
-	for dropout in $(DROPOUTS); do for seed in $(SEEDS); do \
-	  dvc exp run --quiet --queue --force --name "lr$$rate-$$loss-$$balance-dropout$$dropout-seed$$seed" \
-	    -S train.learning_rate=$$rate -S train.loss=$$loss -S train.pair_balance=$$balance \
-	    -S train.dropout=$$dropout -S train.seed=$$seed || exit 1; \
-	done; done; done; done; done
-	dvc exp run --run-all --jobs $(JOBS)
+	mirip sweep --jobs $(JOBS) $(GRID)
 
 lock: $(VENV)/.installed
 	uv pip compile pyproject.toml --universal --python-version 3.11 --no-emit-index-url \

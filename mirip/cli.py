@@ -126,6 +126,16 @@ def crossval(options: argparse.Namespace) -> None:
     print(f"pairs within folds: {found.evaluation.summary()}")
 
 
+def sweep(options: argparse.Namespace) -> None:
+    """Run a grid of experiments with DVC, some at a time, and list them by val_pairwise_accuracy."""
+    from mirip.sweep import CHOSEN_BY, sweep
+
+    found = sweep(options.axes, options.jobs)
+    print(f"{CHOSEN_BY}, best first:")
+    for name, value in found:
+        print(f"  {value:.4f}  {name}")
+
+
 def summary(options: argparse.Namespace) -> None:
     """Print the result of the last `dvc repro` as a short table."""
     from mirip.summary import print_summary
@@ -189,6 +199,10 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--folds", type=int, default=5, help="number of folds, by group the most; default 5")
     command.add_argument("--output", type=Path, metavar="FILE", help="also write the figures there, as JSON")
     command.add_argument("--params", type=Path, help="default: params.yaml")
+
+    command = add_command(commands, "sweep", sweep)
+    command.add_argument("axes", nargs="+", metavar="PARAM=VALUE,VALUE", help="such as train.dropout=0.1,0.3")
+    command.add_argument("--jobs", type=int, default=2, help="how many run at once; default 2")
 
     command = add_command(commands, "summary", summary)
     command.add_argument("--params", type=Path, help="default: params.yaml")

@@ -22,7 +22,8 @@ def project(project_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Pro
     root = tmp_path_factory.mktemp("clone")
     project = clone(project_root, root, **SMALL)
     (root / ".venv").mkdir()
-    (root / ".venv" / "bin").symlink_to(Path(sys.executable).parent)
+    for part in ("bin", "lib", "pyvenv.cfg"):
+        (root / ".venv" / part).symlink_to(Path(sys.prefix) / part)
     (root / ".venv" / ".installed").touch()
     origin = tmp_path_factory.mktemp("origin")
     project.run("git", "init", "-q", "--bare", str(origin))
@@ -71,10 +72,15 @@ def test_the_commands_of_the_four_workflows_run_one_after_the_other(project: Pro
     assert "margin-loss" in project.run("git", "ls-remote", "--heads", "origin")
 
 
-def test_a_sweep_runs_every_point_of_its_grid_under_a_readable_name(project: Project) -> None:
-    project.run("git", "stash", "-q", check=False)
-    grid = ["LEARNING_RATES=0.001", "LOSSES=logistic", "BALANCES=natural", "DROPOUTS=0.1 0.3", "SEEDS=42"]
-    output = project.run("make", "sweep", *grid)
-    for dropout in ("0.1", "0.3"):
-        assert f"lr0.001-logistic-natural-dropout{dropout}-seed42" in output
-    assert "val_pairwise_accuracy" in output
+def test_a_sweep_runs_every_point_of_its_grid_once_under_a_readable_name(project: Project) -> None:
+    grid = "GRID=train.learning_rate=0.001 train.dropout=0.1,0.3"
+    output = project.run("make", "sweep", grid)
+    listed = output.rpartition("best first:\n")[2].split()
+    assert sorted(listed[1::2]) == ["lr0.001-dropout0.1", "lr0.001-dropout0.3"]
+    assert listed[::2] == sorted(listed[::2], reverse=True)
+    assert project.run("make", "sweep", grid).count("is there") == 2
+
+
+def test_a_sweep_that_fails_says_where_to_look(project: Project) -> None:
+    output = project.run("mirip", "sweep", "train.learning_rate=-1", check=False)
+    assert "1 of 1 experiments failed: see `dvc queue logs" in output
