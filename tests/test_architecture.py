@@ -19,6 +19,7 @@ LAYERS = [
     {"pull_request", "tracking"},
     {
         "jobs",
+        "sweep",
         "summary",
         "cache_commands",
         "exchange_commands",
