@@ -11,6 +11,7 @@ from mirip.git import git
 
 CHOSEN_BY = "val_pairwise_accuracy"
 
+_TOLD = ("Reproducing experiment", "train: ", "error: ", "ERROR: ")
 _SHORT = {"learning_rate": "lr"}
 
 
@@ -57,7 +58,7 @@ def sweep(texts: Sequence[str], jobs: int) -> list[tuple[str, float]]:
             settings = [word for param, value in point.items() for word in ("-S", f"{param}={value}")]
             _dvc("exp", "run", "--quiet", "--queue", "--name", name, *settings)
     if len(known) < len(names):
-        _dvc("exp", "run", "--run-all", "--jobs", str(jobs))
+        _run_queue(jobs)
     results = {name: _result(name) for name in names}
     if failed := [name for name, result in results.items() if result is None]:
         raise DataError(f"{len(failed)} of {len(names)} experiments failed: see `dvc queue logs {failed[0]}`")
@@ -70,6 +71,15 @@ def _result(name: str) -> float | None:
     head = (git("rev-parse", "HEAD") or "").strip()
     text = git("show", f"refs/exps/{head[:2]}/{head[2:]}/{name}:./metrics/train.json")
     return None if text is None else float(json.loads(text)[CHOSEN_BY])
+
+
+def _run_queue(jobs: int) -> None:
+    """Run what is queued, and pass on of DVC's long log which experiment runs and what its training came to."""
+    command = [sys.executable, "-m", "dvc", "exp", "run", "--run-all", "--jobs", str(jobs)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        for line in process.stdout or ():
+            if line.startswith(_TOLD):
+                print(f"sweep: {line.strip()}", flush=True)
 
 
 def _dvc(*arguments: str) -> None:
