@@ -37,6 +37,7 @@ def view_tags() -> dict[str, str]:
         "selectedColumns": list(COLUMNS),
     }
     return {
+        "mlflow.experimentKind": "custom_model_development",  # else its menu is that of language models
         "mlflow.experiment.primaryMetric.name": CHOSEN_BY,
         "mlflow.experiment.primaryMetric.greaterIsBetter": "True",
         "mlflow.note.content": NOTE,
