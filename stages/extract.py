@@ -47,8 +47,8 @@ def relevant_params(params: Params) -> dict[str, object]:
 def source_files() -> list[Path]:
     """Return the manifest and the code that this stage consists of, as dvc.yaml lists it."""
     package = Path(params_module.__file__).parent
-    code = [*package.glob("data/*.py"), *package.glob("features/*.py"), package / "params.py", Path(__file__)]
-    return [MANIFEST, *sorted(code)]
+    packages = [path for name in ("data", "features") for path in (package / name).rglob("*.py")]
+    return [MANIFEST, *sorted([*packages, package / "files.py", package / "params.py", Path(__file__)])]
 
 
 def sources(params: Params) -> dict[str, object]:
