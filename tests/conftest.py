@@ -77,3 +77,22 @@ def other_dinov2(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def make_dinov2() -> Callable[..., Path]:
     """What makes more of them."""
     return save_dinov2
+
+
+@pytest.fixture
+def disk_events(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """What a test does to files from here on, in order: ("fsync" or "replace", the file's inode)."""
+    events: list[tuple[str, int]] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def noted_fsync(handle: int) -> None:
+        events.append(("fsync", os.fstat(handle).st_ino))
+        fsync(handle)
+
+    def noted_replace(path: Path, target: Path) -> Path:
+        events.append(("replace", path.stat().st_ino))
+        return replace(path, target)
+
+    monkeypatch.setattr(os, "fsync", noted_fsync)
+    monkeypatch.setattr(Path, "replace", noted_replace)
+    return events

@@ -24,6 +24,12 @@ def test_a_failed_write_keeps_the_old_file_and_leaves_nothing_else(tmp_path) -> 
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_write_is_on_disk_before_it_has_its_name_and_its_name_is_when_it_returns(tmp_path, disk_events) -> None:
+    write_bytes(tmp_path / "a.bin", b"data")
+    inode = (tmp_path / "a.bin").stat().st_ino
+    assert disk_events == [("fsync", inode), ("replace", inode), ("fsync", tmp_path.stat().st_ino)]
+
+
 def test_a_write_creates_the_folder_and_honours_the_umask(tmp_path) -> None:
     path = tmp_path / "new" / "a.bin"
     old = os.umask(0o027)

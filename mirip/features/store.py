@@ -21,7 +21,7 @@ from mirip.features.gathering import Gathering
 from mirip.features.locking import locked_file
 from mirip.features.recipe import ResolvedRecipe
 from mirip.features.rows import Rows, as_keys, read_rows, write_rows
-from mirip.files import main_root, sha256_file
+from mirip.files import main_root, sha256_file, sync_folder
 
 _FOLD_SHARDS = 64
 
@@ -161,6 +161,7 @@ class FeatureStore:
         unnamed = self.folder / f".{uuid.uuid4().hex}.tmp"
         write_rows(unnamed, keys, blocks, dim=dim, dtype=self._resolved.stored_dtype, attributes=self._attributes)
         path = unnamed.replace(self.folder / f"{sha256_file(unnamed)}.h5")
+        sync_folder(self.folder)  # under its first name the next process would take it for a leftover
         self._damaged.discard(path)  # a damaged shard of the same content had that name
         return path
 

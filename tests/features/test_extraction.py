@@ -469,7 +469,8 @@ class Crash(BaseException):
 def crash_at(write: int | None, project: Project, cut: float) -> Iterator[None]:
     """Leave the project as a kill -9 at the given write to the disk would, temporary files cut to a part.
 
-    Every write ends in two fsyncs, of the file before it is renamed and of the folder after.
+    Every write ends in two fsyncs, of the file before it is renamed and of the folder after; that of a part of the
+    store in a third, after it got its last name.
     """
     copy, real, count = project.store.parents[1] / "at_the_crash", os.fsync, 0
 
@@ -528,7 +529,7 @@ STEPS = st.lists(
         st.sampled_from(["pad", "squash"]),
         st.sets(st.integers(0, 9), min_size=1),  # the manifest
         st.sampled_from(["nothing", "nothing", "file lost", "store lost", "file damaged", "shard damaged"]),
-        st.none() | st.integers(0, 11),  # the write at which it crashes, if it comes to it
+        st.none() | st.integers(0, 15),  # the write at which it crashes, if it comes to it
     ),
     min_size=1,
     max_size=5,
@@ -536,10 +537,10 @@ STEPS = st.lists(
 
 
 @given(steps=STEPS, cut=st.floats(0, 1))
-@example(steps=crashed_at(2), cut=0.5)  # within the second of two parts
-@example(steps=crashed_at(4), cut=0.5)  # within the features file, when all rows are in the store
-@example(steps=crashed_at(5), cut=0.5)  # when it has its name
-@example(steps=crashed_at(6), cut=0.5)  # within the compacted part
+@example(steps=crashed_at(3), cut=0.5)  # within the second of two parts
+@example(steps=crashed_at(6), cut=0.5)  # within the features file, when all rows are in the store
+@example(steps=crashed_at(7), cut=0.5)  # when it has its name
+@example(steps=crashed_at(8), cut=0.5)  # within the compacted part
 @settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_history_ends_in_the_bytes_from_scratch(
     steps: list[tuple[str, set[int], str, int | None]],

@@ -53,6 +53,19 @@ def test_rows_are_there_for_the_next_process(store: FeatureStore) -> None:
     assert held(store, [3, 4, 5, 9]) == [3, 5, 9]
 
 
+def test_a_part_is_on_disk_under_its_last_name_when_it_is_kept(
+    store: FeatureStore, disk_events: list[tuple[str, int]]
+) -> None:
+    """A power cut after that takes neither its bytes nor its name: under the first, the next process removes it."""
+    with store.locked():
+        disk_events.clear()
+        add(store, [5, 3])
+    (path,) = store.folder.glob("*.h5")
+    part, folder = path.stat().st_ino, store.folder.stat().st_ino
+    first_name = [("fsync", part), ("replace", part), ("fsync", folder)]
+    assert disk_events == [*first_name, ("replace", part), ("fsync", folder)]
+
+
 def test_compaction_leaves_one_file_with_all_rows(store: FeatureStore) -> None:
     with store.locked():
         for seed in range(10):
