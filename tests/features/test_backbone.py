@@ -118,6 +118,34 @@ def test_a_picture_has_the_same_bits_in_any_place_and_company_of_a_batch(recipe:
     assert len(seen) == 1
 
 
+@pytest.mark.parametrize(
+    "device",
+    [
+        "cpu",
+        pytest.param(
+            "cuda",
+            marks=[
+                pytest.mark.gpu,
+                pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device"),
+            ],
+        ),
+    ],
+)
+@pytest.mark.parametrize("compute_dtype", ["float32", "bfloat16"])
+def test_a_picture_in_a_padded_batch_has_the_bits_that_it_has_in_a_full_one(
+    make_dinov2: Callable[..., Path], tmp_path: Path, compute_dtype: str, device: str
+) -> None:
+    """As it comes when it is added later: with fewer others, at another place, black pictures behind it."""
+    wide = {"hidden_size": 384, "num_attention_heads": 6, "image_size": 112}
+    recipe = Recipe(backbone=str(make_dinov2(tmp_path, **wide)), image_size=112, compute_dtype=compute_dtype)
+    extractor, pixels = DINOv2FeatureExtractor.from_recipe(recipe, device), images(8, 112)
+    full = extractor(pixels)
+    for n in range(1, 8):
+        padded = torch.zeros_like(pixels)
+        padded[:n] = pixels[8 - n :]
+        assert torch.equal(extractor(padded)[:n], full[8 - n :]), n
+
+
 def test_loading_is_silent(recipe: Recipe, capfd: pytest.CaptureFixture[str]) -> None:
     extractor_of(recipe).load()
     assert capfd.readouterr() == ("", "")

@@ -13,6 +13,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import torch
 from extraction_project import Items, MakePictures, Project
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -117,6 +118,25 @@ def test_native_batches_by_shape_and_gives_the_bytes_from_scratch(
     for sha256, name in items:
         pixels = decode_image((project.images / name).read_bytes()).pixels
         np.testing.assert_allclose(cache.rows([sha256]), extractor(extractor.transform(pixels)[None]), atol=2e-3)
+
+
+@pytest.mark.parametrize("fit", ["pad", "native"])
+def test_every_batch_has_the_full_size_whatever_is_in_it(
+    project: Project, make_pictures: MakePictures, monkeypatch: pytest.MonkeyPatch, fit: str
+) -> None:
+    from mirip.features.backbone import DINOv2FeatureExtractor
+
+    received: list[torch.Size] = []
+    forward = DINOv2FeatureExtractor.forward
+
+    def noted(extractor: DINOv2FeatureExtractor, images: torch.Tensor) -> torch.Tensor:
+        received.append(images.shape)
+        return forward(extractor, images)
+
+    monkeypatch.setattr(DINOv2FeatureExtractor, "forward", noted)
+    project.extract(make_pictures(range(10)), project.recipe.model_copy(update={"fit": fit}), batch_size=4)
+    assert {shape[0] for shape in received} == {4}
+    assert 4 * len(received) > 10  # so that some were padded
 
 
 def test_pictures_that_wait_for_their_shape_are_bounded(
@@ -315,6 +335,37 @@ summary = extract_features(items, image_root=folder / "images", path=folder / "f
     store_root=folder / ".mirip/store")
 print(summary.computed)
 """
+
+
+MEMORY_SCRIPT = """
+import sys
+from pathlib import Path
+from mirip.features.extraction import extract_features
+from mirip.params import Recipe
+folder, backbone, n = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+items = [tuple(line.split()) for line in (folder / "items.txt").read_text().splitlines()][:n]
+summary = extract_features(items, image_root=folder / "images", path=folder / f"{n}.h5", device="cpu", visible=False,
+    recipe=Recipe(backbone=backbone, image_size=448, compute_dtype="float32"), store_root=folder / str(n))
+assert summary.computed == n
+lines = Path("/proc/self/status").read_text().splitlines()
+print(*[1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:")])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="its own peak of memory is told on Linux alone")
+def test_memory_is_flat_whatever_the_number_of_images(
+    project: Project, make_pictures: MakePictures, make_dinov2: Callable[..., Path], tmp_path: Path
+) -> None:
+    """The fitted pictures of the larger extraction would take 180 MB more, their files and features next to nothing."""
+    n, picture_bytes = 100, 3 * 448 * 448
+    folder, backbone = project.images.parent, make_dinov2(tmp_path / "patches", patch_size=56, image_size=448)
+    (folder / "items.txt").write_text("\n".join(" ".join(item) for item in make_pictures(range(4 * n))))
+    peaks = []
+    for size in (n, 4 * n):
+        command = [sys.executable, "-c", MEMORY_SCRIPT, str(folder), str(backbone), str(size)]
+        peaks.append(int(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout))
+    assert peaks[1] - peaks[0] < n * picture_bytes  # a third of what it has more
 
 
 def start_process(project: Project, items: Items, batch_size: int) -> subprocess.Popen[str]:
