@@ -387,6 +387,17 @@ def test_stats_lists_files_and_store(project: Project, said: Callable[..., str])
     assert lines[-1].startswith("total: 2 fingerprints, 40 rows, ")
 
 
+def test_stats_calls_one_recipe_alone_the_one_in_force(project: Project, said: Callable[..., str]) -> None:
+    shutil.copy(FEATURES, "features/twin.h5")
+    params = yaml.safe_load(Path("params.yaml").read_text())
+    params["recipes"]["twin"] = params["recipes"]["tiny"]
+    Path("params.yaml").write_text(yaml.safe_dump(params))
+    shown = said("stats")
+    assert shown.startswith("features files (* the recipe in force)")
+    assert shown.count("in force") == 1
+    assert shown.count("fits its recipe") == 2
+
+
 def test_stats_tells_rows_of_no_recipe_by_what_made_them(project: Project, said: Callable[..., str]) -> None:
     project.set(pooling="mean")
     assert f"{BACKBONE} 28 pad cls float32" in said("stats")

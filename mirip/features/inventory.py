@@ -22,7 +22,7 @@ class FeaturesFile:
         path: where the file is or would be.
         header: what it says about itself; an error where it cannot be opened, None where it is not there.
         n_bytes: its size.
-        state: "in force", "not here", "damaged", or how it differs from its recipe.
+        state: "fits its recipe", "not here", "damaged", or how it differs from its recipe.
     """
 
     recipe: str
@@ -133,7 +133,7 @@ def _state(header: Header | CacheError | None, recipe: Recipe) -> str:
     if isinstance(header, CacheError):
         return "of an older version" if isinstance(header, SchemaError) else "damaged"
     differences = find_differences(recipe, header.recipe)
-    return f"other {', '.join(difference.field for difference in differences)}" if differences else "in force"
+    return f"other {', '.join(difference.field for difference in differences)}" if differences else "fits its recipe"
 
 
 def _last_used(root: Path, folder: Path) -> float:

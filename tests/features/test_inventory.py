@@ -54,9 +54,9 @@ def test_no_store_is_an_empty_one(tmp_path: Path, recipe: Recipe) -> None:
 
 @pytest.mark.parametrize(
     ("accident", "state"),
-    [("none", "in force"), ("lost", "not here"), ("damaged", "damaged"), ("other recipe", "other fit")],
+    [("none", "fits its recipe"), ("lost", "not here"), ("damaged", "damaged"), ("other recipe", "other fit")],
 )
-def test_a_features_file_is_in_force_or_it_is_said_why_not(
+def test_a_features_file_fits_its_recipe_or_it_is_said_why_not(
     tmp_path: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch, accident: str, state: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
