@@ -109,7 +109,7 @@ def _open_npz(path: Path) -> VectorFile:
         raise ValueError("it is no .npz file")
     with np.load(path, allow_pickle=False) as arrays:
         key_name, vector_name = _names(path, arrays.files)
-        keys, vectors = arrays[key_name], arrays[vector_name]
+        keys, vectors = _array(path, arrays, key_name, "str"), _array(path, arrays, vector_name, "float")
     if keys.dtype.kind not in "US" or keys.ndim != 1:
         raise DataError(f"{key_name} of {path} has type {keys.dtype} and shape {keys.shape}: save a list of texts")
     if vectors.dtype.kind != "f" or vectors.ndim != 2 or len(vectors) != len(keys):
@@ -118,6 +118,20 @@ def _open_npz(path: Path) -> VectorFile:
             f"{key_name}: save floats of shape (N, D), a row for each name"
         )
     return VectorFile(path, len(keys), key_name, _npz_blocks(path, key_name, keys, vectors))
+
+
+def _array(path: Path, arrays: Any, name: str, kind: str) -> NDArray[Any]:
+    """Read an array of an .npz file; one of Python objects, such as a column of pandas, is refused unread."""
+    try:
+        array: NDArray[Any] = arrays[name]
+    except ValueError as error:
+        if "allow_pickle" not in str(error):
+            raise
+        raise DataError(
+            f"{name} of {path} is an array of Python objects, which could run code when it is read: save it with "
+            f".astype({kind})"
+        ) from None
+    return array
 
 
 def _npz_blocks(path: Path, key_name: str, keys: NDArray[Any], vectors: NDArray[np.floating]) -> Iterator[Block]:
