@@ -1,6 +1,7 @@
 """`mirip cache explain | verify | stats | gc`: look into the feature cache, and bound its store."""
 
 import argparse
+import secrets
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 MANIFEST = Path("data/manifest.parquet")
 _ROWS_SHOWN = 50
+_SEEDS = 10**6  # few digits to type
 _GIB = 2**30
 
 
@@ -28,7 +30,7 @@ def add_cache_commands(commands: Any) -> Any:
     command.add_argument(
         "--rows", type=int, default=4, metavar="N", help="extract so many again; default 4, 0 for none"
     )
-    command.add_argument("--seed", type=int, default=0, help="of the choice of these rows; default 0")
+    command.add_argument("--seed", type=int, help="of the choice of these rows; default: another each time, printed")
     command.add_argument("--all", action="store_true", help=f"list every bad row, not only the first {_ROWS_SHOWN}")
 
     _command(cache, "stats", stats, of_one_recipe=False)
@@ -156,9 +158,7 @@ def gc(options: argparse.Namespace) -> None:
         raise CacheError(f"the store takes more than --max-gib {options.max_gib:g}: {advice}")
 
 
-def _verified(params: Params, n_rows: int, seed: int) -> "Findings":
-    import numpy as np
-
+def _verified(params: Params, n_rows: int, seed: int | None) -> "Findings":
     from mirip.data.manifest import first_paths, read_manifest
     from mirip.features.inventory import local_fingerprint
     from mirip.features.reextraction import reextract
@@ -167,6 +167,8 @@ def _verified(params: Params, n_rows: int, seed: int) -> "Findings":
 
     if n_rows < 0:
         raise ParamsError(f"--rows is {n_rows}: give 0 or more")
+    if seed is not None and seed < 0:
+        raise ParamsError(f"--seed is {seed}: give 0 or more")
     found = verify_cache(params.features_path, params.recipe)
     try:
         paths = first_paths(read_manifest(MANIFEST))
@@ -178,7 +180,7 @@ def _verified(params: Params, n_rows: int, seed: int) -> "Findings":
     if rows is not None and paths:
         found.problems.extend(compare_with_manifest(rows, paths))
         if n_rows:
-            found.add(reextract(rows, params, paths, n_rows, np.random.default_rng(seed)))
+            found.add(reextract(rows, params, paths, n_rows, secrets.randbelow(_SEEDS) if seed is None else seed))
     if fingerprint is not None:
         found.add(verify_store(default_store_root(), fingerprint))
     return found

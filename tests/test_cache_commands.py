@@ -1,6 +1,7 @@
 """`mirip cache explain | verify | stats | gc` on a real project, through the command line."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -331,6 +332,23 @@ def test_verify_chooses_the_same_rows_by_the_same_seed(project: Project, said: C
     write_cache(FEATURES, [key.decode() for key in rows.keys], features, resolve(load_params().recipe))
     first, again, other = (said("verify", "--seed", seed, code=1) for seed in ("1", "1", "2"))
     assert first == again != other
+    assert "--seed is -1: give 0 or more" in said("verify", "--seed", "-1", code=1)
+
+
+def test_verify_draws_other_rows_each_time_and_says_how_to_draw_them_again(
+    project: Project, said: Callable[..., str]
+) -> None:
+    from mirip.features.cache import write_cache
+
+    rows = read_rows(FEATURES)
+    features = np.roll(np.array(rows.features), 1, axis=0)  # all wrong: the bad rows are those that were chosen
+    write_cache(FEATURES, [key.decode() for key in rows.keys], features, resolve(load_params().recipe))
+    shown = [said("verify", code=1) for _ in range(4)]
+    chosen = [{line for line in lines.splitlines() if line.startswith("row ")} for lines in shown]
+    assert all(len(rows) == 4 for rows in chosen)
+    assert len(set(map(frozenset, chosen))) > 1
+    (seed,) = re.findall(r"note: `--rows 4 --seed (\d+)` extracts the same rows again", shown[0])
+    assert said("verify", "--seed", seed, code=1) == shown[0]
 
 
 def test_verify_says_why_nothing_is_extracted_again(project: Project, said: Callable[..., str]) -> None:

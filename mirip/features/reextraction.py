@@ -25,7 +25,7 @@ _SPREAD_ROWS = 256
 _TRIES = 20  # images a row, where images are not here
 
 
-def reextract(rows: Rows, params: Params, paths: Mapping[str, str], n_rows: int, rng: np.random.Generator) -> Findings:
+def reextract(rows: Rows, params: Params, paths: Mapping[str, str], n_rows: int, seed: int) -> Findings:
     """Extract random rows of a features file again, just as an extraction does, and compare the bytes.
 
     A row whose bytes differ by no more than another device's rounding is a note; by more, a bad row.
@@ -35,7 +35,7 @@ def reextract(rows: Rows, params: Params, paths: Mapping[str, str], n_rows: int,
         params: the recipe, and batch size, workers and device of the extraction.
         paths: path by sha256 of each image content of the manifest.
         n_rows: how many rows.
-        rng: what chooses them.
+        seed: what chooses them.
     """
     found = Findings()
     root = params.data.images
@@ -56,7 +56,7 @@ def reextract(rows: Rows, params: Params, paths: Mapping[str, str], n_rows: int,
             f"the file has {rows.attributes['fingerprint'][:8]}"
         )
         return found
-    chosen, n_absent = _chosen(rows, paths, root, n_rows, rng)
+    chosen, n_absent = _chosen(rows, paths, root, n_rows, np.random.default_rng(seed))
     if chosen and n_absent:
         found.notes.append(f"{n_absent} images that were to be extracted again are missing or changed since prepare")
     if not chosen:
@@ -64,6 +64,7 @@ def reextract(rows: Rows, params: Params, paths: Mapping[str, str], n_rows: int,
         return found
     again = _extracted(params, [(sha256, paths[sha256]) for sha256 in chosen])
     _compare(rows, chosen, again, found)
+    found.notes.append(f"`--rows {n_rows} --seed {seed}` extracts the same rows again")
     return found
 
 
