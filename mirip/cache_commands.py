@@ -74,7 +74,9 @@ def explain(options: argparse.Namespace) -> None:
 
 def verify(options: argparse.Namespace) -> None:
     """Check the features file and its store, byte by byte; exit code 1 and a list of what is wrong."""
-    from mirip.features.words import counted
+    from mirip.features.store import default_store_root
+    from mirip.features.verification import Mend
+    from mirip.features.words import advised, counted
 
     params = _params(options)
     path = params.features_path
@@ -90,10 +92,12 @@ def verify(options: argparse.Namespace) -> None:
         print(f"... and {len(found.bad_rows) - len(shown)} more: `mirip cache verify --all` lists them")
     if not found.sound:
         n_rows = len({row.index for row in found.bad_rows})
+        outdated = found.mends == {Mend.EXTRACT}
+        what = "is not what params.yaml and the manifest ask for" if outdated else "or its store is not sound"
+        store = default_store_root() / (found.rows.attributes["fingerprint"] if found.rows else "")
         raise CacheError(
-            f"{path} or its store is not sound, {counted(len(found.problems), 'problem')} and "
-            f"{counted(n_rows, 'bad row')}: remove what is damaged and run `dvc repro extract`, which takes "
-            "what is sound from the other"
+            f"{path} {what}, {counted(len(found.problems), 'problem')} and {counted(n_rows, 'bad row')}: "
+            f"{advised(found.mends, path, store, imported=params.recipe.imported)}"
         )
     print(f"{path} is sound")
 
@@ -178,7 +182,7 @@ def _verified(params: Params, n_rows: int, seed: int | None) -> "Findings":
     rows = found.rows
     fingerprint = local_fingerprint(params.recipe) if rows is None else rows.attributes["fingerprint"]
     if rows is not None and paths:
-        found.problems.extend(compare_with_manifest(rows, paths))
+        found.add(compare_with_manifest(rows, paths))
         if n_rows:
             found.add(reextract(rows, params, paths, n_rows, secrets.randbelow(_SEEDS) if seed is None else seed))
     if fingerprint is not None:

@@ -280,7 +280,10 @@ def test_verify_names_a_damaged_row_and_exits_with_1(project: Project, said: Cal
     assert f"row 7 ({rows.keys[7].decode()}) is not what was written" in shown
     assert "features/tiny.h5: its content has digest" in shown
     last = shown.splitlines()[-1]
-    assert last.startswith("error: features/tiny.h5 or its store is not sound, 1 problem and 1 bad row: ")
+    assert last == (
+        "error: features/tiny.h5 or its store is not sound, 1 problem and 1 bad row: remove features/tiny.h5 and run "
+        "`dvc repro extract`, which takes what is sound from the store"
+    )
     FEATURES.unlink()
     project.extract()
     assert "is sound" in said("verify", "--rows", "0")
@@ -306,6 +309,11 @@ def test_verify_finds_rows_that_are_whole_and_wrong(project: Project, said: Call
     features[[3, 4]] = features[[4, 3]]
     write_cache(FEATURES, [key.decode() for key in rows.keys], features, resolve(load_params().recipe))
     shown = said("verify", "--rows", "20", code=1)
+    store = default_store_root() / project.fingerprint
+    assert shown.splitlines()[-1].endswith(
+        "2 bad rows: remove features/tiny.h5 and run `dvc repro extract`, which takes what is sound from the store; "
+        f"rows that are bad after that are so in the store too: remove {store} as well"
+    )
     for index in (3, 4):
         assert f"row {index} ({rows.keys[index].decode()}) is not what its image gives: extracted again" in shown
     assert "note: 20 rows extracted again: 18 have the same bytes" in shown
@@ -373,6 +381,29 @@ def test_verify_compares_with_the_manifest_and_the_recipe(project: Project, said
     assert "2 of 21 images of the manifest are not in it, the first 100.png" in shown
     assert "1 of its rows are of no image of the manifest" in shown
     assert "fit: cache pad, params squash" in shown
+    assert shown.splitlines()[-1] == (
+        "error: features/tiny.h5 is not what params.yaml and the manifest ask for, 3 problems and 0 bad rows: "
+        "run `dvc repro extract`"
+    )
+
+
+def test_verify_of_a_missing_file_has_nothing_removed(project: Project, said: Callable[..., str]) -> None:
+    FEATURES.unlink()
+    shown = said("verify", code=1)
+    assert "features/tiny.h5 is not here" in shown
+    assert "remove" not in shown
+    assert shown.endswith("1 problem and 0 bad rows: run `dvc repro extract`\n")
+
+
+def test_verify_of_a_truncated_file_does_not_send_to_verify(project: Project, said: Callable[..., str]) -> None:
+    FEATURES.write_bytes(FEATURES.read_bytes()[:-100])
+    shown = said("verify", code=1)
+    assert "features/tiny.h5 is damaged" in shown
+    assert "mirip cache verify" not in shown
+    assert "remove features/tiny.h5 and run `dvc repro extract`" in shown
+    FEATURES.unlink()
+    project.extract()
+    assert "is sound" in said("verify", "--rows", "0")
 
 
 def test_verify_looks_at_the_store_too(project: Project, said: Callable[..., str]) -> None:
@@ -380,6 +411,9 @@ def test_verify_looks_at_the_store_too(project: Project, said: Callable[..., str
     damage(shard, 3000)
     shown = said("verify", "--rows", "0", code=1)
     assert f"{shard} is damaged" in shown
+    assert shown.splitlines()[-1].endswith(
+        "remove the files of the store that are named above: what only they hold is computed again when it is needed"
+    )
     FEATURES.unlink()
     shown = said("verify", "--rows", "0", code=1)
     assert f"{shard} is damaged" in shown

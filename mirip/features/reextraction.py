@@ -12,8 +12,8 @@ from mirip.data.images import read_image_bytes
 from mirip.errors import BackboneError, ImageError
 from mirip.features.extraction import extract_features
 from mirip.features.recipe import resolve
-from mirip.features.rows import Rows, as_keys, read_rows
-from mirip.features.verification import BadRow, Findings
+from mirip.features.rows import Rows, as_keys, read_rows, row_checksums
+from mirip.features.verification import BadRow, Findings, Mend
 from mirip.files import sha256_bytes
 from mirip.params import Params
 
@@ -131,6 +131,8 @@ def _compare(rows: Rows, places: Mapping[str, int], again: Rows, found: Findings
         else:
             fault = f"is not what its image gives: extracted again, it has cosine {1 - distance:.4f} with that"
             found.bad_rows.append(BadRow(index, key.decode(), fault))
+            if row_checksums(rows.keys[index : index + 1], old[None])[0] == rows.crc32[index]:
+                found.mends.add(Mend.RECOMPUTE)  # it was written so
     found.notes.append(f"{len(places)} rows extracted again: {n_same} have the same bytes")
     if roundings:
         differ = "1 of them differs" if len(roundings) == 1 else f"{len(roundings)} of them differ"

@@ -92,6 +92,11 @@ class Rows:
             )
 
 
+def what_is_wrong(error: CacheError) -> str:
+    """Return the message of an error without the advice on damaged files, for those who give their own."""
+    return str(error).removesuffix(_MEND)
+
+
 def as_keys(sha256s: Iterable[str]) -> NDArray[np.bytes_]:
     """Return hashes as (N,) S64, in the given order."""
     return np.array([sha256.encode("ascii") for sha256 in sha256s], dtype=KEY_DTYPE)

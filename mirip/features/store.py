@@ -20,7 +20,7 @@ from mirip.features.cache import attributes_of
 from mirip.features.gathering import Gathering
 from mirip.features.locking import locked_file
 from mirip.features.recipe import ResolvedRecipe
-from mirip.features.rows import Rows, as_keys, read_rows, write_rows
+from mirip.features.rows import Rows, as_keys, read_rows, what_is_wrong, write_rows
 from mirip.files import main_root, sha256_file, sync_folder
 
 _FOLD_SHARDS = 64
@@ -187,7 +187,7 @@ def _say_waiting() -> None:
 
 def _what(error: CacheError) -> str:
     """Return what happened, without what to do: it is done here."""
-    return str(error).split("; see")[0].split(":")[0]
+    return what_is_wrong(error).split(":")[0]
 
 
 def _warn(message: str) -> None:

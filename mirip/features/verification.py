@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from pathlib import Path
 from typing import Self
 
@@ -9,9 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mirip.errors import CacheError, SchemaError
-from mirip.features.probe import Header, probe
+from mirip.features.probe import probe
 from mirip.features.recipe import find_differences
-from mirip.features.rows import Rows, as_keys, blocks_of, content_digest, hashing, quick_hash, read_rows, row_checksums
+from mirip.features.rows import (
+    Rows,
+    as_keys,
+    blocks_of,
+    content_digest,
+    hashing,
+    quick_hash,
+    read_rows,
+    row_checksums,
+    what_is_wrong,
+)
 from mirip.features.store import open_shard
 from mirip.params import Recipe
 
@@ -34,6 +45,15 @@ class BadRow:
         return f"row {self.index} ({self.key}) {self.fault}"
 
 
+class Mend(Enum):
+    """What mends something that a check found."""
+
+    EXTRACT = auto()  # nothing is damaged: the file is missing, or of other images or another recipe
+    REWRITE = auto()  # the file is not what was written
+    RECOMPUTE = auto()  # it is, and has rows that should not have been written: the store may have them too
+    CLEAR_STORE = auto()  # files of the store are of no use
+
+
 @dataclass(frozen=True)
 class Findings:
     """What a check found; nothing but notes for what is sound.
@@ -42,12 +62,14 @@ class Findings:
         problems: a line each.
         bad_rows: in the order of the file.
         notes: what was checked or could not be, and is no fault.
+        mends: what mends the problems and bad rows.
         rows: the file, for further checks; None where it cannot be opened.
     """
 
     problems: list[str] = field(default_factory=list)
     bad_rows: list[BadRow] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    mends: set[Mend] = field(default_factory=set)
     rows: Rows | None = field(default=None, compare=False)
 
     @property
@@ -60,6 +82,12 @@ class Findings:
         self.problems.extend(other.problems)
         self.bad_rows.extend(other.bad_rows)
         self.notes.extend(other.notes)
+        self.mends.update(other.mends)
+
+    def report(self, mend: Mend, *problems: str) -> None:
+        """Take over problems that are mended in one way."""
+        self.problems.extend(problems)
+        self.mends.update([mend] * bool(problems))
 
 
 def verify_cache(path: Path | str, recipe: Recipe | None = None) -> Findings:
@@ -75,35 +103,42 @@ def verify_cache(path: Path | str, recipe: Recipe | None = None) -> Findings:
     """
     (header,) = probe([Path(path)])
     if isinstance(header, CacheError):
-        return Findings(problems=[str(header)])
+        found = Findings()
+        outdated = isinstance(header, SchemaError) or not Path(path).is_file()
+        found.report(Mend.EXTRACT if outdated else Mend.REWRITE, what_is_wrong(header))
+        return found
     rows = read_rows(path, any_order=True)
     found = Findings(rows=rows)
-    found.problems.extend(f"{path}: {problem}" for problem in _recipe_problems(header, recipe))
+    if header.dtype != (declared := header.recipe.get("stored_dtype")):
+        found.report(Mend.REWRITE, f"{path}: its rows are {header.dtype}, its recipe says {declared}")
+    differences = [] if recipe is None else find_differences(recipe, header.recipe)
+    found.report(Mend.EXTRACT, *(f"{path}: {difference}: run `dvc repro extract`" for difference in differences))
     checksums_fit = np.ones(len(rows.keys), dtype=bool)
     quick = quick_hash(rows.keys)
     digest = content_digest(rows.keys, hashing(_checked_blocks(rows, checksums_fit, found.bad_rows), quick))
-    found.bad_rows.extend(_misplaced(rows.keys))
+    if any(checksums_fit[row.index] for row in found.bad_rows):
+        found.mends.add(Mend.RECOMPUTE)
+    if misplaced := list(_misplaced(rows.keys)):
+        found.bad_rows.extend(misplaced)
+        found.mends.add(Mend.REWRITE)
     misfits = np.flatnonzero(~checksums_fit)
     if digest != (written := rows.attributes["content_digest"]):
-        found.problems.append(f"{path}: its content has digest {digest[:12]}, written was {written[:12]}")
+        found.report(Mend.REWRITE, f"{path}: its content has digest {digest[:12]}, written was {written[:12]}")
         fault = "is not what was written: its checksum does not fit"
         found.bad_rows.extend(BadRow(int(i), _text(rows.keys[i]), fault) for i in misfits)
         if not len(misfits):
-            found.problems.append(f"{path}: every row has its checksum, so it is the digest that is damaged")
+            found.report(Mend.REWRITE, f"{path}: every row has its checksum, so it is the digest that is damaged")
     else:
         if quick.hexdigest() != rows.attributes["content_xxh3"]:
-            found.problems.append(
-                f"{path}: its quick hash (content_xxh3) is damaged; by the digest, the content is sound"
-            )
-        found.problems.extend(
-            f"{path}: the checksum of row {i} ({_text(rows.keys[i])}) is damaged; by the digest, the row is sound"
-            for i in misfits
-        )
+            quick_damaged = "its quick hash (content_xxh3) is damaged; by the digest, the content is sound"
+            found.report(Mend.REWRITE, f"{path}: {quick_damaged}")
+        row_damaged = "the checksum of row {} ({}) is damaged; by the digest, the row is sound"
+        found.report(Mend.REWRITE, *(f"{path}: {row_damaged.format(i, _text(rows.keys[i]))}" for i in misfits))
     found.bad_rows.sort(key=lambda row: row.index)
     return found
 
 
-def compare_with_manifest(rows: Rows, paths: Mapping[str, str]) -> list[str]:
+def compare_with_manifest(rows: Rows, paths: Mapping[str, str]) -> Findings:
     """Say in words which images a features file lacks and which it should not have.
 
     Args:
@@ -111,19 +146,21 @@ def compare_with_manifest(rows: Rows, paths: Mapping[str, str]) -> list[str]:
         paths: path by sha256 of each image content of the manifest.
     """
     keys, wanted = rows.keys, as_keys(paths)
-    problems = []
+    found = Findings()
     if len(missing := wanted[~np.isin(wanted, keys)]):
         first = missing[0].decode()
-        problems.append(
+        found.report(
+            Mend.EXTRACT,
             f"{rows.path}: {len(missing)} of {len(wanted)} images of the manifest are not in it, the first "
-            f"{paths[first]} ({first}): run `dvc repro extract`"
+            f"{paths[first]} ({first}): run `dvc repro extract`",
         )
     if len(surplus := keys[~np.isin(keys, wanted)]):
-        problems.append(
+        found.report(
+            Mend.EXTRACT,
             f"{rows.path}: {len(surplus)} of its rows are of no image of the manifest, the first {_text(surplus[0])}: "
-            "run `dvc repro extract`"
+            "run `dvc repro extract`",
         )
-    return problems
+    return found
 
 
 def verify_store(root: Path, fingerprint: str) -> Findings:
@@ -134,10 +171,10 @@ def verify_store(root: Path, fingerprint: str) -> Findings:
     for path in shards:
         try:
             n_rows += len(open_shard(path, fingerprint).keys)
-        except SchemaError as error:  # which an extraction leaves alone
-            found.problems.append(str(error))
+        except SchemaError:  # whose rows may have been imported
+            found.report(Mend.CLEAR_STORE, f"{path} is of another version of Mirip: extractions leave it alone")
         except CacheError as error:
-            found.problems.append(f"{error}: the next extraction removes it, and computes what is lost")
+            found.report(Mend.CLEAR_STORE, f"{what_is_wrong(error)}: extractions do not use it")
         except FileNotFoundError:
             continue  # a running extraction merged it into another
     found.notes.append(
@@ -146,15 +183,6 @@ def verify_store(root: Path, fingerprint: str) -> Findings:
         else "store: nothing of this recipe"
     )
     return found
-
-
-def _recipe_problems(header: Header, recipe: Recipe | None) -> list[str]:
-    problems = []
-    if header.dtype != header.recipe.get("stored_dtype"):
-        problems.append(f"its rows are {header.dtype}, its recipe says {header.recipe.get('stored_dtype')}")
-    if recipe is not None:
-        problems += [f"{difference}: run `dvc repro extract`" for difference in find_differences(recipe, header.recipe)]
-    return problems
 
 
 def _checked_blocks(

@@ -1,11 +1,13 @@
-"""What explain, stats and gc print."""
+"""What explain, verify, stats and gc print."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from datetime import datetime
+from pathlib import Path
 
 from mirip.features.explanation import Explanation
 from mirip.features.inventory import FeaturesFile, Holding
 from mirip.features.probe import Header
+from mirip.features.verification import Mend
 from mirip.params import Params
 
 
@@ -43,6 +45,30 @@ def explained(params: Params, found: Explanation) -> Iterator[str]:
     else:
         rate = f"{found.rate.images_per_second:.3g} images/s"
         yield f"about {duration(found.seconds)} at {rate} (measured {found.rate.measured} on {found.rate.hardware})"
+
+
+def advised(mends: Set[Mend], path: Path, store: Path, *, imported: bool) -> str:
+    """Return what to do about what a check found.
+
+    Args:
+        mends: what mends it, of one kind at least.
+        path: the features file.
+        store: the folder of its rows in the store.
+        imported: whether the rows cannot be computed here.
+    """
+    rewrite = not mends.isdisjoint({Mend.REWRITE, Mend.RECOMPUTE})
+    removed = [str(path)] * rewrite + ["the files of the store that are named above"] * (Mend.CLEAR_STORE in mends)
+    remove = f"remove {' and '.join(removed)}"
+    if mends == {Mend.CLEAR_STORE}:
+        again = "must be imported again" if imported else "is computed again when it is needed"
+        return f"{remove}: what only they hold {again}"
+    advice = f"{remove} and run `dvc repro extract`" if removed else "run `dvc repro extract`"
+    if rewrite:
+        advice += ", which takes what is sound from the store"
+    if Mend.RECOMPUTE in mends:
+        advice += f"; rows that are bad after that are so in the store too: remove {store} as well"
+        advice += " and import them again" if imported else ""
+    return advice
 
 
 def file_columns(file: FeaturesFile, in_force: bool) -> list[str]:

@@ -12,7 +12,7 @@ from mirip.features.cache import FeatureCache, write_cache
 from mirip.features.recipe import ResolvedRecipe, resolve
 from mirip.features.rows import as_keys, read_rows
 from mirip.features.store import FeatureStore
-from mirip.features.verification import compare_with_manifest, verify_cache, verify_store
+from mirip.features.verification import Mend, compare_with_manifest, verify_cache, verify_store
 from mirip.params import Recipe
 
 N, D = 40, 6
@@ -131,6 +131,7 @@ def test_a_zeroed_row_that_was_written_so_is_named_too(tmp_path: Path, resolved:
     write_cache(tmp_path / "features.h5", keys, features, resolved)
     found = verify_cache(tmp_path / "features.h5")
     assert found.problems == []
+    assert found.mends == {Mend.RECOMPUTE}
     assert [str(row) for row in found.bad_rows] == [f"row 11 ({keys[11]}) is all zero"]
 
 
@@ -168,6 +169,8 @@ def test_a_truncated_file_is_damaged(path: Path, lost: int) -> None:
     path.write_bytes(path.read_bytes()[:-lost])
     found = verify_cache(path)
     assert "features.h5 is damaged" in found.problems[0]
+    assert "mirip cache verify" not in found.problems[0]  # which says it
+    assert found.mends == {Mend.REWRITE}
     assert found.rows is None
 
 
@@ -201,10 +204,10 @@ def test_missing_and_surplus_images_are_counted_and_the_first_named(path: Path) 
     keys, _ = made()
     rows = read_rows(path)
     paths = {key: f"{i}.png" for i, key in enumerate(keys)}
-    assert compare_with_manifest(rows, paths) == []
+    assert compare_with_manifest(rows, paths).sound
     others = {"0" * 64: "zero.png", "1" * 64: "one.png"}
     wanted = {key: paths[key] for key in keys[3:]} | others
-    missing, surplus = compare_with_manifest(rows, wanted)
+    missing, surplus = compare_with_manifest(rows, wanted).problems
     assert f"2 of {N - 1} images of the manifest are not in it, the first zero.png ({'0' * 64})" in missing
     assert f"3 of its rows are of no image of the manifest, the first {keys[0]}" in surplus
 
@@ -224,4 +227,4 @@ def test_shards_are_hashed(tmp_path: Path, resolved: ResolvedRecipe) -> None:
     shard.write_bytes(data)
     (problem,) = verify_store(tmp_path / "store", resolved.fingerprint).problems
     assert f"{shard} is damaged" in problem
-    assert "the next extraction removes it" in problem
+    assert "extractions do not use it" in problem

@@ -1,6 +1,9 @@
+from pathlib import Path
+
 import pytest
 
-from mirip.features.words import aligned, counted, duration, size
+from mirip.features.verification import Mend
+from mirip.features.words import advised, aligned, counted, duration, size
 
 
 def test_columns_are_padded_to_one_width() -> None:
@@ -30,3 +33,35 @@ def test_durations_have_a_unit_that_fits(seconds: float, text: str) -> None:
 
 def test_one_is_singular() -> None:
     assert (counted(0, "row"), counted(1, "row"), counted(2, "row")) == ("0 rows", "1 row", "2 rows")
+
+
+@pytest.mark.parametrize(
+    ("mends", "imported", "advice"),
+    [
+        ({Mend.EXTRACT}, False, "run `dvc repro extract`"),
+        (
+            {Mend.REWRITE, Mend.EXTRACT},
+            False,
+            "remove a.h5 and run `dvc repro extract`, which takes what is sound from the store",
+        ),
+        (
+            {Mend.REWRITE, Mend.CLEAR_STORE},
+            False,
+            "remove a.h5 and the files of the store that are named above and run `dvc repro extract`, which takes what "
+            "is sound from the store",
+        ),
+        (
+            {Mend.CLEAR_STORE},
+            True,
+            "remove the files of the store that are named above: what only they hold must be imported again",
+        ),
+        (
+            {Mend.RECOMPUTE},
+            True,
+            "remove a.h5 and run `dvc repro extract`, which takes what is sound from the store; rows that are bad "
+            "after that are so in the store too: remove store as well and import them again",
+        ),
+    ],
+)
+def test_advice_removes_what_is_damaged_and_nothing_else(mends: set[Mend], imported: bool, advice: str) -> None:
+    assert advised(mends, Path("a.h5"), Path("store"), imported=imported) == advice
