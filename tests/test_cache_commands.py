@@ -330,6 +330,7 @@ def test_verify_takes_rounding_for_a_note(project: Project, said: Callable[..., 
     shown = said("verify", "--rows", "20")
     assert "19 have the same bytes" in shown
     assert "1 of them differs in rounding only" in shown
+    assert "another device, batch size, number of threads or version of a library made them" in shown
 
 
 def test_verify_chooses_the_same_rows_by_the_same_seed(project: Project, said: Callable[..., str]) -> None:

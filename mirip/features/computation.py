@@ -58,7 +58,7 @@ def compute_features(
     """Compute the features of `items` and keep each batch in the store as soon as it is done.
 
     Batches have one fixed size and hold pictures of one shape; a smaller one is padded: a value must not depend on
-    what came with it.
+    what came with it. On the size itself it does, by its rounding: sums are taken in another order.
 
     Args:
         items: images that the store lacks.

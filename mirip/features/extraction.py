@@ -33,7 +33,9 @@ def extract_features(
     """Write the features of exactly these images, computing only those that nothing on this machine holds.
 
     Rows come from the store, then from the old features file if it has the same fingerprint; neither torch nor
-    the backbone is loaded where they hold all. The bytes written depend on the images and the recipe alone.
+    the backbone is loaded where they hold all. On one processor (or GPU), with one number of threads, one batch size
+    and the same versions of the libraries, the bytes written depend on the images and the recipe alone, not on the
+    order in which the images came; another of these can round a new row differently, and touches no old one.
 
     Args:
         items: sha256 of each image's bytes, and its path below `image_root`; of equal content the first counts.

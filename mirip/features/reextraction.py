@@ -17,8 +17,9 @@ from mirip.features.verification import BadRow, Findings, Mend
 from mirip.files import sha256_bytes
 from mirip.params import Params
 
-# Another device or version rounds differently: 1e-7 (float32) to 1e-4 (bfloat16) of cosine, where two pictures are
-# 1e-2 to 4e-2 apart. A backbone that sees less difference between pictures is held to a tenth of what it sees.
+# Another device, batch size, number of threads or version rounds differently: 1e-7 (float32) to 1e-4 (bfloat16) of
+# cosine, where two pictures are 1e-2 to 4e-2 apart. A backbone that sees less difference between pictures is held to a
+# tenth of what it sees.
 _MAX_DISTANCE = 1e-3
 _SHARE_OF_SPREAD = 0.1
 _SPREAD_ROWS = 256
@@ -137,8 +138,8 @@ def _compare(rows: Rows, places: Mapping[str, int], again: Rows, found: Findings
     if roundings:
         differ = "1 of them differs" if len(roundings) == 1 else f"{len(roundings)} of them differ"
         found.notes.append(
-            f"{differ} in rounding only (1 - cosine at most {max(roundings):.1e}): the file was made on another device "
-            "or with other versions of the libraries"
+            f"{differ} in rounding only (1 - cosine at most {max(roundings):.1e}): another device, batch size, "
+            "number of threads or version of a library made them"
         )
 
 

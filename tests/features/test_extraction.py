@@ -139,6 +139,16 @@ def test_every_batch_has_the_full_size_whatever_is_in_it(
     assert 4 * len(received) > 10  # so that some were padded
 
 
+def test_another_batch_size_midway_keeps_the_rows_that_are_there(project: Project, make_pictures: MakePictures) -> None:
+    items = make_pictures(range(10))
+    old = [sha256 for sha256, _ in items[:5]]
+    project.extract(items[:5], batch_size=4)
+    before = FeatureCache.open(project.path).rows(old)
+    assert project.extract(items, batch_size=3).computed == 5
+    assert FeatureCache.open(project.path).rows(old).tobytes() == before.tobytes()
+    assert verify_cache(project.path, project.recipe).sound
+
+
 def test_pictures_that_wait_for_their_shape_are_bounded(
     project: Project, make_pictures: MakePictures, monkeypatch: pytest.MonkeyPatch
 ) -> None:
