@@ -149,6 +149,18 @@ def test_another_batch_size_midway_keeps_the_rows_that_are_there(project: Projec
     assert verify_cache(project.path, project.recipe).sound
 
 
+@pytest.mark.parametrize("change", [{"revision": "another"}, {"image_size": 41}])
+def test_what_changes_no_value_of_a_local_backbone_computes_nothing(
+    project: Project, make_pictures: MakePictures, change: dict[str, object]
+) -> None:
+    """The revision of a folder, and an image_size of as many whole patches: docs/feature_cache.md says so."""
+    items = make_pictures(range(3))
+    project.extract(items)
+    changed = project.recipe.model_copy(update=change)
+    assert project.extract(items, changed).computed == 0
+    assert len(FeatureCache.open(project.path, changed)) == 3
+
+
 def test_pictures_that_wait_for_their_shape_are_bounded(
     project: Project, make_pictures: MakePictures, monkeypatch: pytest.MonkeyPatch
 ) -> None:
