@@ -8,7 +8,9 @@ Try     python -m benchmarks.million_rows --rows 2000 --dim 32
 Each line is measured in a process of its own. Peak memory is what is judged: the largest resident set, in which the
 pages of a file that is mapped into memory count, though the system takes them back whenever it needs them. Beside it
 stands the anonymous part, which only swapping could take back. The two reads are the median of five, files in the page
-cache; the others, one of each, wait for the disk.
+cache; the others, one of each, wait for the disk. To add rows is all that the stage `extract` does for images that
+are new, from reading the manifest to remembering the extraction; left out are the pictures themselves (there are no
+files to read and decode), the backbone, and hashing the stage's sources.
 """
 
 import argparse
@@ -28,9 +30,12 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
+from mirip.data.manifest import _COLUMNS, first_paths, read_manifest, write_manifest
 from mirip.features.cache import FeatureCache, write_gathered
+from mirip.features.history import ExtractionSummary, last_extraction, remember_extraction
 from mirip.features.recipe import ResolvedRecipe, resolve
 from mirip.features.rows import as_keys
 from mirip.features.store import FeatureStore
@@ -61,6 +66,7 @@ class Cache:
     def __init__(self, folder: Path, rows: int, dim: int) -> None:
         self.rows, self.dim, self._folder = rows, dim, folder
         self.path = folder / "features" / "made_up.h5"
+        self.manifest = folder / "data" / "manifest.parquet"
 
     def made_recipe(self) -> ResolvedRecipe:
         """Return a recipe whose backbone is nothing but its name: no row is ever computed."""
@@ -73,6 +79,13 @@ class Cache:
     def store(self) -> FeatureStore:
         """Open the store as a new process does."""
         return FeatureStore(self._folder / "store", self.made_recipe())
+
+    def made_manifest(self, rows: int) -> pd.DataFrame:
+        """Return a manifest of so many images; what extraction does not use is 0."""
+        columns: dict[str, object] = dict.fromkeys(_COLUMNS, 0)
+        columns |= {"image_path": [f"pictures/{number:012d}.jpg" for number in range(rows)]}
+        columns |= {"image_sha256": self.made_keys(0, rows)}
+        return pd.DataFrame(columns)
 
     def made_keys(self, start: int, stop: int) -> list[str]:
         """Return hashes that follow no order."""
@@ -90,6 +103,7 @@ class Cache:
             for start in range(0, self.rows, SHARD_ROWS):
                 stop = min(start + SHARD_ROWS, self.rows)
                 store.add(self.made_keys(start, stop), self.made_features(start, stop))
+        write_manifest(self.manifest, self.made_manifest(self.rows + NEW_ROWS))
 
     def build(self) -> None:
         """Write the features file of all rows that the store holds."""
@@ -114,17 +128,27 @@ class Cache:
         assert verify_cache(self.path).sound
 
     def add(self) -> None:
-        """Bring the file up to date with new images: what `extract_features` does, but for the backbone."""
-        store, batch_size = self.store(), ExtractParams().batch_size
+        """Bring the file up to date with new images: what the stage `extract` does, but for the pictures."""
+        start_s = time.monotonic()
+        listed = first_paths(read_manifest(self.manifest))
+        paths = dict(listed)  # both are in memory there too
+        store, recipe, batch_size = self.store(), self.made_recipe(), ExtractParams().batch_size
         with store.locked():
             store.adopt(self.path)
-            keys = as_keys(sorted(self.made_keys(0, self.rows + NEW_ROWS)))
+            keys = as_keys(sorted(paths))
             assert len(store.gather(keys).missing) == NEW_ROWS
             for start in range(self.rows, self.rows + NEW_ROWS, batch_size):
                 stop = min(start + batch_size, self.rows + NEW_ROWS)
                 store.add(self.made_keys(start, stop), self.made_features(start, stop))
-            write_gathered(self.path, store.gather(keys), self.made_recipe())
+            gathering = store.gather(keys)
+            digest = write_gathered(self.path, gathering, recipe)
             store.compact()
+        seconds = time.monotonic() - start_s
+        summary = ExtractionSummary(
+            len(paths), NEW_ROWS, len(paths) - NEW_ROWS, gathering.dim, recipe.fingerprint, digest, seconds
+        )
+        remember_extraction(self.path, summary, paths)
+        assert last_extraction(self.path) == summary
 
 
 @contextmanager

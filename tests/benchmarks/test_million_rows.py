@@ -4,6 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.million_rows import NEW_ROWS, Cache
+from mirip.errors import DataError
+from mirip.features.history import last_listing
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize("markdown", [False, True])
@@ -20,3 +24,19 @@ def test_every_step_is_measured_and_nothing_is_left(project_root: Path, tmp_path
     assert any("add 1,000 rows" in line and "< 60 s: met" in line for line in steps)
     assert all(line.startswith("| ") == markdown for line in table)
     assert not list(tmp_path.iterdir())
+
+
+def test_adding_rows_begins_with_the_manifest_and_ends_with_what_is_remembered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    cache = Cache(tmp_path, 200, 8)
+    cache.fill()
+    cache.build()
+    cache.add()
+    listing = last_listing(cache.path)
+    assert listing is not None
+    assert len(listing) == 200 + NEW_ROWS
+    cache.manifest.unlink()
+    with pytest.raises(DataError, match="manifest"):
+        cache.add()
