@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 
 from mirip.metrics.columns import ALL_TOGETHER, Column
 from mirip.metrics.findings import SEVERITIES, Finding, as_table, column_findings, margin_findings, shortcut_findings
-from mirip.metrics.intervals import GroupSupport, bootstrap_accuracies, group_support, percentile_interval
+from mirip.metrics.intervals import bootstrap_accuracies, percentile_interval, resampled_accuracy_interval
 from mirip.metrics.pairwise import PairCounter, pairwise_accuracy
 from mirip.metrics.permutation import against_chance, entropy, family_wise_p, tier_information
 from mirip.metrics.shortcuts import Shortcuts
+from mirip.metrics.support import GroupSupport, group_support
 
 Floats = NDArray[np.float64]
 
@@ -78,7 +79,7 @@ def audit_ranker(
     fitted = Shortcuts(predictors or {"none": []}, fold)
     sets = np.vstack([np.asarray(model_scores, dtype=np.float64), fitted.scores(tier_rank)])
     resampled = bootstrap_accuracies(sets, tier_rank, group_id, rng=rng, n_bootstrap=n_bootstrap, context=fold)
-    support = group_support(tier_rank, group_id)
+    support = group_support(tier_rank, group_id, fold)
     table = _judge(sets, fitted.names, resampled, tier_rank, fold, support, confidence)
     agreement, information = against_chance(
         [fitted.agreement, tier_information([column.codes for column in columns])],
@@ -102,8 +103,8 @@ def audit_ranker(
             *more_findings,
         ]
     )
-    own = percentile_interval(resampled[:, 0], support, confidence=confidence)
     pairs = PairCounter(model_scores, tier_rank, fold).count()
+    own = resampled_accuracy_interval(float(pairs.micro), resampled[:, 0], support, confidence=confidence)
     by_image = bootstrap_accuracies(
         sets[:1], tier_rank, np.arange(len(tier_rank)), rng=rng, n_bootstrap=n_bootstrap, context=fold
     )
@@ -169,7 +170,7 @@ def _judge(
     rows = []
     for column, name in enumerate(names, 1):
         margins = resampled[:, 0] - resampled[:, column]
-        own = percentile_interval(resampled[:, column], support, confidence=confidence)
+        own = resampled_accuracy_interval(accuracies[column], resampled[:, column], support, confidence=confidence)
         margin = percentile_interval(margins, support, confidence=confidence, limits=(-1.0, 1.0))
         rows.append(
             {

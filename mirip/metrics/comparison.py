@@ -17,14 +17,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from mirip.metrics.intervals import (
     Comparison,
-    GroupSupport,
     Interval,
     bootstrap_accuracies,
     comparison,
-    group_support,
     percentile_interval,
+    resampled_accuracy_interval,
 )
 from mirip.metrics.pairwise import PairCounter
+from mirip.metrics.support import GroupSupport, group_support
 
 Floats = NDArray[np.float64]
 
@@ -89,17 +89,17 @@ def compare_models(
     """
     models = [np.atleast_2d(np.asarray(heads, dtype=np.float64)) for heads in (heads_a, heads_b)]
     means = np.stack([heads.mean(axis=0) for heads in models])  # (2, N)
-    support = group_support(tier_rank, group_id)
+    support = group_support(tier_rank, group_id, context)
     replicates = bootstrap_accuracies(means, tier_rank, group_id, rng=rng, n_bootstrap=n_bootstrap, context=context)
     degrees = sum(len(heads) - 1 for heads in models)
     strayed = [_strayings(heads, tier_rank, context, n_bootstrap, rng) for heads in models]
     stretch_own = [_stretch(len(heads) - 1, confidence) for heads in models]
     a, b = (float(PairCounter(mean, tier_rank, context).count().micro) for mean in means)
     own = [
-        percentile_interval(
-            np.clip(replicates[:, k] + stretch_own[k] * strayed[k], 0.0, 1.0), support, confidence=confidence
+        resampled_accuracy_interval(
+            accuracy, np.clip(replicates[:, k] + stretch_own[k] * strayed[k], 0.0, 1.0), support, confidence=confidence
         )
-        for k in (0, 1)
+        for k, accuracy in enumerate((a, b))
     ]
     between = replicates[:, 0] - replicates[:, 1] + _stretch(degrees, confidence) * (strayed[0] - strayed[1])
     interval = percentile_interval(np.clip(between, -1.0, 1.0), support, confidence=confidence, limits=(-1.0, 1.0))

@@ -16,11 +16,10 @@ from mirip.metrics.calibration import (
     win_probability,
 )
 from mirip.metrics.intervals import (
-    GroupSupport,
     Interval,
     bootstrap_accuracies,
-    group_support,
     percentile_interval,
+    resampled_accuracy_interval,
     verdict,
 )
 from mirip.metrics.pairwise import (
@@ -32,6 +31,7 @@ from mirip.metrics.pairwise import (
     sample_pairs,
 )
 from mirip.metrics.seed_spread import seed_spread
+from mirip.metrics.support import GroupSupport, group_support
 from mirip.models.ladder import Scalar, baseline_metrics, versus
 
 MODEL_NAME = "mirip"
@@ -153,7 +153,7 @@ class Evaluator:
         fair = block if context is None else block * len(values) + context_codes(context)
         within = PairCounter(values, rank, fair, n_tiers=len(tiers)).count()
         by_seed = [pairwise_accuracy(one, rank, context=block) for one in (seed_scores or {}).values()]
-        support = group_support(rank, group)
+        support = group_support(rank, group, block)
         ladder = self._ladder(values, rank, group, block, baselines or {}, support)
         judged = ladder.iloc[-1]
         interval = Interval(judged["ci_low"], judged["ci_high"], support.small_sample)
@@ -230,7 +230,7 @@ class Evaluator:
         resampled = np.column_stack([np.where(np.isnan(resampled[:, -1]), np.nan, 0.5), resampled])
         rows = []
         for name, accuracy, replicates in zip(names, accuracies, resampled.T, strict=True):
-            own = percentile_interval(replicates, support, confidence=self.confidence)
+            own = resampled_accuracy_interval(accuracy, replicates, support, confidence=self.confidence)
             margin = percentile_interval(
                 resampled[:, -1] - replicates, support, confidence=self.confidence, limits=(-1.0, 1.0)
             )
