@@ -279,8 +279,14 @@ def gap_table(counts: TierPairCounts) -> pd.DataFrame:
 def _rank_correlations(
     scores: NDArray[np.float64], rank: NDArray[np.int64], block: NDArray[np.int64]
 ) -> tuple[float, float]:
-    """Return tau-b and Spearman's rho, of several blocks their means weighted by images; NaN where one has none."""
-    members = [np.flatnonzero(block == k) for k in np.unique(block)] or [np.arange(0)]
-    both = np.array([rank_correlations(scores[rows], rank[rows]) for rows in members])
-    tau_b, rho = np.average(both, axis=0, weights=[max(len(rows), 1) for rows in members])
+    """Return tau-b and Spearman's rho, of several blocks their means weighted by images; NaN where none has any.
+
+    A block of one tier (a fold that holds out one group, say) has neither and is left out.
+    """
+    members = [np.flatnonzero(block == k) for k in np.unique(block)]
+    both = np.array([rank_correlations(scores[rows], rank[rows]) for rows in members]).reshape(-1, 2)
+    weights = np.array([len(rows) for rows in members]) * np.isfinite(both).all(axis=1)
+    if not weights.sum():
+        return float("nan"), float("nan")
+    tau_b, rho = np.average(np.nan_to_num(both), axis=0, weights=weights)
     return float(tau_b), float(rho)

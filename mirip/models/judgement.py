@@ -24,6 +24,8 @@ from mirip.params import EvaluateParams, TrainParams
 
 Floats = NDArray[np.float64]
 
+BASELINES = ("knn", "ridge", "logistic", "linear")
+
 
 def load_judged_model(
     path: Path | str, splits: pd.DataFrame, cache: FeatureCache, tiers: Sequence[str]
