@@ -37,6 +37,11 @@ METRICS = Path("metrics/audit.json")
 TABLES = Path("metrics/audit")
 
 N_PAIRS_NAMED = 3
+VERDICTS = {
+    "better": "above it beyond noise",
+    "worse": "below it beyond noise, so do not claim that it judges quality",
+    "within noise": "not shown to be above it, so give more works or do not claim that it judges quality",
+}
 
 
 def check_same_images(manifest: pd.DataFrame, splits: pd.DataFrame) -> None:
@@ -79,10 +84,11 @@ def as_text(audit: Audit, left_out: Mapping[str, str], pairs: Sequence[tuple[str
     lines += [f"{f['severity']}: {f['name']}: {f['advice']}" for f in audit.findings.to_dict("records")]
     lines += [f"near-duplicates: {first} and {second}" for first, second in pairs]
     m = audit.metrics
+    verdict = VERDICTS[str(m["margin_over_shortcut_verdict"])]
     lines.append(
         f"audit: out of fold the model reaches {m['out_of_fold_accuracy']:.3f}, {m['margin_over_shortcut']:+.3f} "
         f"({m['margin_over_shortcut_ci_low']:+.3f} to {m['margin_over_shortcut_ci_high']:+.3f}) against the best "
-        f"shortcut, {m['best_shortcut']}; {m['n_findings']} findings"
+        f"shortcut, {m['best_shortcut']}: {verdict}; {m['n_findings']} findings"
     )
     return "\n".join(lines)
 

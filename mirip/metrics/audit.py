@@ -6,6 +6,9 @@ are judged, and the comparison is paired. What a column tells of the tier is mea
 is more than chance is one family-wise test over all columns and shortcuts together, groups kept whole and every
 shortcut fitted anew to each permutation: of 15 useless predictors one looks like a finding on every other clean set.
 
+Whether the model is above the best shortcut is a verdict of its own, from the margin's interval. It is no finding: few
+works leave it undecided without anything being wrong, and it would count beside the family-wise test, not within.
+
 Intervals resample groups under fixed scores: they hold the luck of which works were collected, not that of training.
 """
 
@@ -17,8 +20,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mirip.metrics.columns import ALL_TOGETHER, Column
-from mirip.metrics.findings import SEVERITIES, Finding, as_table, column_findings, margin_findings, shortcut_findings
-from mirip.metrics.intervals import bootstrap_accuracies, percentile_interval, resampled_accuracy_interval
+from mirip.metrics.findings import SEVERITIES, Finding, as_table, column_findings, shortcut_findings
+from mirip.metrics.intervals import (
+    Interval,
+    bootstrap_accuracies,
+    comparison,
+    percentile_interval,
+    resampled_accuracy_interval,
+)
 from mirip.metrics.pairwise import PairCounter, pairwise_accuracy
 from mirip.metrics.permutation import against_chance, entropy, family_wise_p, tier_information
 from mirip.metrics.shortcuts import Shortcuts
@@ -98,7 +107,6 @@ def audit_ranker(
     findings = as_table(
         [
             *shortcut_findings(table),
-            *margin_findings(best),
             *column_findings(columns, share, column_p, {c: float(accuracy[name]) for c, name in alone.items()}),
             *more_findings,
         ]
@@ -115,6 +123,9 @@ def audit_ranker(
             "margin_over_shortcut": float(best["margin"]),
             "margin_over_shortcut_ci_low": float(best["margin_ci_low"]),
             "margin_over_shortcut_ci_high": float(best["margin_ci_high"]),
+            "margin_over_shortcut_verdict": comparison(
+                Interval(best["margin_ci_low"], best["margin_ci_high"], support.small_sample)
+            ),
             "out_of_fold_accuracy": float(pairs.micro),
             "out_of_fold_accuracy_ci_low": own.low,
             "out_of_fold_accuracy_ci_high": own.high,

@@ -12,8 +12,8 @@ MOST_LISTED = 200
 
 _TONES = {"critical": "bad", "warning": "open"}
 _NOTHING_FOUND = (
-    "None: no predictor that sees no picture and no column tells the tier beyond chance, the model is above the best "
-    "of them beyond noise, and no near-duplicate was found on two sides."
+    "None: no predictor that sees no picture and no column tells the tier beyond chance, and no near-duplicate was "
+    "found on two sides."
 )
 
 
@@ -126,8 +126,6 @@ def figure_in_words(name: str, value: Any) -> str:
         return f"accuracy {words.percent(value)}"
     if name.startswith(("tier told by:", "label leak:")):
         return f"takes away {words.percent(value)} of the tier's entropy"
-    if name.startswith("margin over"):
-        return f"{words.points(value)} points"
     if name.startswith("near-duplicates"):
         return words.plural(round(value), "pair")
     return words.number(value, 3)

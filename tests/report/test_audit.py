@@ -34,14 +34,12 @@ def test_the_number_of_every_kind_of_finding_is_said_in_words() -> None:
     column = [Column("school", "category", np.zeros(4, dtype=np.int64))]
     found = [
         *judged.shortcut_findings(SHORTCUTS),
-        *judged.margin_findings(SHORTCUTS.iloc[0]),
         *judged.column_findings(column, np.array([0.34]), np.array([0.001]), {}),
         *judged.column_findings(column, np.array([0.97]), np.array([0.001]), {}),
         *judged.duplicate_findings(near, ["a and b"]),
     ]
     assert [audit.figure_in_words(finding.name, finding.value) for finding in found] == [
         "accuracy 71.0 %",
-        "−5.0 points",
         "takes away 34.0 % of the tier's entropy",
         "takes away 97.0 % of the tier's entropy",
         "2 pairs",
@@ -63,6 +61,7 @@ def test_no_finding_says_what_was_looked_for() -> None:
     listed = audit.findings({"n_findings": 0}, table(0))
     assert (listed["first"], listed["in_short"]) == ([], "")
     assert "no near-duplicate" in listed["none"]
+    assert "above" not in listed["none"]
 
 
 def test_of_no_audit_nothing_is_claimed() -> None:
