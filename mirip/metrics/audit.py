@@ -68,7 +68,8 @@ def audit_ranker(
 
     Args:
         model_scores: (N,) of models that saw no image of the fold, higher is better.
-        shortcuts: name -> columns of N values each; all of them together are added as one more.
+        shortcuts: name -> columns of N values each; all of them together are added as one more. A column that
+            several look at is one object.
         tier_rank: (N,) integers from 0, higher is better.
         group_id: (N,) labels of what is resampled and permuted together.
         fold: (N,) int64 from 0, three or more; a group's rows all stand in one, and only pairs within one count.
@@ -82,7 +83,7 @@ def audit_ranker(
     """
     rng = np.random.default_rng(seed)
     predictors = {name: list(parts) for name, parts in shortcuts.items()}
-    columns = [column for parts in predictors.values() for column in parts]
+    columns = list({id(column): column for parts in predictors.values() for column in parts}.values())
     if len(predictors) > 1:
         predictors[ALL_TOGETHER] = columns
     fitted = Shortcuts(predictors or {"none": []}, fold)

@@ -36,6 +36,7 @@ def names(audit):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize(("sizes", "noise"), [((N, N_GROUPS), 0.4), ((60, 40), 0.7)])
 def test_clean_data_rarely_show_a_finding(sizes, noise):
     """Neither many works and a strong model nor few works, whose margin over the best shortcut is often undecided."""
@@ -140,6 +141,15 @@ def test_every_finding_bears_a_p_value_but_those_that_are_no_test():
     assert set(empty) == {copies.name}
     assert audit.metrics["n_findings"] == len(audit.findings)
     assert audit.metrics["n_findings_warning"] == 1
+
+
+def test_a_column_that_several_predictors_look_at_is_found_once():
+    works = Collection(11)
+    lighter = Column("brightness", "number", works.rank + works.rng.normal(size=N))
+    works.columns |= {"brightness": [lighter], "brightness and colour": [lighter, *works.columns["noise 0"]]}
+    found = works.audit().findings["name"].tolist()
+    assert found.count("tier told by: brightness") == 1
+    assert {"shortcut: brightness", "shortcut: brightness and colour"} <= set(found)
 
 
 def test_only_pairs_within_a_fold_count():
