@@ -1,7 +1,7 @@
 """Ask whether it is quality that was learned: the model against predictors that see no picture.
 
 Reads   data/manifest.parquet, data/splits.parquet, features/<recipe>.h5, models/best_model.pt
-Writes  metrics/audit.json, metrics/audit/{shortcuts,findings,near_duplicates,contradicted,outliers}.csv
+Writes  metrics/audit.json, metrics/audit/{shortcuts,columns,findings,near_duplicates,contradicted,outliers}.csv
 Run     python -m stages.audit          (or `dvc repro audit`)
 
 All images are judged, by models that are trained like the checkpoint's but saw none of the image's group.
@@ -127,6 +127,7 @@ def main() -> None:
     tiers = splits[["tier"]].assign(fold=fold)
     tables = {
         "shortcuts": audit.shortcuts,
+        "columns": audit.columns,
         "findings": audit.findings,
         "near_duplicates": pairs,
         "contradicted": public_rows(contradicted(scores, rank, fold), ids, tiers),

@@ -44,11 +44,14 @@ class Audit:
         metrics: flat scalars, the names of metrics/audit.json.
         shortcuts: shortcut, pairwise_accuracy, ci_low, ci_high, margin (model minus shortcut), margin_ci_low,
             margin_ci_high, p_value; the strongest first.
+        columns: column, information (nats by which it lowers the tier's entropy), expected (the same under chance),
+            share (of the tier's entropy, beyond what chance would), p_value (family-wise); the most telling first.
         findings: name, severity, value, p_value (empty where it is no test), advice; the gravest first.
     """
 
     metrics: dict[str, float | int | str]
     shortcuts: pd.DataFrame
+    columns: pd.DataFrame
     findings: pd.DataFrame
 
 
@@ -139,6 +142,15 @@ def audit_ranker(
             **{f"n_findings_{severity}": int((findings["severity"] == severity).sum()) for severity in SEVERITIES},
         },
         table.sort_values("pairwise_accuracy", ascending=False, kind="stable", ignore_index=True),
+        pd.DataFrame(
+            {
+                "column": [column.name for column in columns],
+                "information": information.observed,
+                "expected": information.expected,
+                "share": share,
+                "p_value": column_p,
+            }
+        ).sort_values("share", ascending=False, kind="stable", ignore_index=True),
         findings,
     )
 

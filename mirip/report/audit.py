@@ -85,6 +85,14 @@ def shortcut_rows(audit: Mapping[str, Any], shortcuts: pd.DataFrame) -> list[dic
     return [model, *rows]
 
 
+def column_rows(columns: pd.DataFrame) -> list[tuple[str, str, str]]:
+    """Return of each column its name, the share of the tier's entropy that it takes away beyond chance, and its p."""
+    return [
+        (row["column"], words.percent(max(row["share"], 0.0)), words.number(row["p_value"], 4))
+        for row in columns.to_dict("records")
+    ]
+
+
 def findings(audit: Mapping[str, Any], table: pd.DataFrame) -> dict[str, Any]:
     """Return the findings, `first` of them and `more`, how many there are, and what to say if there is none."""
     gravest, counted = severities(table)

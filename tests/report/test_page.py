@@ -170,6 +170,12 @@ def test_the_models_figure_next_to_shortcuts_is_the_one_out_of_fold(inputs: Inpu
     assert "Near-duplicates 1 pair on two sides" in visible(page)
 
 
+def test_what_each_column_tells_is_shown_and_never_less_than_nothing(inputs: Inputs, page: str) -> None:
+    assert "What each column tells of the tier" in visible(page)
+    assert "department 34.0 % 0.0005 file_bytes 0.0 % 1.0000" in visible(page)
+    assert "What each column tells" not in visible(render(replace(inputs, columns=inputs.columns.head(0))))
+
+
 def test_how_many_models_were_judged_is_said(inputs: Inputs) -> None:
     assert "7 models have been judged on this test side so far" in visible(render(replace(inputs, models_judged=7)))
     assert "is not known here" in visible(render(replace(inputs, models_judged=0)))
