@@ -1,4 +1,4 @@
-"""Ask whether it is quality that was learned: the model against predictors that see no picture.
+"""Ask whether it is quality that was learned: the model against predictors that are blind to what is depicted.
 
 Reads   data/manifest.parquet, data/splits.parquet, features/<recipe>.h5, models/best_model.pt
 Writes  metrics/audit.json, metrics/audit/{shortcuts,columns,findings,near_duplicates,contradicted,outliers}.csv

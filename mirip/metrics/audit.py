@@ -1,4 +1,4 @@
-"""Is it quality that was learned? The model against predictors that see no picture, and columns that tell the tier.
+"""Is it quality that was learned? The model against predictors blind to what is depicted, and columns that tell tiers.
 
 Model and shortcuts are cross-fitted on the same folds of whole groups and judged on the same pairs, those of one
 fold, with the same metric: every image is scored by a model and by regressions that saw none of its group, all images

@@ -134,7 +134,8 @@ def judge(
         scores,
         images["tier_rank"].to_numpy(),
         tiers=model.checkpoint.tiers,
-        group_id=images["group_id"].to_numpy(),
+        # By the names that scores.csv bears: whoever resamples that file draws the groups in the same order.
+        group_id=np.array([_hashed(value) for value in images["group_id"]]),
         context=images["context"].to_numpy(),
         temperature=model.checkpoint.temperature,
         baselines=baselines,

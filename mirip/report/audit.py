@@ -1,4 +1,4 @@
-"""What the audit found, for the page: predictors that see no picture next to the model, and findings with a number."""
+"""What the audit found, for the page: the model next to predictors blind to what is depicted, and findings."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,20 +12,21 @@ MOST_LISTED = 200
 
 _TONES = {"critical": "bad", "warning": "open"}
 _NOTHING_FOUND = (
-    "None: no predictor that sees no picture and no column tells the tier beyond chance, and no near-duplicate was "
-    "found on two sides."
+    "None: no predictor that is blind to what is depicted and no column tells the tier beyond chance, and no "
+    "near-duplicate was found on two sides."
 )
 
 
 def shortcut_sentence(audit: Mapping[str, Any], *, small_sample: bool) -> str:
-    """Say how far the model is above the best predictor that sees no picture."""
+    """Say how far the model is above the best predictor that is blind to what is depicted."""
     best = audit.get("best_shortcut")
     if not words.known(best) or not words.known(audit.get("best_shortcut_accuracy")):
-        return f"The best predictor that sees no picture: {words.NOT_AVAILABLE}."
+        return f"The best predictor that is blind to what is depicted: {words.NOT_AVAILABLE}."
     margin = (audit.get(f"margin_over_shortcut{end}") for end in ("", "_ci_low", "_ci_high"))
     return (
-        f"The best predictor that sees no picture, {best}, orders {words.percent(audit['best_shortcut_accuracy'])} of "
-        f"the pairs. {words.against('it', *margin, small_sample=small_sample)}"
+        f"The best predictor that is blind to what is depicted, {best}, orders "
+        f"{words.percent(audit['best_shortcut_accuracy'])} of the pairs. "
+        f"{words.against('it', *margin, small_sample=small_sample)}"
     )
 
 
@@ -34,7 +35,9 @@ def tiles(audit: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     margin, low, high = (words.points(audit.get(f"margin_over_shortcut{end}")) for end in ("", "_ci_low", "_ci_high"))
     n_near = audit.get("n_near_duplicates")
     interval = words.span(*(audit.get(f"out_of_fold_accuracy_ci_{end}") for end in ("low", "high")))
-    images = f"of {words.number(audit.get('n_images'), 0)}; works of one group are alike"
+    alone = words.known(audit.get("n_images")) and audit.get("n_images") == audit.get("n_groups")
+    why = "each is its own group" if alone else "works of one group are alike"
+    images = f"of {words.number(audit.get('n_images'), 0)}; {why}"
     return [
         ("Out of fold", words.percent(audit.get("out_of_fold_accuracy")), interval),
         ("Above the best shortcut", margin, f"points, {low} to {high}" if low != words.NOT_AVAILABLE else ""),

@@ -103,7 +103,7 @@ def _content(inputs: Inputs) -> dict[str, Any]:
         "scale": headline.scale(evaluate),
         "notes": headline.notes(evaluate, inputs.scores, inputs.models_judged),
         "counted": headline.counted(evaluate),
-        "tiles": headline.tiles(evaluate, metrics["train"]),
+        "tiles": headline.tiles(evaluate, metrics["train"], contexts=bool(params.data.context)),
         "rungs": headline.rungs(inputs.ladder),
         "calibration": headline.calibration_sentence(evaluate),
         "close_calls": headline.close_calls(evaluate),

@@ -101,3 +101,11 @@ def test_columns_that_were_left_out_are_named(left_out: str, said: str) -> None:
 
 def test_what_the_audit_did_not_measure_is_not_available() -> None:
     assert {figure for _, figure, _ in audit.tiles({})} == {"not available"}
+
+
+def test_groups_of_one_work_each_are_not_said_to_hold_works_that_are_alike() -> None:
+    alone, several = (
+        audit.tiles({"n_images": 420, "n_groups": n_groups, "n_effective_images": 420})[2] for n_groups in (420, 300)
+    )
+    assert alone == ("Independent images", "420", "of 420; each is its own group")
+    assert several == ("Independent images", "420", "of 420; works of one group are alike")
