@@ -13,7 +13,7 @@ from typing import Any
 from mirip.cache_commands import add_cache_commands
 from mirip.errors import MiripError
 from mirip.exchange_commands import add_exchange_commands
-from mirip.params import Params, load_params, override_params
+from mirip.params import EvaluateParams, Params, load_params, override_params
 from mirip.pull_request_commands import add_pull_request_commands
 from mirip.subcommands import add_command
 from mirip.tracking_commands import add_tracking_commands
@@ -68,13 +68,19 @@ def score(options: argparse.Namespace) -> None:
 
 
 def compare(options: argparse.Namespace) -> None:
-    """Say which of two image files is the better one, and how sure that is."""
+    """Say which of two image files is the better one, and how sure that is; or that it is too close to call."""
+    least = (load_params(path).evaluate if (path := _params_here()) else EvaluateParams()).min_confidence
     result = _model(options).compare(options.a, options.b)
-    better = options.a if result.probability >= 0.5 else options.b
-    probability = max(result.probability, 1 - result.probability)
     print(f"{result.score_a:+.4f}  {options.a}")
     print(f"{result.score_b:+.4f}  {options.b}")
-    print(f"{better} is the better one with probability {probability:.2f}")
+    print(which_is_better(options.a, options.b, result.probability, least))
+
+
+def which_is_better(a: Path, b: Path, probability: float, least: float) -> str:
+    """Say which of two is the better one, given P(a is); below the confidence `least`, too close to call."""
+    better, confidence = (a, probability) if probability >= 0.5 else (b, 1 - probability)
+    said = f"{better} is the better one with probability {confidence:.2f}"
+    return said if confidence >= least else f"too close to call: {said}, below {least:.2f} (evaluate.min_confidence)"
 
 
 def rank(options: argparse.Namespace) -> None:
@@ -241,6 +247,10 @@ def _model(options: argparse.Namespace) -> Any:
     )
 
 
+def _params_here() -> Path | None:
+    return path if (path := Path("params.yaml")).is_file() else None
+
+
 def _params(options: argparse.Namespace) -> Params:
     """Take values from flags, then from the params file, then from the defaults.
 
@@ -268,8 +278,7 @@ def _params(options: argparse.Namespace) -> Params:
         changes["train.images_per_step"] = None
     if flags.get("no_tracking"):
         changes["track.enabled"] = False
-    path = options.params or (Path("params.yaml") if Path("params.yaml").is_file() else None)
-    params = override_params(path, changes)
+    params = override_params(options.params or _params_here(), changes)
     if options.command is train and (backbone := options.backbone):
         own = {"backbone": backbone, "revision": None, "weights_sha256": None}
         recipe = params.recipe.model_copy(update=own)

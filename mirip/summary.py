@@ -37,7 +37,7 @@ def summary_rows(
         (
             "best shortcut",
             _number(audit, "best_shortcut_accuracy"),
-            f"{_text(audit, 'best_shortcut')}, no picture seen: the model is {_above_shortcut(audit)}",
+            f"{_text(audit, 'best_shortcut')}, blind to what is depicted: the model is {_above_shortcut(audit)}",
         ),
         (
             "latency of a pair",

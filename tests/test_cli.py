@@ -3,10 +3,11 @@
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
-from mirip.cli import main
+from mirip.cli import main, which_is_better
 
 
 def test_help_answers_at_once() -> None:
@@ -34,3 +35,23 @@ def test_a_users_error_is_one_line_and_exit_code_1(arguments, message, tmp_path,
     assert message in error
     assert error.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("probability", "said"),
+    [
+        (0.75, "a.jpg is the better one with probability 0.75"),
+        (0.25, "b.jpg is the better one with probability 0.75"),
+        (0.60, "a.jpg is the better one with probability 0.60"),
+        (
+            0.58,
+            "too close to call: a.jpg is the better one with probability 0.58, below 0.60 (evaluate.min_confidence)",
+        ),
+        (
+            0.42,
+            "too close to call: b.jpg is the better one with probability 0.58, below 0.60 (evaluate.min_confidence)",
+        ),
+    ],
+)
+def test_a_pair_below_the_least_confidence_is_too_close_to_call(probability, said):
+    assert which_is_better(Path("a.jpg"), Path("b.jpg"), probability, 0.60) == said

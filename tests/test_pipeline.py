@@ -138,6 +138,7 @@ def test_commands_for_files_answer_alike(project) -> None:
     ranked = [line.split()[-1] for line in project.run("mirip", "rank", *images).splitlines()]
     assert ranked == sorted(images, key=lambda path: -float(scored[path]))
     assert f"{ranked[0]} is the better one" in project.run("mirip", "compare", ranked[0], ranked[-1])
+    assert "too close to call" in project.run("mirip", "compare", images[0], images[0])
 
 
 def test_the_summary_says_what_came_out(project) -> None:

@@ -1,10 +1,13 @@
-"""Is it quality that was learned? The model against predictors that see no picture, and columns that tell the tier.
+"""Is it quality that was learned? The model against predictors blind to what is depicted, and columns that tell tiers.
 
 Model and shortcuts are cross-fitted on the same folds of whole groups and judged on the same pairs, those of one
 fold, with the same metric: every image is scored by a model and by regressions that saw none of its group, all images
 are judged, and the comparison is paired. What a column tells of the tier is measured on all rows. Whether any of it
 is more than chance is one family-wise test over all columns and shortcuts together, groups kept whole and every
 shortcut fitted anew to each permutation: of 15 useless predictors one looks like a finding on every other clean set.
+
+Whether the model is above the best shortcut is a verdict of its own, from the margin's interval. It is no finding: few
+works leave it undecided without anything being wrong, and it would count beside the family-wise test, not within.
 
 Intervals resample groups under fixed scores: they hold the luck of which works were collected, not that of training.
 """
@@ -17,11 +20,18 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mirip.metrics.columns import ALL_TOGETHER, Column
-from mirip.metrics.findings import SEVERITIES, Finding, as_table, column_findings, margin_findings, shortcut_findings
-from mirip.metrics.intervals import GroupSupport, bootstrap_accuracies, group_support, percentile_interval
+from mirip.metrics.findings import SEVERITIES, Finding, as_table, column_findings, shortcut_findings
+from mirip.metrics.intervals import (
+    Interval,
+    bootstrap_accuracies,
+    comparison,
+    percentile_interval,
+    resampled_accuracy_interval,
+)
 from mirip.metrics.pairwise import PairCounter, pairwise_accuracy
 from mirip.metrics.permutation import against_chance, entropy, family_wise_p, tier_information
 from mirip.metrics.shortcuts import Shortcuts
+from mirip.metrics.support import GroupSupport, group_support
 
 Floats = NDArray[np.float64]
 
@@ -34,11 +44,14 @@ class Audit:
         metrics: flat scalars, the names of metrics/audit.json.
         shortcuts: shortcut, pairwise_accuracy, ci_low, ci_high, margin (model minus shortcut), margin_ci_low,
             margin_ci_high, p_value; the strongest first.
+        columns: column, information (nats by which it lowers the tier's entropy), expected (the same under chance),
+            share (of the tier's entropy, beyond what chance would), p_value (family-wise); the most telling first.
         findings: name, severity, value, p_value (empty where it is no test), advice; the gravest first.
     """
 
     metrics: dict[str, float | int | str]
     shortcuts: pd.DataFrame
+    columns: pd.DataFrame
     findings: pd.DataFrame
 
 
@@ -58,7 +71,8 @@ def audit_ranker(
 
     Args:
         model_scores: (N,) of models that saw no image of the fold, higher is better.
-        shortcuts: name -> columns of N values each; all of them together are added as one more.
+        shortcuts: name -> columns of N values each; all of them together are added as one more. A column that
+            several look at is one object.
         tier_rank: (N,) integers from 0, higher is better.
         group_id: (N,) labels of what is resampled and permuted together.
         fold: (N,) int64 from 0, three or more; a group's rows all stand in one, and only pairs within one count.
@@ -72,13 +86,13 @@ def audit_ranker(
     """
     rng = np.random.default_rng(seed)
     predictors = {name: list(parts) for name, parts in shortcuts.items()}
-    columns = [column for parts in predictors.values() for column in parts]
+    columns = list({id(column): column for parts in predictors.values() for column in parts}.values())
     if len(predictors) > 1:
         predictors[ALL_TOGETHER] = columns
     fitted = Shortcuts(predictors or {"none": []}, fold)
     sets = np.vstack([np.asarray(model_scores, dtype=np.float64), fitted.scores(tier_rank)])
     resampled = bootstrap_accuracies(sets, tier_rank, group_id, rng=rng, n_bootstrap=n_bootstrap, context=fold)
-    support = group_support(tier_rank, group_id)
+    support = group_support(tier_rank, group_id, fold)
     table = _judge(sets, fitted.names, resampled, tier_rank, fold, support, confidence)
     agreement, information = against_chance(
         [fitted.agreement, tier_information([column.codes for column in columns])],
@@ -97,13 +111,12 @@ def audit_ranker(
     findings = as_table(
         [
             *shortcut_findings(table),
-            *margin_findings(best),
             *column_findings(columns, share, column_p, {c: float(accuracy[name]) for c, name in alone.items()}),
             *more_findings,
         ]
     )
-    own = percentile_interval(resampled[:, 0], support, confidence=confidence)
     pairs = PairCounter(model_scores, tier_rank, fold).count()
+    own = resampled_accuracy_interval(float(pairs.micro), resampled[:, 0], support, confidence=confidence)
     by_image = bootstrap_accuracies(
         sets[:1], tier_rank, np.arange(len(tier_rank)), rng=rng, n_bootstrap=n_bootstrap, context=fold
     )
@@ -114,6 +127,9 @@ def audit_ranker(
             "margin_over_shortcut": float(best["margin"]),
             "margin_over_shortcut_ci_low": float(best["margin_ci_low"]),
             "margin_over_shortcut_ci_high": float(best["margin_ci_high"]),
+            "margin_over_shortcut_verdict": comparison(
+                Interval(best["margin_ci_low"], best["margin_ci_high"], support.small_sample)
+            ),
             "out_of_fold_accuracy": float(pairs.micro),
             "out_of_fold_accuracy_ci_low": own.low,
             "out_of_fold_accuracy_ci_high": own.high,
@@ -126,6 +142,15 @@ def audit_ranker(
             **{f"n_findings_{severity}": int((findings["severity"] == severity).sum()) for severity in SEVERITIES},
         },
         table.sort_values("pairwise_accuracy", ascending=False, kind="stable", ignore_index=True),
+        pd.DataFrame(
+            {
+                "column": [column.name for column in columns],
+                "information": information.observed,
+                "expected": information.expected,
+                "share": share,
+                "p_value": column_p,
+            }
+        ).sort_values("share", ascending=False, kind="stable", ignore_index=True),
         findings,
     )
 
@@ -169,7 +194,7 @@ def _judge(
     rows = []
     for column, name in enumerate(names, 1):
         margins = resampled[:, 0] - resampled[:, column]
-        own = percentile_interval(resampled[:, column], support, confidence=confidence)
+        own = resampled_accuracy_interval(accuracies[column], resampled[:, column], support, confidence=confidence)
         margin = percentile_interval(margins, support, confidence=confidence, limits=(-1.0, 1.0))
         rows.append(
             {

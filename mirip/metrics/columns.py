@@ -13,10 +13,16 @@ from mirip.errors import ParamsError
 
 Floats = NDArray[np.float64]
 
-# What is known of every file: shortcut -> the manifest's columns that it may look at.
+# What is known of every file: shortcut -> the manifest's columns that it may look at; what goes together also as one.
 OF_THE_FILE = {
     "file size": ["file_bytes"],
+    "resolution": ["pixels"],
+    "aspect": ["aspect"],
     "resolution and aspect": ["width_px", "height_px", "aspect"],
+    "brightness": ["brightness"],
+    "contrast": ["contrast"],
+    "colourfulness": ["colourfulness"],
+    "edge density": ["edge_density"],
     "brightness and colour": ["brightness", "contrast", "colourfulness", "edge_density"],
     "JPEG quality": ["jpeg_quality"],
     "file format": ["format"],
@@ -87,7 +93,8 @@ def shortcut_columns(
         ignore: the user's columns that are known to hold the label.
 
     Returns:
-        shortcut -> its columns of N values each, and left out: column -> why.
+        shortcut -> its columns of N values each, and left out: column -> why. A column of several shortcuts is one
+        object; a shortcut of several columns of which one is left is none of its own.
 
     Raises:
         ParamsError: `ignore` names a column that the metadata does not have.
@@ -95,7 +102,8 @@ def shortcut_columns(
     theirs = [name.removeprefix(_PREFIX) for name in manifest.columns if name.startswith(_PREFIX)]
     if unknown := [name for name in ignore if name not in theirs]:
         raise ParamsError(f"audit.ignore names {', '.join(unknown)}; the metadata has {', '.join(theirs) or 'none'}")
-    table = manifest.assign(aspect=manifest["width_px"] / manifest["height_px"])
+    width, height = manifest["width_px"], manifest["height_px"]
+    table = manifest.assign(aspect=width / height, pixels=width * height)
     ours = {*OF_THE_FILE, *chain(*OF_THE_FILE.values()), "context", ALL_TOGETHER}
     called = {_PREFIX + name: f"column {name}" if name in ours else name for name in theirs}
     left_out = {called[_PREFIX + name]: "a column of data.group" for name in group if name in theirs}
@@ -104,10 +112,11 @@ def shortcut_columns(
     if len(context) > 1 and not set(context) & set(ignore):
         wanted["context"] = ["context"]
     shortcuts = {}
+    read = {name: column_of(called.get(name, name), table[name]) for name in dict.fromkeys(chain(*wanted.values()))}
+    left_out |= {called.get(name, name): column for name, column in read.items() if isinstance(column, str)}
     for shortcut, names in wanted.items():
-        read = {called.get(name, name): column_of(called.get(name, name), table[name]) for name in names}
-        left_out |= {name: column for name, column in read.items() if isinstance(column, str)}
-        if columns := [column for column in read.values() if isinstance(column, Column)]:
+        columns = [column for name in names if isinstance(column := read[name], Column)]
+        if len(columns) >= min(len(names), 2):
             shortcuts[shortcut] = columns
     return shortcuts, left_out
 

@@ -78,19 +78,6 @@ def shortcut_findings(table: pd.DataFrame) -> list[Finding]:
     return found
 
 
-def margin_findings(best: pd.Series) -> list[Finding]:
-    """Say where the model's margin over the best shortcut, a row of `Audit.shortcuts`, is not shown to be above 0."""
-    if best["margin_ci_low"] > 0:
-        return []
-    severity: Severity = "critical" if best["margin_ci_high"] < 0 else "warning"
-    words = "is below" if severity == "critical" else "is not shown to be above"
-    advice = (
-        f"the model {words} the best predictor that sees no picture ({best['shortcut']}): give more works, "
-        "or do not claim that it judges quality"
-    )
-    return [Finding("margin over the best shortcut", severity, float(best["margin"]), _NOT_A_TEST, advice)]
-
-
 def column_findings(
     columns: Sequence[Column], share: Floats, p_values: Floats, accuracy: Mapping[str, float]
 ) -> list[Finding]:

@@ -1,10 +1,10 @@
-"""Predictors that see no picture: ridge regressions of the tier index on a few columns, cross-fitted by whole groups.
+"""Predictors that are blind to what is depicted: cross-fitted ridge regressions of the tier index on a few columns.
 
-Every row is scored by a regression that saw no row of its fold, with a penalty chosen on the other folds alone. That
-keeps a column of many values (a school, a camera) from shining by heart. Scores of two folds come from two
-regressions and differ by more than the rows do, so that they are compared within a fold only: pooled, a held-out
-fold that is better than the rest would be predicted lower than the rest, a bias against any signal (Airola et al.
-2011, Computational Statistics & Data Analysis 55; Parker et al. 2007, BMC Bioinformatics 8).
+Folds are of whole groups. Every row is scored by a regression that saw no row of its fold, with a penalty chosen on the
+other folds alone. That keeps a column of many values (a school, a camera) from shining by heart. Scores of two folds
+come from two regressions and differ by more than the rows do, so that they are compared within a fold only: pooled, a
+held-out fold that is better than the rest would be predicted lower than the rest, a bias against any signal (Airola et
+al. 2011, Computational Statistics & Data Analysis 55; Parker et al. 2007, BMC Bioinformatics 8).
 
 A ridge regression is linear in what it predicts, so that fitting it anew to thousands of permuted tiers takes sums of
 products per fold and no further look at the rows. A test may therefore permute first and fit afterwards, as it must:

@@ -2,8 +2,9 @@
 
 A test side of a few dozen groups leaves an interval ten points wide; all images together narrow it. Each fold is
 trained as the stage train does it, early stopping and calibration on its own training groups alone, so that nothing is
-chosen by what is held out. Scores of different folds come from different models, whose offsets differ: pooling them
-biases the figure, so only pairs of one fold are counted. The interval resamples groups and takes the models as given.
+chosen by what is held out; likewise all baselines of the stage evaluate. Scores of different folds come from different
+models, whose offsets differ: pooling them biases the figure, so only pairs of one fold are counted. The interval
+resamples groups and takes the models as given.
 
 It measures how well a way of training does, on these images; it is no way to choose among many, and gives no model.
 """
@@ -23,9 +24,8 @@ from mirip.errors import DataError
 from mirip.features.cache import FeatureCache
 from mirip.metrics.calibration import tier_probabilities
 from mirip.metrics.pairwise import pairwise_accuracy
-from mirip.models.baselines import knn_scores, ridge_scores
 from mirip.models.evaluator import Evaluation, Evaluator
-from mirip.models.judgement import model_scores
+from mirip.models.judgement import BASELINES, baseline_scores, model_scores
 from mirip.models.trainer import Trainer
 from mirip.models.training import train_ranker
 from mirip.params import EvaluateParams, TrainParams
@@ -92,7 +92,7 @@ def cross_validate(
     check_tiers(images, tiers)
     fold, names = held_out_folds(images, by, n_folds, seed=train.seed)
     rank = images["tier_rank"].to_numpy()
-    scores = {name: np.full(len(images), np.nan) for name in ("mirip", "knn", "ridge")}
+    scores = {name: np.full(len(images), np.nan) for name in ("mirip", *BASELINES)}
     tier_probability = np.full((len(images), len(tiers)), np.nan)
     rows = []
     with Progress("crossval", len(names), "fold", visible=verbose) as progress:
@@ -101,15 +101,13 @@ def cross_validate(
             checkpoint, result = train_ranker(splits, cache, Trainer(train), tiers=tiers)
             held_out = np.flatnonzero(fold == k)
             test_x = cache.rows(images["image_sha256"].iloc[held_out].tolist())
-            learned = splits[splits["split"] == "train"]
-            train_x, train_rank = cache.rows(learned["image_sha256"].tolist()), learned["tier_rank"].to_numpy()
             raw = model_scores(result.model, test_x)
             scores["mirip"][held_out] = raw / checkpoint.temperature
             tier_probability[held_out] = tier_probabilities(
                 raw, checkpoint.ordinal_slope, checkpoint.ordinal_thresholds
             )
-            scores["knn"][held_out] = knn_scores(train_x, train_rank, test_x)
-            scores["ridge"][held_out] = ridge_scores(train_x, train_rank, test_x)
+            for baseline, of_fold in baseline_scores(splits, cache, test_x, train).items():
+                scores[baseline][held_out] = of_fold
             rows.append(
                 {
                     "left_out": name,
@@ -130,7 +128,7 @@ def cross_validate(
         context=images["context"].to_numpy(),
         fold=fold,
         tier_probability=tier_probability,
-        baselines={name: scores[name] for name in ("knn", "ridge")},
+        baselines={name: scores[name] for name in BASELINES},
     )
     return CrossValidation(evaluation, pd.DataFrame(rows), scores["mirip"], fold)
 

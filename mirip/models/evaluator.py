@@ -16,11 +16,10 @@ from mirip.metrics.calibration import (
     win_probability,
 )
 from mirip.metrics.intervals import (
-    GroupSupport,
     Interval,
     bootstrap_accuracies,
-    group_support,
     percentile_interval,
+    resampled_accuracy_interval,
     verdict,
 )
 from mirip.metrics.pairwise import (
@@ -32,6 +31,7 @@ from mirip.metrics.pairwise import (
     sample_pairs,
 )
 from mirip.metrics.seed_spread import seed_spread
+from mirip.metrics.support import GroupSupport, group_support
 from mirip.models.ladder import Scalar, baseline_metrics, versus
 
 MODEL_NAME = "mirip"
@@ -153,7 +153,7 @@ class Evaluator:
         fair = block if context is None else block * len(values) + context_codes(context)
         within = PairCounter(values, rank, fair, n_tiers=len(tiers)).count()
         by_seed = [pairwise_accuracy(one, rank, context=block) for one in (seed_scores or {}).values()]
-        support = group_support(rank, group)
+        support = group_support(rank, group, block)
         ladder = self._ladder(values, rank, group, block, baselines or {}, support)
         judged = ladder.iloc[-1]
         interval = Interval(judged["ci_low"], judged["ci_high"], support.small_sample)
@@ -230,7 +230,7 @@ class Evaluator:
         resampled = np.column_stack([np.where(np.isnan(resampled[:, -1]), np.nan, 0.5), resampled])
         rows = []
         for name, accuracy, replicates in zip(names, accuracies, resampled.T, strict=True):
-            own = percentile_interval(replicates, support, confidence=self.confidence)
+            own = resampled_accuracy_interval(accuracy, replicates, support, confidence=self.confidence)
             margin = percentile_interval(
                 resampled[:, -1] - replicates, support, confidence=self.confidence, limits=(-1.0, 1.0)
             )
@@ -279,8 +279,14 @@ def gap_table(counts: TierPairCounts) -> pd.DataFrame:
 def _rank_correlations(
     scores: NDArray[np.float64], rank: NDArray[np.int64], block: NDArray[np.int64]
 ) -> tuple[float, float]:
-    """Return tau-b and Spearman's rho, of several blocks their means weighted by images; NaN where one has none."""
-    members = [np.flatnonzero(block == k) for k in np.unique(block)] or [np.arange(0)]
-    both = np.array([rank_correlations(scores[rows], rank[rows]) for rows in members])
-    tau_b, rho = np.average(both, axis=0, weights=[max(len(rows), 1) for rows in members])
+    """Return tau-b and Spearman's rho, of several blocks their means weighted by images; NaN where none has any.
+
+    A block of one tier (a fold that holds out one group, say) has neither and is left out.
+    """
+    members = [np.flatnonzero(block == k) for k in np.unique(block)]
+    both = np.array([rank_correlations(scores[rows], rank[rows]) for rows in members]).reshape(-1, 2)
+    weights = np.array([len(rows) for rows in members]) * np.isfinite(both).all(axis=1)
+    if not weights.sum():
+        return float("nan"), float("nan")
+    tau_b, rho = np.average(np.nan_to_num(both), axis=0, weights=weights)
     return float(tau_b), float(rho)

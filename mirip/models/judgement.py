@@ -24,6 +24,8 @@ from mirip.params import EvaluateParams, TrainParams
 
 Floats = NDArray[np.float64]
 
+BASELINES = ("knn", "ridge", "logistic", "linear")
+
 
 def load_judged_model(
     path: Path | str, splits: pd.DataFrame, cache: FeatureCache, tiers: Sequence[str]
@@ -132,7 +134,8 @@ def judge(
         scores,
         images["tier_rank"].to_numpy(),
         tiers=model.checkpoint.tiers,
-        group_id=images["group_id"].to_numpy(),
+        # By the names that scores.csv bears: whoever resamples that file draws the groups in the same order.
+        group_id=np.array([_hashed(value) for value in images["group_id"]]),
         context=images["context"].to_numpy(),
         temperature=model.checkpoint.temperature,
         baselines=baselines,

@@ -1,4 +1,4 @@
-"""What the audit found, for the page: predictors that see no picture next to the model, and findings with a number."""
+"""What the audit found, for the page: the model next to predictors blind to what is depicted, and findings."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,20 +12,21 @@ MOST_LISTED = 200
 
 _TONES = {"critical": "bad", "warning": "open"}
 _NOTHING_FOUND = (
-    "None: no predictor that sees no picture and no column tells the tier beyond chance, the model is above the best "
-    "of them beyond noise, and no near-duplicate was found on two sides."
+    "None: no predictor that is blind to what is depicted and no column tells the tier beyond chance, and no "
+    "near-duplicate was found on two sides."
 )
 
 
 def shortcut_sentence(audit: Mapping[str, Any], *, small_sample: bool) -> str:
-    """Say how far the model is above the best predictor that sees no picture."""
+    """Say how far the model is above the best predictor that is blind to what is depicted."""
     best = audit.get("best_shortcut")
     if not words.known(best) or not words.known(audit.get("best_shortcut_accuracy")):
-        return f"The best predictor that sees no picture: {words.NOT_AVAILABLE}."
+        return f"The best predictor that is blind to what is depicted: {words.NOT_AVAILABLE}."
     margin = (audit.get(f"margin_over_shortcut{end}") for end in ("", "_ci_low", "_ci_high"))
     return (
-        f"The best predictor that sees no picture, {best}, orders {words.percent(audit['best_shortcut_accuracy'])} of "
-        f"the pairs. {words.against('it', *margin, small_sample=small_sample)}"
+        f"The best predictor that is blind to what is depicted, {best}, orders "
+        f"{words.percent(audit['best_shortcut_accuracy'])} of the pairs. "
+        f"{words.against('it', *margin, small_sample=small_sample)}"
     )
 
 
@@ -34,7 +35,9 @@ def tiles(audit: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     margin, low, high = (words.points(audit.get(f"margin_over_shortcut{end}")) for end in ("", "_ci_low", "_ci_high"))
     n_near = audit.get("n_near_duplicates")
     interval = words.span(*(audit.get(f"out_of_fold_accuracy_ci_{end}") for end in ("low", "high")))
-    images = f"of {words.number(audit.get('n_images'), 0)}; works of one group are alike"
+    alone = words.known(audit.get("n_images")) and audit.get("n_images") == audit.get("n_groups")
+    why = "each is its own group" if alone else "works of one group are alike"
+    images = f"of {words.number(audit.get('n_images'), 0)}; {why}"
     return [
         ("Out of fold", words.percent(audit.get("out_of_fold_accuracy")), interval),
         ("Above the best shortcut", margin, f"points, {low} to {high}" if low != words.NOT_AVAILABLE else ""),
@@ -85,6 +88,14 @@ def shortcut_rows(audit: Mapping[str, Any], shortcuts: pd.DataFrame) -> list[dic
     return [model, *rows]
 
 
+def column_rows(columns: pd.DataFrame) -> list[tuple[str, str, str]]:
+    """Return of each column its name, the share of the tier's entropy that it takes away beyond chance, and its p."""
+    return [
+        (row["column"], words.percent(max(row["share"], 0.0)), words.number(row["p_value"], 4))
+        for row in columns.to_dict("records")
+    ]
+
+
 def findings(audit: Mapping[str, Any], table: pd.DataFrame) -> dict[str, Any]:
     """Return the findings, `first` of them and `more`, how many there are, and what to say if there is none."""
     gravest, counted = severities(table)
@@ -126,8 +137,6 @@ def figure_in_words(name: str, value: Any) -> str:
         return f"accuracy {words.percent(value)}"
     if name.startswith(("tier told by:", "label leak:")):
         return f"takes away {words.percent(value)} of the tier's entropy"
-    if name.startswith("margin over"):
-        return f"{words.points(value)} points"
     if name.startswith("near-duplicates"):
         return words.plural(round(value), "pair")
     return words.number(value, 3)

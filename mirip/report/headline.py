@@ -61,16 +61,19 @@ def notes(evaluate: Mapping[str, Any], scores: pd.DataFrame, n_judged: int) -> l
     return said
 
 
-def tiles(evaluate: Mapping[str, Any], train: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """Return name, figure and remark of what stands below the headline."""
+def tiles(
+    evaluate: Mapping[str, Any], train: Mapping[str, Any], *, contexts: bool = True
+) -> list[tuple[str, str, str]]:
+    """Return name, figure and remark of what stands below the headline; without contexts, none of pairs within one."""
+    within = (
+        "Within one context",
+        words.percent(evaluate.get("pairwise_accuracy_within_context")),
+        "only fair comparisons",
+    )
     return [
         ("Validation accuracy", words.percent(train.get("val_pairwise_accuracy")), "chooses the model"),
         ("Every tier pair alike", words.percent(evaluate.get("pairwise_accuracy_macro")), "mean over tier pairs"),
-        (
-            "Within one context",
-            words.percent(evaluate.get("pairwise_accuracy_within_context")),
-            "only fair comparisons",
-        ),
+        *([within] if contexts else []),
         ("Kendall τ-b", words.number(evaluate.get("kendall_tau_b")), "−1 to 1, 0 is chance"),
         ("Spearman ρ", words.number(evaluate.get("spearman")), "−1 to 1, 0 is chance"),
         ("Calibration error", words.number(evaluate.get("ece"), 3), "ECE, 0 is best"),

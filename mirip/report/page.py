@@ -30,7 +30,9 @@ class Inputs:
         tier_pairs: see there.
         reliability: see there.
         coverage: see there.
-        shortcuts: metrics/audit/shortcuts.csv; `findings`, `contradicted`, `outliers`, `near_duplicates` likewise.
+        shortcuts: metrics/audit/shortcuts.csv; `columns`, `findings`, `contradicted`, `outliers`, `near_duplicates`
+            likewise.
+        columns: see there.
         findings: see there.
         contradicted: see there.
         outliers: see there.
@@ -52,6 +54,7 @@ class Inputs:
     reliability: pd.DataFrame
     coverage: pd.DataFrame
     shortcuts: pd.DataFrame
+    columns: pd.DataFrame
     findings: pd.DataFrame
     contradicted: pd.DataFrame
     outliers: pd.DataFrame
@@ -100,7 +103,7 @@ def _content(inputs: Inputs) -> dict[str, Any]:
         "scale": headline.scale(evaluate),
         "notes": headline.notes(evaluate, inputs.scores, inputs.models_judged),
         "counted": headline.counted(evaluate),
-        "tiles": headline.tiles(evaluate, metrics["train"]),
+        "tiles": headline.tiles(evaluate, metrics["train"], contexts=bool(params.data.context)),
         "rungs": headline.rungs(inputs.ladder),
         "calibration": headline.calibration_sentence(evaluate),
         "close_calls": headline.close_calls(evaluate),
@@ -108,6 +111,7 @@ def _content(inputs: Inputs) -> dict[str, Any]:
         "audit_tiles": audit.tiles(audited),
         "audit_how": audit.how(audited),
         "shortcuts": audit.shortcut_rows(audited, inputs.shortcuts),
+        "audit_columns": audit.column_rows(inputs.columns),
         "findings": audit.findings(audited, inputs.findings),
         "counts": data.counts(inputs.splits, params.data.tiers),
         "remarks": data.remarks(metrics["data"], len(inputs.rejected)),

@@ -59,10 +59,28 @@ def test_a_predictor_looks_at_the_file_and_at_each_column_of_the_metadata():
         ignore=[],
     )
     assert [column.name for column in shortcuts["resolution and aspect"]] == ["width_px", "aspect"]
+    assert shortcuts["resolution and aspect"][1] is shortcuts["aspect"][0]
+    assert shortcuts["resolution"][0].values.tolist() == [30 * width for width in range(20, 50)]
     assert {"file size", "row order", "school"} <= set(shortcuts)
     assert not {"title", "artist", "file format", "context"} & set(shortcuts)
     assert left_out["artist"] == "a column of data.group"
     assert left_out["title"].startswith("30 values in 30 rows")
+
+
+def test_each_statistic_of_the_picture_is_a_predictor_of_its_own_and_all_of_them_one():
+    shortcuts, _ = shortcut_columns(manifest_of_two(), group=[], context=[], ignore=[])
+    statistics = ["brightness", "contrast", "colourfulness", "edge density"]
+    alone = [shortcuts[name] for name in statistics]
+    assert [column.name for columns in alone for column in columns] == [name.replace(" ", "_") for name in statistics]
+    assert shortcuts["brightness and colour"] == [column for columns in alone for column in columns]
+
+
+def test_of_several_columns_of_which_one_is_left_there_is_no_predictor_of_several():
+    table = manifest_of_two().assign(contrast=0, colourfulness=0, edge_density=0)
+    shortcuts, left_out = shortcut_columns(table, group=[], context=[], ignore=[])
+    assert "brightness" in shortcuts
+    assert "brightness and colour" not in shortcuts
+    assert {"contrast", "colourfulness", "edge_density"} <= set(left_out)
 
 
 def test_a_context_of_several_columns_is_also_taken_as_one():

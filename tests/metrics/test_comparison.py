@@ -81,6 +81,29 @@ def test_a_spread_over_seeds_widens_the_interval_on_the_side_that_has_it():
     assert found.interval_b == blind.interval_b
 
 
+@pytest.mark.parametrize(("n_heads", "most"), [(3, 1.45), (5, 1.3)])
+def test_what_seeds_do_to_single_images_counts_once(n_heads, most):
+    """Resampling images shows it already: an interval that knows of the heads need not be much wider for it."""
+    widths = []
+    for run in range(30):
+        rng = np.random.default_rng(run)
+        rank, group, hard = side(rng, 80, 150)
+        a, b = (trained(rng, rank, hard, n_heads, seed_spread=0.0) for _ in range(2))
+        both = (a, b), (a.mean(axis=0), b.mean(axis=0))
+        found = [compare_models(*pair, rank, group, rng=rng, n_bootstrap=300).interval for pair in both]
+        widths.append([interval.high - interval.low for interval in found])
+    known, blind = np.mean(widths, axis=0)
+    assert known < most * blind
+
+
+def test_of_one_tier_nothing_is_known():
+    heads = np.random.default_rng(0).normal(size=(3, 40))
+    found = compare_models(heads, heads + 1, np.zeros(40, int), np.arange(40), rng=np.random.default_rng(0))
+    assert np.isnan(found.difference)
+    assert found.interval[:2] == (-1, 1)
+    assert found.verdict == "within noise"
+
+
 def test_only_pairs_of_one_context_count():
     rng = np.random.default_rng(8)
     rank, group, hard = side(rng)

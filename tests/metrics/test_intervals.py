@@ -2,20 +2,20 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import norm
 
 from mirip.metrics.intervals import (
-    GroupSupport,
     Interval,
     accuracy_interval,
     bootstrap_accuracies,
     comparison,
-    group_support,
     group_weights,
     paired_difference_interval,
     percentile_interval,
     verdict,
 )
 from mirip.metrics.pairwise import pairwise_accuracy
+from mirip.metrics.support import GroupSupport
 
 
 def simulated(rng, n_groups=60, n_images=90, noise=1.0):
@@ -74,7 +74,7 @@ def test_works_of_one_group_widen_the_interval():
 
 
 def test_a_small_sample_is_flagged_and_wider_than_its_percentiles():
-    support = GroupSupport(10, 4)
+    support = GroupSupport(10, 4, 5.0)
     replicates = np.random.default_rng(0).normal(0.7, 0.05, 5000)
     low, high, small = percentile_interval(replicates, support)
     plain = np.quantile(replicates, [0.025, 0.975])
@@ -85,24 +85,15 @@ def test_a_small_sample_is_flagged_and_wider_than_its_percentiles():
 
 def test_with_many_groups_it_is_the_plain_percentile():
     replicates = np.random.default_rng(0).normal(0.7, 0.05, 5000)
-    interval = percentile_interval(replicates, GroupSupport(10_000, 100), confidence=0.9)
+    interval = percentile_interval(replicates, GroupSupport(10_000, 100, 5000.0), confidence=0.9)
     assert interval[:2] == pytest.approx(np.quantile(replicates, [0.05, 0.95]), abs=1e-4)
-
-
-@pytest.mark.parametrize(
-    ("n_groups", "fewest", "small"), [(29, 9, True), (30, 5, False), (30, 4, True), (500, 4, True)]
-)
-def test_what_counts_as_a_small_sample(n_groups, fewest, small):
-    assert GroupSupport(n_groups, fewest).small_sample is small
-
-
-def test_support_counts_groups_not_images():
-    assert group_support([0, 0, 1, 1, 1], ["a", "b", "c", "c", "c"]) == (3, 1)
 
 
 def test_resamples_without_a_tier_or_without_any_pair_are_survived():
     interval = accuracy_interval([0.0, 1.0, 2.0], [0, 1, 2], [1, 2, 3], rng=np.random.default_rng(0))
-    assert interval == Interval(1.0, 1.0, True)
+    assert interval.high == 1
+    assert 0 <= interval.low < 0.5
+    assert interval.small_sample
 
 
 def test_one_group_says_nothing():
@@ -139,3 +130,45 @@ def test_verdict_is_met_only_by_the_whole_interval_of_a_large_sample(a, b, targe
 
 def test_verdict_of_no_number_is_undecided():
     assert verdict(float("nan"), float("nan"), 0.6, False) == "undecided"
+
+
+def test_a_sample_without_a_wrong_pair_is_not_sure_of_all_others():
+    """40 images of four tiers, all in order: another pair may be wrong, and by symmetry right where all are wrong."""
+    rank = np.repeat([0, 1, 2, 3], 10)
+    best, worst = (
+        accuracy_interval(sign * rank, rank, np.arange(40), rng=np.random.default_rng(0)) for sign in (1.0, -1.0)
+    )
+    assert best.high == 1
+    assert 0.8 < best.low < 0.95
+    assert worst[:2] == pytest.approx((1 - best.high, 1 - best.low))
+    assert verdict(best.low, best.high, 0.97, best.small_sample) == "undecided"
+
+
+def test_one_wrong_pair_never_makes_it_surer():
+    rank = np.repeat([0, 1], 20)
+    ordered = np.arange(40.0)
+    swapped = ordered.copy()
+    swapped[[19, 20]] = swapped[[20, 19]]
+    all_right, one_wrong = (
+        accuracy_interval(scores, rank, np.arange(40), rng=np.random.default_rng(0)) for scores in (ordered, swapped)
+    )
+    assert one_wrong.low < all_right.low
+    assert one_wrong.high <= 1
+
+
+@pytest.mark.parametrize(("n_images", "truth"), [(40, 0.98), (100, 0.99), (8, 0.80)])
+def test_near_the_end_the_interval_holds_the_truth_as_well(n_images, truth):
+    rng = np.random.default_rng(0)
+    rank, gap = np.repeat([0, 1], n_images // 2), np.sqrt(2) * norm.ppf(truth)
+    covered = []
+    for _ in range(150):
+        scores = gap * rank + rng.normal(size=n_images)
+        low, high, _ = accuracy_interval(scores, rank, np.arange(n_images), rng=rng, n_bootstrap=300)
+        covered.append(low <= truth <= high)
+    assert np.mean(covered) >= 0.92
+
+
+def test_what_ties_every_pair_is_surely_one_half():
+    rank = np.repeat([0, 1], 20)
+    found = accuracy_interval(np.zeros(40), rank, np.arange(40), rng=np.random.default_rng(0))
+    assert found[:2] == pytest.approx((0.5, 0.5))

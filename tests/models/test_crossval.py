@@ -8,6 +8,7 @@ import pytest
 from mirip.errors import DataError
 from mirip.features.cache import FeatureCache
 from mirip.models.crossval import cross_validate, held_out_folds
+from mirip.models.judgement import BASELINES
 from mirip.params import EvaluateParams, HeadParams, TrainParams
 
 TIERS = ("S", "A", "B", "C")
@@ -70,6 +71,8 @@ def test_the_figure_is_that_of_the_pairs_within_folds(images, found):
     assert metrics["baseline_ridge_accuracy"] == pytest.approx(
         np.average(folds["ridge_accuracy"], weights=folds["n_pairs"])
     )
+    assert found.evaluation.ladder["model"].tolist() == ["chance", *BASELINES, "mirip"]
+    assert metrics["baseline_logistic_accuracy"] > 0.7
     assert metrics["n_images"] == len(images)
     assert metrics["pairwise_accuracy"] > 0.7
     assert metrics["pairwise_accuracy_ci_low"] < metrics["pairwise_accuracy"] < metrics["pairwise_accuracy_ci_high"]
@@ -150,6 +153,8 @@ def test_a_context_of_one_tier_has_scores_but_no_accuracy(images):
     row = found.folds.set_index("left_out").loc["etching"]
     assert row["n_pairs"] == 0
     assert np.isnan(row["pairwise_accuracy"])
+    assert found.evaluation.metrics["kendall_tau_b"] > 0.2
+    assert found.evaluation.metrics["spearman"] > 0.2
     assert np.isfinite(found.scores).all()
     assert "NaN" in found.table()
 

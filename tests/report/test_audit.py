@@ -34,14 +34,12 @@ def test_the_number_of_every_kind_of_finding_is_said_in_words() -> None:
     column = [Column("school", "category", np.zeros(4, dtype=np.int64))]
     found = [
         *judged.shortcut_findings(SHORTCUTS),
-        *judged.margin_findings(SHORTCUTS.iloc[0]),
         *judged.column_findings(column, np.array([0.34]), np.array([0.001]), {}),
         *judged.column_findings(column, np.array([0.97]), np.array([0.001]), {}),
         *judged.duplicate_findings(near, ["a and b"]),
     ]
     assert [audit.figure_in_words(finding.name, finding.value) for finding in found] == [
         "accuracy 71.0 %",
-        "−5.0 points",
         "takes away 34.0 % of the tier's entropy",
         "takes away 97.0 % of the tier's entropy",
         "2 pairs",
@@ -63,6 +61,7 @@ def test_no_finding_says_what_was_looked_for() -> None:
     listed = audit.findings({"n_findings": 0}, table(0))
     assert (listed["first"], listed["in_short"]) == ([], "")
     assert "no near-duplicate" in listed["none"]
+    assert "above" not in listed["none"]
 
 
 def test_of_no_audit_nothing_is_claimed() -> None:
@@ -102,3 +101,11 @@ def test_columns_that_were_left_out_are_named(left_out: str, said: str) -> None:
 
 def test_what_the_audit_did_not_measure_is_not_available() -> None:
     assert {figure for _, figure, _ in audit.tiles({})} == {"not available"}
+
+
+def test_groups_of_one_work_each_are_not_said_to_hold_works_that_are_alike() -> None:
+    alone, several = (
+        audit.tiles({"n_images": 420, "n_groups": n_groups, "n_effective_images": 420})[2] for n_groups in (420, 300)
+    )
+    assert alone == ("Independent images", "420", "of 420; each is its own group")
+    assert several == ("Independent images", "420", "of 420; works of one group are alike")

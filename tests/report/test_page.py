@@ -90,11 +90,23 @@ def test_a_missing_figure_reads_not_available(inputs: Inputs) -> None:
     assert "Within one context not available" in shown
 
 
+def test_without_contexts_there_is_no_figure_within_one(inputs: Inputs, page: str) -> None:
+    params = inputs.params.model_copy(update={"data": inputs.params.data.model_copy(update={"context": ()})})
+    assert "Within one context" in visible(page)
+    assert "Within one context" not in visible(render(replace(inputs, params=params)))
+
+
+def test_a_predictor_below_one_half_is_said_to_be_useless_and_none_to_see_no_pixel(page: str) -> None:
+    assert "one whose interval lies below one half is useless" in visible(page)
+    assert "sees no picture" not in visible(page)
+    assert "see no picture" not in visible(page)
+
+
 def test_a_page_of_empty_metrics_shows_no_figure_as_if_measured(inputs: Inputs) -> None:
     shown = visible(render(replace(inputs, metrics={stage: {} for stage in inputs.metrics})))
     assert "Pairwise accuracy on the test side not available" in shown
     assert "Target met" not in shown
-    assert "predictor that sees no picture: not available" in shown
+    assert "predictor that is blind to what is depicted: not available" in shown
     assert "nan" not in shown.lower().split()
     assert "None" not in shown
 
@@ -168,6 +180,12 @@ def test_the_models_figure_next_to_shortcuts_is_the_one_out_of_fold(inputs: Inpu
     assert "the model 66.7 %" in visible(page)
     assert "Out of fold 66.7 % 63.1 % to 70.2 %" in visible(page)
     assert "Near-duplicates 1 pair on two sides" in visible(page)
+
+
+def test_what_each_column_tells_is_shown_and_never_less_than_nothing(inputs: Inputs, page: str) -> None:
+    assert "What each column tells of the tier" in visible(page)
+    assert "department 34.0 % 0.0005 file_bytes 0.0 % 1.0000" in visible(page)
+    assert "What each column tells" not in visible(render(replace(inputs, columns=inputs.columns.head(0))))
 
 
 def test_how_many_models_were_judged_is_said(inputs: Inputs) -> None:

@@ -95,7 +95,8 @@ def test_where_features_say_nothing_no_target_is_met(judged_project, seed):
     metrics, _, findings = audited()
     assert metrics["out_of_fold_accuracy_ci_low"] < 0.55
     assert metrics["margin_over_shortcut_ci_low"] < 0
-    assert "margin over the best shortcut" in findings.index
+    assert metrics["margin_over_shortcut_verdict"] == "within noise"
+    assert not any("margin" in name for name in findings.index)
 
 
 def test_it_fails_on_a_finding_as_grave_as_is_said_after_writing(judged_project):
@@ -105,7 +106,7 @@ def test_it_fails_on_a_finding_as_grave_as_is_said_after_writing(judged_project)
     ) as end:
         run(audit.main)
     assert "\n" not in str(end.value)
-    assert len(judged_project.outputs()) == 6
+    assert len(judged_project.outputs()) == 7
     judged_project.write_params(audit={"fail_on": "critical", "ignore": ["university"]})
     run(audit.main)
 
@@ -121,12 +122,24 @@ def test_group_columns_names_and_constants_predict_nothing(judged_project):
     assert not {"artist", "title", "JPEG quality", "file format"} & set(shortcuts.index)
 
 
+def test_what_every_column_and_context_tells_is_written_whether_found_or_not(judged_project):
+    _, _, findings = audited()
+    columns = pd.read_csv(audit.TABLES / "columns.csv").set_index("column")
+    assert list(columns) == ["information", "expected", "share", "p_value"]
+    assert {"university", "medium", "file_bytes", "row"} <= set(columns.index)
+    assert columns.index.is_unique
+    assert columns["share"].is_monotonic_decreasing
+    leak = findings.loc["label leak: university"]
+    assert columns.loc["university", ["share", "p_value"]].tolist() == leak[["value", "p_value"]].tolist()
+    assert (columns["p_value"] > 0.05).any()
+
+
 def test_a_second_run_gives_the_same_bytes(judged_project):
     run(audit.main)
     first = judged_project.outputs()
     run(audit.main)
     assert judged_project.outputs() == first
-    tables = ("contradicted", "findings", "near_duplicates", "outliers", "shortcuts")
+    tables = ("columns", "contradicted", "findings", "near_duplicates", "outliers", "shortcuts")
     assert sorted(first) == ["metrics/audit.json", *(f"metrics/audit/{name}.csv" for name in tables)]
 
 

@@ -8,6 +8,8 @@ import pytest
 from mirip.data.split import DataSplitter, read_splits
 from mirip.data.tables import write_table
 from mirip.metrics.pairwise import pairwise_accuracy
+from mirip.params import load_params
+from mirip.scores import compare_scores, read_scores
 from stages import evaluate, run
 
 TABLES = {
@@ -70,6 +72,15 @@ def test_the_public_scores_give_the_figure_and_name_nobody(judged_project):
     text = evaluate.SCORES.read_text()
     assert not any(word in text for word in ("oil", "ink", "artist", "images/"))
     assert scores["id"].str.fullmatch("[0-9a-f]{16}").all()
+
+
+def test_a_comparison_of_the_public_scores_shows_the_same_interval(judged_project):
+    run(evaluate.main)
+    metrics, scores = json.loads(evaluate.METRICS.read_text()), read_scores(str(evaluate.SCORES))
+    settings = load_params().evaluate
+    found = compare_scores(scores, scores, n_bootstrap=settings.n_bootstrap, seed=settings.seed).interval_a
+    assert found.low == pytest.approx(metrics["pairwise_accuracy_ci_low"])
+    assert found.high == pytest.approx(metrics["pairwise_accuracy_ci_high"])
 
 
 def test_a_model_of_several_seeds_shows_its_spread(judged_project):
