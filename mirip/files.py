@@ -65,13 +65,16 @@ def write_json(path: Path | str, value: Any) -> None:
 
 
 def read_yaml(path: Path | str) -> dict[str, Any]:
-    """Return a YAML file as DVC reads it (version 1.2, where 1e-06 is a number); nothing where there is none."""
+    """Return a YAML file as DVC reads it (see `parse_yaml`); nothing where there is none."""
+    values = parse_yaml(Path(path).read_bytes()) if Path(path).is_file() else {}
+    return values if isinstance(values, dict) else {}
+
+
+def parse_yaml(text: str | bytes) -> Any:
+    """Return what YAML says by its version 1.2, as DVC reads it: 1e-06 is a number."""
     from ruamel.yaml import YAML
 
-    if not Path(path).is_file():
-        return {}
-    values = YAML(typ="safe", pure=True).load(Path(path).read_bytes())
-    return values if isinstance(values, dict) else {}
+    return YAML(typ="safe", pure=True).load(text)
 
 
 def looked_up(values: Any, name: str) -> Any:

@@ -1,15 +1,21 @@
 """A grid of experiments: queued under readable names, run by DVC some at a time, and listed best first."""
 
+import io
 import itertools
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 from mirip.errors import DataError, ParamsError
+from mirip.files import canonical_json, looked_up, parse_yaml, read_yaml, sha256_bytes
 from mirip.git import git
 
 CHOSEN_BY = "val_pairwise_accuracy"
+PARAMS = Path("params.yaml")
 
 _TOLD = ("Reproducing experiment", "train: ", "error: ", "ERROR: ")
 _SHORT = {"learning_rate": "lr"}
@@ -35,54 +41,105 @@ def point_name(point: Mapping[str, str]) -> str:
     parts = []
     for param, value in point.items():
         name = param.rpartition(".")[2]
-        parts.append(f"{_SHORT.get(name, name.replace('_', ''))}{value}" if value[:1].isdigit() else value)
-    return "-".join(parts)
+        number = re.fullmatch(r"-?[.\d].*", value) is not None
+        parts.append(f"{_SHORT.get(name, name.replace('_', ''))}{value}" if number else value)
+    return re.sub(r"[^\w.]+", "-", "-".join(parts)).strip("-.")
 
 
 def sweep(texts: Sequence[str], jobs: int) -> list[tuple[str, float]]:
     """Run the experiments of a grid that are not there yet, and return name and `val_pairwise_accuracy`, best first.
+
+    An experiment is there if one on the current commit has the point's name and just its params. Where another one has
+    the name, the point's bears some digits of its params' digest too.
 
     Args:
         texts: see `parse_grid`.
         jobs: how many run at once.
 
     Raises:
-        ParamsError: as `parse_grid`.
-        DataError: DVC cannot queue an experiment, or one failed; those that ran stand.
+        ParamsError: as `parse_grid`, a param that params.yaml does not have, or fewer than one job.
+        DataError: DVC cannot queue an experiment, older ones wait in its queue, or one failed; those that ran stand.
     """
-    names = {point_name(point): point for point in parse_grid(texts)}
-    known = [name for name in names if _result(name) is not None]
-    for number, (name, point) in enumerate(names.items(), start=1):
-        print(f"sweep: {number}/{len(names)} {name}: {'is there' if name in known else 'queued'}", flush=True)
+    if jobs < 1:
+        raise ParamsError(f"{jobs} jobs cannot run anything: give --jobs 1 or more")
+    points = _named_points(parse_grid(texts))
+    known = [name for name in points if _experiment(name, "metrics/train.json") is not None]
+    if len(known) < len(points):
+        _check_queue_is_empty()
+    for number, (name, point) in enumerate(points.items(), start=1):
+        print(f"sweep: {number}/{len(points)} {name}: {'is there' if name in known else 'queued'}", flush=True)
         if name not in known:
             settings = [word for param, value in point.items() for word in ("-S", f"{param}={value}")]
-            _dvc("exp", "run", "--quiet", "--queue", "--name", name, *settings)
-    if len(known) < len(names):
+            _dvc("exp", "run", "--queue", "--name", name, *settings)
+    if len(known) < len(points):
         _run_queue(jobs)
-    results = {name: _result(name) for name in names}
+    results = {name: _experiment(name, "metrics/train.json") for name in points}
     if failed := [name for name, result in results.items() if result is None]:
-        raise DataError(f"{len(failed)} of {len(names)} experiments failed: see `dvc queue logs {failed[0]}`")
-    found = [(name, result) for name, result in results.items() if result is not None]
+        raise DataError(f"{len(failed)} of {len(points)} experiments failed: see `dvc queue logs {failed[0]}`")
+    found = [(name, float(json.loads(result)[CHOSEN_BY])) for name, result in results.items() if result is not None]
     return sorted(found, key=lambda item: -item[1])
 
 
-def _result(name: str) -> float | None:
-    """Return what an experiment on the current commit reached, None where it is not there."""
+def _named_points(points: Sequence[Mapping[str, str]]) -> dict[str, Mapping[str, str]]:
+    """Return the points by a name that no experiment with other params has."""
+    values = read_yaml(PARAMS)
+    if not values:
+        raise ParamsError(f"{PARAMS} is not here: run from the project's root")
+    named: dict[str, Mapping[str, str]] = {}
+    for point in points:
+        params = _with_point(values, point)
+        name = point_name(point)
+        there = _experiment(name, PARAMS.as_posix())
+        if name in named or (there is not None and parse_yaml(there) != params):
+            name = f"{name}-{sha256_bytes(canonical_json(params).encode())[:6]}"
+        named[name] = point
+    return named
+
+
+def _with_point(values: Mapping[str, Any], point: Mapping[str, str]) -> dict[str, Any]:
+    """Return the params with a point's values set.
+
+    Raises:
+        ParamsError: there is no such param.
+    """
+    params: dict[str, Any] = json.loads(canonical_json(values))
+    for param, text in point.items():
+        section, _, name = param.rpartition(".")
+        inner = looked_up(params, section) if section else params
+        if not isinstance(inner, dict) or name not in inner:
+            raise ParamsError(f"{PARAMS} has no {param}: write a param and its values, as train.dropout=0.1,0.3")
+        inner[name] = parse_yaml(text)
+    return params
+
+
+def _experiment(name: str, path: str) -> str | None:
+    """Return a file as an experiment on the current commit has it, None where it is not there."""
     head = (git("rev-parse", "HEAD") or "").strip()
-    text = git("show", f"refs/exps/{head[:2]}/{head[2:]}/{name}:./metrics/train.json")
-    return None if text is None else float(json.loads(text)[CHOSEN_BY])
+    return git("show", f"refs/exps/{head[:2]}/{head[2:]}/{name}:./{path}")
+
+
+def _check_queue_is_empty() -> None:
+    if waiting := len(re.findall(r"\bQueued\b", _dvc("queue", "status"))):
+        raise DataError(
+            f"{waiting} older experiments wait in the queue and would run too: `dvc queue start` runs them, "
+            "`dvc queue remove --queued` drops them"
+        )
 
 
 def _run_queue(jobs: int) -> None:
     """Run what is queued, and pass on of DVC's long log which experiment runs and what its training came to."""
     command = [sys.executable, "-m", "dvc", "exp", "run", "--run-all", "--jobs", str(jobs)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-        for line in process.stdout or ():
+        for line in process.stdout or io.StringIO():
             if line.startswith(_TOLD):
                 print(f"sweep: {line.strip()}", flush=True)
 
 
-def _dvc(*arguments: str) -> None:
-    done = subprocess.run([sys.executable, "-m", "dvc", *arguments], check=False)
+def _dvc(*arguments: str) -> str:
+    command = [sys.executable, "-m", "dvc", *arguments]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     if done.returncode:
-        raise DataError(f"`dvc {' '.join(arguments)}` failed: what it says stands above")
+        said = [line.removeprefix("ERROR: ") for line in done.stdout.splitlines() if line.startswith("ERROR: ")]
+        reason = said[0] if said else f"exit code {done.returncode}"
+        raise DataError(f"`dvc {' '.join(arguments)}` failed: {reason}")
+    return done.stdout

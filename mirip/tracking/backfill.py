@@ -60,7 +60,10 @@ def publish_workspace() -> Published:
         DataError: there is none, or it is not that of params.yaml as it stands.
         TrackingError: see `mirip.tracking.publishing.publish`.
     """
-    check_recorded(Path())
+    try:
+        check_recorded(Path())
+    except DataError as error:
+        raise DataError(f"{error}: run `dvc repro`, or `dvc checkout` to have back what it recorded") from None
     return publish(read_result(Path(), provenance_tags()))
 
 
@@ -68,8 +71,11 @@ def backfill() -> Iterator[Published | LeftOut]:
     """Publish every result that is still known: those of the past, oldest first, then the workspace's.
 
     Raises:
+        DataError: this is no project's root.
         TrackingError: see `mirip.tracking.publishing.publish`.
     """
+    if not PARAMS.is_file():
+        raise DataError(f"{PARAMS} is not here: run from the project's root")
     newest: dict[str, Revision] = {}
     for revision in sorted(revisions(), key=lambda revision: revision.made_ms):
         with checked_out(revision) as folder:
@@ -137,10 +143,11 @@ def check_recorded(root: Path) -> None:
         now = flatten({key: looked_up(values, key) for key in stage.get("params", {}).get(PARAMS.name, {})})
         for key in sorted(ran.keys() | now.keys()):
             if now.get(key) != ran.get(key):
-                raise DataError(f"{PARAMS} has {key} {now.get(key)}, and dvc.lock ran {ran.get(key)}: run `dvc repro`")
+                before, after = (values.get(key, "nothing") for values in (ran, now))
+                raise DataError(f"{PARAMS} has {key} {after}, and dvc.lock recorded {before}")
     for path, md5 in locked_outs(root).items():
         if _of_result(path) and (root / path).is_file() and md5_file(root / path) != md5:
-            raise DataError(f"{path} is not what dvc.lock recorded: run `dvc repro`, or `dvc checkout` to have it back")
+            raise DataError(f"{path} is not what dvc.lock recorded")
 
 
 def _of_result(path: str) -> bool:

@@ -30,12 +30,21 @@ class Ranker(PythonModel):
     def predict(
         self, context: PythonModelContext, model_input: np.ndarray, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
-        """Return `score`, `percentile` and `likeliest_tier` of each row of `model_input` (N, D)."""
+        """Return `score`, `percentile` and `likeliest_tier` of each row of `model_input` (N, D).
+
+        Raises:
+            ValueError: a value is not finite: no score stands for it.
+        """
         import torch
 
         from mirip.tracking.standings import standings
 
-        features = torch.from_numpy(np.asarray(model_input, dtype=np.float32))
+        values = np.asarray(model_input, dtype=np.float32)
+        if lacking := np.flatnonzero(~np.isfinite(values).all(axis=1)).tolist():
+            raise ValueError(
+                f"{len(lacking)} rows hold values that are not finite, row {lacking[0]} first: leave them out"
+            )
+        features = torch.from_numpy(values)
         with torch.inference_mode():
             scores = torch.cat([self.model.score(part) for part in torch.split(features, _ROWS_AT_ONCE)])
         assert self.model.checkpoint is not None

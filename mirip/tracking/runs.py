@@ -38,6 +38,7 @@ def find_run(client: "MlflowClient", wanted: str) -> "Run":
     filters = [f"attributes.run_name = {quote}{wanted}{quote}"]
     if re.fullmatch("[0-9a-f]{1,32}", wanted):
         filters.append(f"attributes.run_id LIKE '{wanted}%'")
+        filters.append(f"tags.`mirip.key` LIKE '{wanted}%'")  # its first digits end a run's name
     found = {run.info.run_id: run for text in filters for run in search_all_runs(client, text)}
     if not found:
         raise PromotionError(

@@ -177,14 +177,14 @@ def test_a_commit_whose_params_did_not_run_is_left_out_with_the_reason(repositor
     repository.git("reset", "-q", "--hard", "HEAD~1")
     (left_out,) = (item for item in backfill() if isinstance(item, LeftOut))
     assert "train" in left_out.reason
-    assert "dvc repro" in left_out.reason
+    assert "dvc repro" not in left_out.reason  # nobody runs the past again
     assert len(repository.runs()) == 3
 
 
 def test_a_workspace_whose_params_did_not_run_is_not_published(repository: Repository) -> None:
     text = (repository.root / "params.yaml").read_text()
     (repository.root / "params.yaml").write_text(text.replace("loss: margin", "loss: logistic"))
-    with pytest.raises(DataError, match=r"params.yaml has train\.loss logistic, and dvc.lock ran margin"):
+    with pytest.raises(DataError, match=r"train\.loss logistic, and dvc.lock recorded margin: run `dvc repro`"):
         publish_workspace()
 
 
@@ -204,3 +204,9 @@ def test_nothing_is_left_behind(repository: Repository) -> None:
     published()
     assert [path.name for path in (repository.root / ".mirip").iterdir()] == ["track.lock"]
     assert repository.git("status", "--short") == ""
+
+
+def test_where_there_is_no_project_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=r"params\.yaml is not here"):
+        list(backfill())

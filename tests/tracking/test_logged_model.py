@@ -107,6 +107,13 @@ def test_features_of_another_width_are_refused_by_the_signature(saved: Path) -> 
         load(str(saved)).predict(np.zeros((2, DIM + 1), np.float32))
 
 
+def test_a_row_that_is_not_finite_is_refused_and_named(saved: Path) -> None:
+    features = np.zeros((3, DIM), np.float32)
+    features[1, 0] = np.nan
+    with pytest.raises(ValueError, match="1 rows hold values that are not finite, row 1 first"):
+        load(str(saved)).predict(features)
+
+
 def test_it_runs_where_mirip_is_not_installed(saved: Path, tmp_path: Path) -> None:
     """An interpreter that cannot import mirip loads the code that travels with the model."""
     program = (
