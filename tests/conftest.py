@@ -11,8 +11,12 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ["DVC_NO_ANALYTICS"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side; waiting threads would spin
-for name in ("DVC_ROOT", "DVC_STAGE", "DVC_EXP_NAME", "DVC_EXP_BASELINE_REV", "MLFLOW_TRACKING_URI"):
-    os.environ.pop(name, None)  # set where the tests run inside `dvc exp run` or against a user's server
+# Set inside `dvc exp run`, against a user's server, or under make, which would then name each folder it enters.
+for name in (
+    "DVC_ROOT", "DVC_STAGE", "DVC_EXP_NAME", "DVC_EXP_BASELINE_REV", "MLFLOW_TRACKING_URI",
+    "MAKEFLAGS", "MAKELEVEL", "MFLAGS",
+):  # fmt: skip
+    os.environ.pop(name, None)
 
 settings.register_profile("mirip", deadline=None)  # a machine that does other things too is no reason to fail
 settings.load_profile("mirip")
