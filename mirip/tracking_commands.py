@@ -16,7 +16,7 @@ def add_tracking_commands(commands: Any) -> None:
     command.add_argument(
         "--backfill",
         action="store_true",
-        help="publish every result that Git, dvc.lock and DVC's cache still know: commits, experiments, the workspace",
+        help="publish all that is still known: commits, experiments, the workspace, what was kept without a server",
     )
 
     command = add_command(commands, "ui", ui)
@@ -42,7 +42,7 @@ def track(options: argparse.Namespace) -> None:
         return
     for found in backfill():
         if isinstance(found, LeftOut):
-            print(f"track: left out {found.revision}: {found.reason}", file=sys.stderr)
+            print(f"track: left out {found.source}: {found.reason}", file=sys.stderr)
         else:
             print(f"track: {found}")
 

@@ -5,8 +5,8 @@ Writes  one MLflow run: in mlflow.db of the main repository's root, or where MLF
         metrics/track.json, its key: not in Git, so that a fresh clone publishes into its own store
 Run     python -m stages.track          (or `dvc repro track`)
 
-A server that is away is a warning, not a lost result: the files stand, and `mirip track --backfill` publishes them
-later.
+A server that is away is a warning, not a lost result: it is kept in .mirip/unpublished/, whatever is run next, until
+`mirip track --backfill` publishes it.
 """
 
 import sys
@@ -18,6 +18,7 @@ from mirip.params import load_params
 from mirip.tracking.publishing import publish
 from mirip.tracking.record import RunRecord, provenance_tags
 from mirip.tracking.result import RECEIPT, read_result
+from mirip.tracking.unpublished import keep
 from stages import run
 
 
@@ -34,7 +35,8 @@ def _publish(record: RunRecord) -> bool:
     try:
         published = publish(record)
     except TrackingError as error:
-        print(f"warning: {error}; every result stands: publish it later with `mirip track --backfill`", file=sys.stderr)
+        keep(record)
+        print(f"warning: {error}; the result is kept: publish it later with `mirip track --backfill`", file=sys.stderr)
         return False
     print(f"track: {published}")
     return True

@@ -145,6 +145,7 @@ def test_a_server_killed_while_a_result_is_published_is_completed_later(
         for _ in range(2):
             project.run("mirip", "track", "--backfill")
         (run,) = runs(uri)
+        assert list((project.root / ".mirip/unpublished").iterdir()) == []
         assert run.info.status == "FINISHED"
         assert "val_pairwise_accuracy" in run.data.metrics
         store = client(uri)

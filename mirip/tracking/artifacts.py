@@ -19,7 +19,7 @@ def log_artifacts(client: "MlflowClient", run: "Run", record: RunRecord) -> str 
 
     Of a result of the past, only files that the run lacks are uploaded.
     """
-    files = _artifact_files(record.artifacts, record.root)
+    files = artifact_files(record.artifacts, record.root)
     digest = _digest(files)
     if run.data.tags.get(ARTIFACTS_TAG) == digest:
         return None
@@ -34,14 +34,14 @@ def log_artifacts(client: "MlflowClient", run: "Run", record: RunRecord) -> str 
 
 def artifacts_digest(artifacts: Sequence[Path]) -> str:
     """Return a digest of the files' places and bytes."""
-    return _digest(_artifact_files(artifacts, Path()))
+    return _digest(artifact_files(artifacts, Path()))
 
 
 def _digest(files: Mapping[str, Path]) -> str:
     return sha256_bytes(canonical_json({name: sha256_file(path) for name, path in files.items()}).encode())
 
 
-def _artifact_files(artifacts: Sequence[Path], root: Path) -> dict[str, Path]:
+def artifact_files(artifacts: Sequence[Path], root: Path) -> dict[str, Path]:
     """Return the files by their place among the artifacts: as under `root`, else by their bare name."""
     files: dict[str, Path] = {}
     for artifact in (path.absolute() for path in artifacts):  # not resolved: DVC may link to its cache

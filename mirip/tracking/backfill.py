@@ -1,7 +1,8 @@
 """Every result that Git, dvc.lock and DVC's cache still know, published as it would have been at the time.
 
-A result is looked for in the workspace, in each commit of each branch and tag that changed dvc.lock or metrics/, and
-in each DVC experiment. Params and metrics come from Git; the model and the page from DVC's cache, where they are still
+A result is looked for in the workspace, in each commit of each branch and tag that changed dvc.lock or metrics/, in
+each DVC experiment, and among those kept when they could not be published (`mirip.tracking.unpublished`), which are
+whole. Of the others, params and metrics come from Git; the model and the page from DVC's cache, where they are still
 there. What the metrics belong to is proven by dvc.lock: a commit whose params or metrics it does not record is left
 out. Of equal results the newest counts; they are published in the order in which they were made.
 """
@@ -17,12 +18,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mirip.errors import DataError, MiripError
+from mirip.errors import DataError, MiripError, ParamsError
 from mirip.files import looked_up, main_root, md5_file, read_yaml
 from mirip.git import git, git_bytes
 from mirip.tracking.publishing import Published, publish
 from mirip.tracking.record import flatten, provenance_tags
 from mirip.tracking.result import LOCK, METRICS, MODEL, PARAMS, RECEIPT, locked_outs, read_lock, read_result
+from mirip.tracking.unpublished import kept_results, opened
 
 _EXPERIMENT = re.compile(r"refs/exps/([0-9a-f]{2})/([0-9a-f]{38})/(.+)")
 
@@ -47,9 +49,9 @@ class Revision:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A revision that holds no result which could be published, and why."""
+    """A revision, or the file of a kept result, that holds no result which could be published, and why."""
 
-    revision: Revision
+    source: Revision | Path
     reason: str
 
 
@@ -68,7 +70,7 @@ def publish_workspace() -> Published:
 
 
 def backfill() -> Iterator[Published | LeftOut]:
-    """Publish every result that is still known: those of the past, oldest first, then the workspace's.
+    """Publish every result that is still known: of commits and experiments, oldest first, kept ones, the workspace's.
 
     Raises:
         DataError: this is no project's root.
@@ -91,6 +93,12 @@ def backfill() -> Iterator[Published | LeftOut]:
         with checked_out(revision) as folder:
             record = read_result(folder, revision.provenance)
             yield publish(replace(record, made_ms=revision.made_ms))
+    for path in kept_results():
+        try:
+            with opened(path) as record:
+                yield publish(record)
+        except (DataError, ParamsError) as error:
+            yield LeftOut(path, str(error))
     if METRICS.is_dir():
         yield publish_workspace()
 

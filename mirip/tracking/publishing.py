@@ -29,6 +29,7 @@ from mirip.tracking.store import (
     tracking_uri,
     without_password,
 )
+from mirip.tracking.unpublished import forget
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,7 +59,7 @@ class Published:
 
 
 def publish(record: RunRecord) -> Published:
-    """Create the run of `record.key`, or bring it up to date.
+    """Create the run of `record.key`, or bring it up to date; where the result was kept for that, it no longer is.
 
     Processes of one repository publish one after the other, so that a key never gets two runs.
 
@@ -67,7 +68,9 @@ def publish(record: RunRecord) -> Published:
     """
     uri = tracking_uri()
     with exclusive_store(uri, "the result was not published to"):
-        return _publish(record, uri)
+        published = _publish(record, uri)
+    forget(record.key)
+    return published
 
 
 def log_training_run(

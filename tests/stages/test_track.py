@@ -14,6 +14,7 @@ import pytest
 from result_folder import edit_json, migrated_database, write_result_folder
 
 from mirip.errors import DataError
+from mirip.tracking.backfill import LeftOut, backfill
 from mirip.tracking.record import provenance_tags
 from mirip.tracking.result import read_metrics, read_result
 from stages import track
@@ -166,11 +167,12 @@ def test_without_a_result_there_is_nothing_to_publish(folder: Path) -> None:
         track.main()
 
 
-def test_a_server_that_is_away_is_a_warning_with_the_command_to_publish_later(folder: Path, project_root: Path) -> None:
+def track_without_server(project_root: Path) -> "subprocess.CompletedProcess[str]":
+    """Run the stage against a port that nobody listens at."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    done = subprocess.run(
+    return subprocess.run(
         [sys.executable, "-m", "stages.track"],
         env={**os.environ, "PYTHONPATH": str(project_root), "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{port}"},
         capture_output=True,
@@ -178,6 +180,48 @@ def test_a_server_that_is_away_is_a_warning_with_the_command_to_publish_later(fo
         timeout=60,
         check=False,
     )
+
+
+def test_results_that_found_no_server_are_published_later_though_others_followed(
+    folder: Path, project_root: Path
+) -> None:
+    models = {0.6: b"first", 0.7: b"second"}
+    for accuracy, weights in models.items():
+        (folder / "models/best_model.pt").unlink()
+        (folder / "cached").write_bytes(weights)
+        (folder / "models/best_model.pt").symlink_to(folder / "cached")  # as DVC links to its cache
+        edit_json(folder / "metrics/evaluate.json", pairwise_accuracy=accuracy)
+        for _ in range(2):
+            assert track_without_server(project_root).returncode == 0
+    kept = sorted((folder / ".mirip/unpublished").iterdir())
+    assert len(kept) == 2
+    (folder / ".mirip/unpublished/other.tar").write_bytes(kept[0].read_bytes()[:2000])
+    edit_json(folder / "metrics/evaluate.json", pairwise_accuracy=0.8)
+    left_out = [found for found in backfill() if isinstance(found, LeftOut)]
+    assert len(left_out) == 1
+    assert "is damaged" in left_out[0].reason
+    assert [path.name for path in (folder / ".mirip/unpublished").iterdir()] == ["other.tar"]
+    by_accuracy = {run.data.metrics["pairwise_accuracy"]: run for run in runs()}
+    assert sorted(by_accuracy) == [0.6, 0.7, 0.8]
+    assert {f"{by_accuracy[accuracy].data.tags['mirip.key']}.tar" for accuracy in models} == {p.name for p in kept}
+    for accuracy, weights in models.items():
+        run = by_accuracy[accuracy]
+        assert run.info.status == "FINISHED"
+        assert (Path(run.info.artifact_uri.removeprefix("file://")) / "models/best_model.pt").read_bytes() == weights
+        assert run.info.start_time < by_accuracy[0.8].info.start_time
+
+
+def test_a_result_that_was_kept_and_is_published_by_another_run_is_kept_no_longer(
+    folder: Path, project_root: Path
+) -> None:
+    track_without_server(project_root)
+    track.main()
+    assert list((folder / ".mirip/unpublished").iterdir()) == []
+    assert len(runs()) == 1
+
+
+def test_a_server_that_is_away_is_a_warning_with_the_command_to_publish_later(folder: Path, project_root: Path) -> None:
+    done = track_without_server(project_root)
     assert done.returncode == 0
     assert done.stdout == ""
     assert len(done.stderr.splitlines()) == 1
