@@ -2,7 +2,11 @@
 
 import base64
 import json
+import os
 import shutil
+import subprocess
+import sys
+import urllib.request
 import warnings
 from pathlib import Path
 from typing import Any
@@ -10,7 +14,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from local_servers import free_port, wait_for
 from made_checkpoint import write_checkpoint
+from mlflow_store import kill
 from PIL import Image
 
 from mirip.cli import main
@@ -99,3 +105,52 @@ def test_what_cannot_be_exported_is_one_line(works: Path, capsys: pytest.Capture
     assert main(["export", "out", "--checkpoint", "brought.pt"]) == 1
     assert "features brought from import:made-1" in capsys.readouterr().err
     assert not (works / "out").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.integration
+def test_it_is_served_where_nothing_but_its_requirements_is_installed(
+    works: Path, project_root: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    assert main(["export", "model"]) == 0
+    files = [works / f"{k}.jpg" for k in range(3)]
+    expected = PairwiseRankingModel.from_checkpoint(works / "models/best_model.pt").score_images(files)
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    python = environment_of(
+        works / "model/requirements.txt", project_root / "requirements-dev.txt", elsewhere / "clean"
+    )
+    clean = {"PATH": f"{python.parent}:/usr/bin:/bin", "HOME": str(elsewhere), "HF_HUB_OFFLINE": "1"}
+    alone = subprocess.run([python, "-c", "import mirip"], cwd=elsewhere, env=clean, capture_output=True, check=False)
+    assert b"No module named 'mirip'" in alone.stderr
+    shutil.move(works / "model", elsewhere / "model")
+    port = free_port()
+    command = [python, "-m", "mlflow", "models", "serve", "-m", "model", "--env-manager", "local", "--port", str(port)]
+    with (elsewhere / "log").open("wb") as log:
+        server = subprocess.Popen(command, cwd=elsewhere, env=clean, stdout=log, stderr=log, start_new_session=True)
+    try:
+        wait_for(f"http://127.0.0.1:{port}/ping", server, elsewhere / "log")
+        records = [{"image": base64.b64encode(path.read_bytes()).decode()} for path in files]
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{port}/invocations",
+            json.dumps({"dataframe_records": records}).encode(),
+            {"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=60) as response:
+            answer = json.load(response)["predictions"]
+    finally:
+        kill(server)
+    assert [row["score"] for row in answer] == pytest.approx(expected, rel=1e-6)
+
+
+def environment_of(requirements: Path, lock: Path, folder: Path) -> Path:
+    """Make an environment from packages that are on this machine, and return its Python."""
+    uv = shutil.which("uv", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    if uv is None:
+        pytest.skip("uv is not installed")
+    subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, str(folder)], check=True)
+    python = folder / "bin/python"
+    command = [uv, "pip", "install", "--offline", "--python", str(python), "-r", str(requirements), "-c", str(lock)]
+    installed = subprocess.run(command, capture_output=True, text=True, check=False)
+    if installed.returncode:
+        pytest.skip(f"uv's cache lacks a package: {installed.stderr.strip().splitlines()[0]}")
+    return python
