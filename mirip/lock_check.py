@@ -12,7 +12,7 @@ from typing import Any
 
 from mirip.dvc import dvc_json
 from mirip.errors import DataError
-from mirip.files import looked_up, read_yaml
+from mirip.files import flatten, looked_up, read_yaml
 from mirip.git import git
 
 _ABSENT = ("deleted", "not in cache")
@@ -118,7 +118,7 @@ def _changed_params(old: Mapping[str, Any], values: Mapping[str, Any], changed: 
     """Say of each changed value what it was and is; DVC names no more than the section."""
     said = []
     for name in changed:
-        before, after = _flat(name, old.get(name)), _flat(name, looked_up(values, name))
+        before, after = flatten({name: old.get(name)}), flatten({name: looked_up(values, name)})
         if name not in old:
             said.append(f"{name} is new to it")
             continue
@@ -130,12 +130,6 @@ def _changed_params(old: Mapping[str, Any], values: Mapping[str, Any], changed: 
 
 def _shown(values: Mapping[str, Any], key: str) -> str:
     return "nothing" if key not in values else "null" if values[key] is None else str(values[key])
-
-
-def _flat(name: str, value: Any) -> dict[str, Any]:
-    if not isinstance(value, Mapping):
-        return {name: value}
-    return {inner: leaf for key, part in value.items() for inner, leaf in _flat(f"{name}.{key}", part).items()}
 
 
 def _recorded(pipeline: Path) -> dict[str, RecordedStage]:

@@ -17,11 +17,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from mirip.files import canonical_json
+from mirip.files import canonical_json, flatten
 from mirip.tracking.artifacts import ARTIFACTS_TAG, artifacts_digest, log_artifacts
 from mirip.tracking.dataset import Dataset, log_dataset
 from mirip.tracking.logged_model import Ranker, log_ranker
-from mirip.tracking.record import RunRecord, flatten, provenance_tags, result_key
+from mirip.tracking.record import RunRecord, provenance_tags, result_key
 from mirip.tracking.store import (
     connect,
     exclusive_store,

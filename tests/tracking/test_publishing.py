@@ -18,8 +18,9 @@ import pytest
 from result_folder import migrated_database
 
 from mirip.errors import TrackingError
+from mirip.files import flatten
 from mirip.tracking.publishing import log_training_run, publish
-from mirip.tracking.record import RunRecord, flatten, result_key
+from mirip.tracking.record import RunRecord, result_key
 
 EPOCHS = 5
 
