@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -167,23 +168,17 @@ def test_without_a_result_there_is_nothing_to_publish(folder: Path) -> None:
         track.main()
 
 
-def track_without_server(project_root: Path) -> "subprocess.CompletedProcess[str]":
-    """Run the stage against a port that nobody listens at."""
+@pytest.fixture
+def no_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let the tracking server stand at a port that nobody listens at."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    return subprocess.run(
-        [sys.executable, "-m", "stages.track"],
-        env={**os.environ, "PYTHONPATH": str(project_root), "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{port}"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{probe.getsockname()[1]}")
+        yield
 
 
 def test_results_that_found_no_server_are_published_later_though_others_followed(
-    folder: Path, project_root: Path
+    folder: Path, no_server: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     models = {0.6: b"first", 0.7: b"second"}
     for accuracy, weights in models.items():
@@ -192,11 +187,12 @@ def test_results_that_found_no_server_are_published_later_though_others_followed
         (folder / "models/best_model.pt").symlink_to(folder / "cached")  # as DVC links to its cache
         edit_json(folder / "metrics/evaluate.json", pairwise_accuracy=accuracy)
         for _ in range(2):
-            assert track_without_server(project_root).returncode == 0
+            track.main()
     kept = sorted((folder / ".mirip/unpublished").iterdir())
     assert len(kept) == 2
     (folder / ".mirip/unpublished/other.tar").write_bytes(kept[0].read_bytes()[:2000])
     edit_json(folder / "metrics/evaluate.json", pairwise_accuracy=0.8)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
     left_out = [found for found in backfill() if isinstance(found, LeftOut)]
     assert len(left_out) == 1
     assert "is damaged" in left_out[0].reason
@@ -212,16 +208,27 @@ def test_results_that_found_no_server_are_published_later_though_others_followed
 
 
 def test_a_result_that_was_kept_and_is_published_by_another_run_is_kept_no_longer(
-    folder: Path, project_root: Path
+    folder: Path, no_server: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    track_without_server(project_root)
+    track.main()
+    assert runs() == []
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
     track.main()
     assert list((folder / ".mirip/unpublished").iterdir()) == []
     assert len(runs()) == 1
 
 
-def test_a_server_that_is_away_is_a_warning_with_the_command_to_publish_later(folder: Path, project_root: Path) -> None:
-    done = track_without_server(project_root)
+def test_a_server_that_is_away_is_a_warning_with_the_command_to_publish_later(
+    folder: Path, project_root: Path, no_server: None
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "stages.track"],
+        env={**os.environ, "PYTHONPATH": str(project_root)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     assert done.returncode == 0
     assert done.stdout == ""
     assert len(done.stderr.splitlines()) == 1
