@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from mirip.errors import DataError
+
 
 @contextmanager
 def atomic_path(path: Path | str) -> Iterator[Path]:
@@ -65,16 +67,28 @@ def write_json(path: Path | str, value: Any) -> None:
 
 
 def read_yaml(path: Path | str) -> dict[str, Any]:
-    """Return a YAML file as DVC reads it (see `parse_yaml`); nothing where there is none."""
-    values = parse_yaml(Path(path).read_bytes()) if Path(path).is_file() else {}
+    """Return a YAML file as DVC reads it (see `parse_yaml`); nothing where there is none.
+
+    Raises:
+        DataError: it is not valid YAML.
+    """
+    values = parse_yaml(Path(path).read_bytes(), Path(path).name) if Path(path).is_file() else {}
     return values if isinstance(values, dict) else {}
 
 
-def parse_yaml(text: str | bytes) -> Any:
-    """Return what YAML says by its version 1.2, as DVC reads it: 1e-06 is a number."""
-    from ruamel.yaml import YAML
+def parse_yaml(text: str | bytes, name: str = "the text") -> Any:
+    """Return what YAML says by its version 1.2, as DVC reads it: 1e-06 is a number.
 
-    return YAML(typ="safe", pure=True).load(text)
+    Raises:
+        DataError: it is not valid YAML; `name` says what.
+    """
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        return YAML(typ="safe", pure=True).load(text)
+    except YAMLError as error:
+        raise DataError(f"{name} is not valid YAML: {' '.join(str(error).split())}") from None
 
 
 def looked_up(values: Any, name: str) -> Any:

@@ -42,5 +42,8 @@ def check_lock(options: argparse.Namespace) -> None:
         print(stage)
     if stale:
         stages = "1 stage" if len(stale) == 1 else f"{len(stale)} stages"
-        raise LockError(f"dvc.lock is out of date in {stages}: run `dvc repro`, then commit dvc.lock and metrics/")
+        raise LockError(
+            f"dvc.lock is out of date in {stages}: run `dvc repro`, then commit dvc.lock and metrics/ "
+            "(after a `git switch`, `dvc checkout` first)"
+        )
     print("dvc.lock agrees with code, params and results")

@@ -32,7 +32,7 @@ def parse_grid(texts: Sequence[str]) -> list[dict[str, str]]:
         name, equals, values = text.partition("=")
         if not equals or not all((name, *values.split(","))):
             raise ParamsError(f"{text!r} is no axis of a grid: write a param and its values, as train.dropout=0.1,0.3")
-        axes.append([(name, value) for value in values.split(",")])
+        axes.append([(name, value) for value in dict.fromkeys(values.split(","))])
     return [dict(point) for point in itertools.product(*axes)]
 
 
@@ -59,6 +59,7 @@ def sweep(texts: Sequence[str], jobs: int) -> list[tuple[str, float]]:
     Raises:
         ParamsError: as `parse_grid`, a param that params.yaml does not have, or fewer than one job.
         DataError: DVC cannot queue an experiment, older ones wait in its queue, or one failed; those that ran stand.
+        KeyboardInterrupt: those that ran stand, and nothing goes on in the background.
     """
     if jobs < 1:
         raise ParamsError(f"{jobs} jobs cannot run anything: give --jobs 1 or more")
@@ -66,13 +67,18 @@ def sweep(texts: Sequence[str], jobs: int) -> list[tuple[str, float]]:
     known = [name for name in points if _experiment(name, "metrics/train.json") is not None]
     if len(known) < len(points):
         _check_queue_is_empty()
-    for number, (name, point) in enumerate(points.items(), start=1):
-        print(f"sweep: {number}/{len(points)} {name}: {'is there' if name in known else 'queued'}", flush=True)
-        if name not in known:
-            settings = [word for param, value in point.items() for word in ("-S", f"{param}={value}")]
-            _dvc("exp", "run", "--queue", "--name", name, *settings)
-    if len(known) < len(points):
-        _run_queue(jobs)
+    try:
+        for number, (name, point) in enumerate(points.items(), start=1):
+            print(f"sweep: {number}/{len(points)} {name}: {'is there' if name in known else 'queued'}", flush=True)
+            if name not in known:
+                settings = [word for param, value in point.items() for word in ("-S", f"{param}={value}")]
+                _dvc("exp", "run", "--queue", "--name", name, *settings)
+        if len(known) < len(points):
+            _run_queue(jobs)
+    except KeyboardInterrupt:
+        print("sweep: stopping; the same command goes on with what has not run", file=sys.stderr, flush=True)
+        _drop_queue()
+        raise
     results = {name: _experiment(name, "metrics/train.json") for name in points}
     if failed := [name for name, result in results.items() if result is None]:
         raise DataError(f"{len(failed)} of {len(points)} experiments failed: see `dvc queue logs {failed[0]}`")
@@ -108,7 +114,7 @@ def _with_point(values: Mapping[str, Any], point: Mapping[str, str]) -> dict[str
         inner = looked_up(params, section) if section else params
         if not isinstance(inner, dict) or name not in inner:
             raise ParamsError(f"{PARAMS} has no {param}: write a param and its values, as train.dropout=0.1,0.3")
-        inner[name] = parse_yaml(text)
+        inner[name] = parse_yaml(text, f"{param}={text}")
     return params
 
 
@@ -119,10 +125,10 @@ def _experiment(name: str, path: str) -> str | None:
 
 
 def _check_queue_is_empty() -> None:
-    if waiting := len(re.findall(r"\bQueued\b", _dvc("queue", "status"))):
+    if waiting := len(re.findall(r"\b(?:Queued|Running)\b", _dvc("queue", "status"))):
         raise DataError(
-            f"{waiting} older experiments wait in the queue and would run too: `dvc queue start` runs them, "
-            "`dvc queue remove --queued` drops them"
+            f"{waiting} older experiments run or wait in the queue, as `dvc queue status` lists them: let them end "
+            "(`dvc queue start`), or drop them (`dvc queue stop --kill`, `dvc queue remove --queued`)"
         )
 
 
@@ -133,6 +139,12 @@ def _run_queue(jobs: int) -> None:
         for line in process.stdout or io.StringIO():
             if line.startswith(_TOLD):
                 print(f"sweep: {line.strip()}", flush=True)
+
+
+def _drop_queue() -> None:
+    """Stop DVC's workers, which would go on by themselves, and take from the queue what has not run."""
+    _dvc("queue", "stop", "--kill")
+    _dvc("queue", "remove", "--queued")
 
 
 def _dvc(*arguments: str) -> str:

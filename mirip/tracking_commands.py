@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from mirip.errors import ParamsError
 from mirip.subcommands import add_command
 
 CHECKPOINT = Path("models/best_model.pt")
@@ -52,6 +53,8 @@ def ui(options: argparse.Namespace) -> None:
     from mirip.params import load_params
     from mirip.tracking.ui import open_ui
 
+    if not 0 < options.port < 65536:
+        raise ParamsError(f"{options.port} is no port: give one from 1 to 65535")
     open_ui(load_params(options.params).track.experiment, options.port)
 
 

@@ -6,7 +6,7 @@ Writes  one MLflow run: in mlflow.db of the main repository's root, or where MLF
 Run     python -m stages.track          (or `dvc repro track`)
 
 A server that is away is a warning, not a lost result: it is kept in .mirip/unpublished/, whatever is run next, until
-`mirip track --backfill` publishes it.
+`mirip track --backfill` publishes it there.
 """
 
 import sys
@@ -18,6 +18,7 @@ from mirip.params import load_params
 from mirip.tracking.publishing import publish
 from mirip.tracking.record import RunRecord, provenance_tags
 from mirip.tracking.result import RECEIPT, read_result
+from mirip.tracking.store import tracking_uri
 from mirip.tracking.unpublished import keep
 from stages import run
 
@@ -35,8 +36,8 @@ def _publish(record: RunRecord) -> bool:
     try:
         published = publish(record)
     except TrackingError as error:
-        keep(record)
-        print(f"warning: {error}; the result is kept: publish it later with `mirip track --backfill`", file=sys.stderr)
+        keep(record, tracking_uri())
+        print(f"warning: {error}; it is kept until `mirip track --backfill` publishes it there", file=sys.stderr)
         return False
     print(f"track: {published}")
     return True

@@ -65,6 +65,10 @@ def test_two_points_never_share_a_name(project: Path) -> None:
     assert len(_named_points(parse_grid(["train.seed=2,3", "split.seed=2,3"]))) == 4
 
 
+def test_a_value_named_twice_is_one_point() -> None:
+    assert parse_grid(["train.seed=2,3,2"]) == [{"train.seed": "2"}, {"train.seed": "3"}]
+
+
 def test_an_unknown_param_is_named_before_anything_is_queued(project: Path) -> None:
     with pytest.raises(ParamsError, match=r"params\.yaml has no train\.nosuch"):
         sweep(["train.nosuch=1"], jobs=1)

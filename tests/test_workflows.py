@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -79,6 +80,18 @@ def test_a_sweep_runs_every_point_of_its_grid_once_under_a_readable_name(project
     assert sorted(listed[1::2]) == ["lr0.001-dropout0.1", "lr0.001-dropout0.3"]
     assert listed[::2] == sorted(listed[::2], reverse=True)
     assert project.run("make", "sweep", grid).count("is there") == 2
+
+
+def test_an_interrupted_sweep_leaves_nothing_running_and_is_begun_again(project: Project) -> None:
+    command = [str(Path(sys.executable).with_name("mirip")), "sweep", "train.seed=7,8"]
+    process = subprocess.Popen(command, cwd=project.root, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    assert process.stdout is not None
+    assert any("Reproducing experiment" in line for line in process.stdout)
+    os.killpg(process.pid, signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert not re.search("Queued|Running", project.run("dvc", "queue", "status"))
+    assert project.run("mirip", "sweep", "train.seed=7,8").rpartition("best first:\n")[2].count("seed") == 2
 
 
 def test_a_sweep_that_fails_says_where_to_look(project: Project) -> None:

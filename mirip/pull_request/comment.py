@@ -89,7 +89,7 @@ def _stale(stale: Sequence[StaleStage]) -> str:
         return ""
     lines = ["**The figures below are not those of this code and these params:**", ""]
     lines += [f"- {code(stage.name)}: {', '.join(code(reason) for reason in stage.reasons)}" for stage in stale]
-    lines += ["", "Run `dvc repro`, then commit dvc.lock and metrics/."]
+    lines += ["", "Run `dvc repro`, then commit dvc.lock and metrics/. (After a `git switch`, `dvc checkout` first.)"]
     return "\n".join(f"> {line}".rstrip() for line in ("[!WARNING]", *lines))
 
 

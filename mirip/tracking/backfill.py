@@ -80,13 +80,13 @@ def backfill() -> Iterator[Published | LeftOut]:
         raise DataError(f"{PARAMS} is not here: run from the project's root")
     newest: dict[str, Revision] = {}
     for revision in sorted(revisions(), key=lambda revision: revision.made_ms):
-        with checked_out(revision) as folder:
-            try:
+        try:
+            with checked_out(revision) as folder:
                 check_recorded(folder)
                 key = read_result(folder, revision.provenance).key
-            except MiripError as error:
-                yield LeftOut(revision, str(error))
-                continue
+        except MiripError as error:
+            yield LeftOut(revision, str(error))
+            continue
         newest.pop(key, None)
         newest[key] = revision
     for revision in newest.values():

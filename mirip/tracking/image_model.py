@@ -30,7 +30,7 @@ def export_image_model(folder: Path, checkpoint: Path, backbone: Path | None = N
         backbone: its backbone's folder, where it is not what the checkpoint names.
 
     Raises:
-        DataError: the folder is there already.
+        DataError: the folder is there already, or the given backbone is none.
         CheckpointError: the checkpoint cannot be read, or its features were not computed from pictures here.
         OSError: the folder cannot be written.
     """
@@ -43,14 +43,16 @@ def export_image_model(folder: Path, checkpoint: Path, backbone: Path | None = N
         )
     name = str(backbone or recipe.backbone)
     found = find_local_folder(name)
-    artifacts, config, words = _backbone(name, found)
+    artifacts, config, words = _backbone(name, found, given=backbone is not None)
     with quiet_mlflow(), tempfile.TemporaryDirectory() as scratch:
         _save(folder, Path(scratch), checkpoint, artifacts, config)
     return words
 
 
-def _backbone(name: str, found: Path | None) -> tuple[dict[str, str], dict[str, Any], str]:
+def _backbone(name: str, found: Path | None, *, given: bool) -> tuple[dict[str, str], dict[str, Any], str]:
     """Return the artifacts and the config by which a model finds its backbone, and how, in words."""
+    if found is None and given:
+        raise DataError(f"{name} is no folder: give the backbone's own, or leave --backbone out")
     if found is None:
         return {}, {}, f"backbone {name}, fetched where the model runs"
     size = sum(path.stat().st_size for path in found.rglob("*") if path.is_file())

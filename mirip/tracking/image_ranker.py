@@ -41,6 +41,10 @@ class ImageRanker(PythonModel):
         from mirip.errors import MiripError
         from mirip.tracking.standings import standings
 
+        if not {"image", "path"} & set(model_input.columns):
+            raise MlflowException.invalid_parameter_value(
+                "the input is no table with a column image, the bytes of files, or path"
+            )
         try:
             scores = [self._score(row) for row in model_input.to_dict("records")]
         except MiripError as error:

@@ -59,7 +59,7 @@ class Published:
 
 
 def publish(record: RunRecord) -> Published:
-    """Create the run of `record.key`, or bring it up to date; where the result was kept for that, it no longer is.
+    """Create the run of `record.key`, or bring it up to date; a result that was kept for this store no longer is.
 
     Processes of one repository publish one after the other, so that a key never gets two runs.
 
@@ -69,7 +69,7 @@ def publish(record: RunRecord) -> Published:
     uri = tracking_uri()
     with exclusive_store(uri, "the result was not published to"):
         published = _publish(record, uri)
-    forget(record.key)
+    forget(record.key, uri)
     return published
 
 
@@ -141,7 +141,8 @@ def _publish(record: RunRecord, uri: str) -> Published:
         client.update_run(run.info.run_id, name=record.run_name)
     complete = run.info.status == "FINISHED"
     if not complete:
-        client.set_terminated(run.info.run_id, "FINISHED", end_time=record.made_ms)
+        ended = max(record.made_ms, run.info.start_time) if record.made_ms is not None else None
+        client.set_terminated(run.info.run_id, "FINISHED", end_time=ended)
     stood = bool(found) and complete and not (changes or artifacts or new_dataset or new_model or renamed)
     return Published(
         run_id=run.info.run_id,

@@ -1,7 +1,7 @@
 """Results that wait for a server, kept whole: the next run writes over the files that they stand in.
 
-Each is .mirip/unpublished/<key>.tar in the main repository's root, also from a temporary or queued experiment, and
-goes once it is published.
+Each is .mirip/unpublished/<key>-<store>.tar in the main repository's root, also from a temporary or queued experiment,
+and goes once it is published to the store that it was meant for.
 """
 
 import io
@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mirip.errors import DataError
-from mirip.files import atomic_path, main_root
+from mirip.files import atomic_path, main_root, sha256_bytes
 from mirip.tracking.artifacts import artifact_files
 from mirip.tracking.record import RunRecord
 from mirip.tracking.result import read_result
@@ -23,14 +23,14 @@ from mirip.tracking.result import read_result
 _ORIGIN = "origin.json"  # among the result's files: its tags, and when it was made
 
 
-def keep(record: RunRecord) -> None:
-    """Keep a result until it is published; of one that is kept already, the newer files count.
+def keep(record: RunRecord, uri: str) -> None:
+    """Keep a result until it is published to the store at `uri`; of one that is kept already, the newer files count.
 
     Raises:
         OSError: .mirip is not writable or the disk is full.
     """
     origin = json.dumps({"made_ms": int(time.time() * 1000), "tags": dict(record.tags)}).encode()
-    with atomic_path(_path(record.key)) as temporary, tarfile.open(temporary, "w", dereference=True) as archive:
+    with atomic_path(_path(record.key, uri)) as temporary, tarfile.open(temporary, "w", dereference=True) as archive:
         for name, path in artifact_files(record.artifacts, record.root).items():
             archive.add(path, name)
         member = tarfile.TarInfo(_ORIGIN)
@@ -38,14 +38,14 @@ def keep(record: RunRecord) -> None:
         archive.addfile(member, io.BytesIO(origin))
 
 
-def forget(key: str) -> None:
-    """Keep the result no longer, if it was kept."""
-    _path(key).unlink(missing_ok=True)
+def forget(key: str, uri: str) -> None:
+    """Keep the result no longer for the store at `uri`, if it was kept."""
+    _path(key, uri).unlink(missing_ok=True)
 
 
 def kept_results() -> list[Path]:
     """Return the files of all results that wait, oldest first."""
-    return sorted(_path("*").parent.glob("*.tar"), key=lambda path: path.stat().st_mtime_ns)
+    return sorted(_folder().glob("*.tar"), key=lambda path: path.stat().st_mtime_ns)
 
 
 @contextmanager
@@ -62,10 +62,15 @@ def opened(path: Path) -> Iterator[RunRecord]:
             with tarfile.open(path) as archive:
                 archive.extractall(folder, filter="data")
             origin = json.loads((folder / _ORIGIN).read_bytes())
-        except (tarfile.TarError, OSError, ValueError) as error:
-            raise DataError(f"it is damaged ({error}): delete the file") from None
-        yield replace(read_result(folder, origin["tags"]), made_ms=origin["made_ms"])
+            tags, made_ms = origin["tags"], origin["made_ms"]
+        except (tarfile.TarError, OSError, ValueError, KeyError) as error:
+            raise DataError(f"it is damaged ({str(error).splitlines()[0]}): delete the file") from None
+        yield replace(read_result(folder, tags), made_ms=made_ms)
 
 
-def _path(key: str) -> Path:
-    return main_root() / ".mirip" / "unpublished" / f"{key}.tar"
+def _folder() -> Path:
+    return main_root() / ".mirip" / "unpublished"
+
+
+def _path(key: str, uri: str) -> Path:
+    return _folder() / f"{key}-{sha256_bytes(uri.encode())[:8]}.tar"

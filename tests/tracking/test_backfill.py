@@ -210,3 +210,32 @@ def test_where_there_is_no_project_it_says_so(tmp_path: Path, monkeypatch: pytes
     monkeypatch.chdir(tmp_path)
     with pytest.raises(DataError, match=r"params\.yaml is not here"):
         list(backfill())
+
+
+@pytest.mark.parametrize("path", ["dvc.lock", "params.yaml"])
+def test_a_commit_that_cannot_be_read_is_left_out_and_the_others_are_published(
+    repository: Repository, path: str
+) -> None:
+    repository.git("switch", "-qc", "conflict")
+    text = (repository.root / path).read_text()
+    (repository.root / path).write_text(f"<<<<<<< HEAD\n{text}")
+    edit_json(repository.root / "metrics/evaluate.json", pairwise_accuracy=0.1)
+    commit = repository.commit("a conflict")
+    repository.git("switch", "-q", "main")
+    found = list(backfill())
+    (left_out,) = [item for item in found if isinstance(item, LeftOut)]
+    assert str(left_out.source) == commit[:7]
+    assert left_out.reason.startswith(f"{path} is not valid YAML")
+    assert len(repository.runs()) == 3
+
+
+def test_a_run_begun_after_a_result_of_the_past_does_not_end_before_it(repository: Repository) -> None:
+    store = repository.store()
+    published()
+    (old, *_) = repository.runs()
+    store.delete_run(old.info.run_id)
+    begun = store.create_run(old.info.experiment_id, tags={"mirip.key": old.data.tags["mirip.key"]})
+    published()
+    run = store.get_run(begun.info.run_id)
+    assert run.info.status == "FINISHED"
+    assert run.info.end_time >= run.info.start_time > old.info.start_time

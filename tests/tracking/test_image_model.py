@@ -91,6 +91,12 @@ def test_what_is_no_picture_is_said_in_one_line(works: Path) -> None:
         model.predict(pd.DataFrame({"path": ["nowhere.jpg"]}))
 
 
+def test_input_without_a_picture_is_refused(works: Path) -> None:
+    export_image_model(works / "model", works / "models/best_model.pt")
+    with pytest.raises(Exception, match="no table with a column image"):
+        load(works / "model").predict([str(works / "0.jpg")])
+
+
 def test_its_example_is_the_request_that_a_server_takes(works: Path) -> None:
     export_image_model(works / "model", works / "models/best_model.pt")
     request = json.loads((works / "model/serving_input_example.json").read_text())
@@ -104,6 +110,8 @@ def test_what_cannot_be_exported_is_one_line(works: Path, capsys: pytest.Capture
     write_checkpoint(works / "brought.pt")
     assert main(["export", "out", "--checkpoint", "brought.pt"]) == 1
     assert "features brought from import:made-1" in capsys.readouterr().err
+    assert main(["export", "out", "--backbone", "nowhere"]) == 1
+    assert "nowhere is no folder" in capsys.readouterr().err
     assert not (works / "out").exists()
 
 
