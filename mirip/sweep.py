@@ -1,12 +1,13 @@
 """A grid of experiments: queued under readable names, run by DVC some at a time, and listed best first."""
 
-import io
 import itertools
 import json
 import re
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ CHOSEN_BY = "val_pairwise_accuracy"
 PARAMS = Path("params.yaml")
 
 _TOLD = ("Reproducing experiment", "train: ", "error: ", "ERROR: ")
+_POLL_S = 0.2
 _SHORT = {"learning_rate": "lr"}
 
 
@@ -133,12 +135,32 @@ def _check_queue_is_empty() -> None:
 
 
 def _run_queue(jobs: int) -> None:
-    """Run what is queued, and pass on of DVC's long log which experiment runs and what its training came to."""
+    """Run what is queued, and pass on of DVC's long log which experiment runs and what its training came to.
+
+    The log goes through a file: of a pipe, a worker of DVC that outlives its command would hold the other end.
+    """
     command = [sys.executable, "-m", "dvc", "exp", "run", "--run-all", "--jobs", str(jobs)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-        for line in process.stdout or io.StringIO():
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "log"
+        with log.open("wb") as stream:
+            process = subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT)
+        for line in _lines(log, process):
             if line.startswith(_TOLD):
                 print(f"sweep: {line.strip()}", flush=True)
+
+
+def _lines(log: Path, process: subprocess.Popen[bytes]) -> Iterator[str]:
+    """Yield the lines of a file as a process writes them, until it ends."""
+    line, ended = "", False
+    with log.open(encoding="utf-8", errors="replace") as stream:
+        while not ended:
+            ended = process.poll() is not None  # before the file is read: nothing is written afterwards
+            for part in stream:
+                line += part
+                if line.endswith("\n"):
+                    yield line
+                    line = ""
+            time.sleep(0 if ended else _POLL_S)
 
 
 def _drop_queue() -> None:

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,11 +32,12 @@ class Project:
     def run(self, *command: str, check: bool = True) -> str:
         """Run a command and return what it printed."""
         environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-        done = subprocess.run(
-            command, cwd=self.root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-        assert done.returncode == 0 or not check, f"{' '.join(command)}\n{done.stdout}"
-        return done.stdout
+        with tempfile.TemporaryFile() as log:  # no pipe: a worker of DVC that outlives its command would hold its end
+            done = subprocess.run(command, cwd=self.root, env=environment, stdout=log, stderr=subprocess.STDOUT)
+            log.seek(0)
+            printed = log.read().decode()
+        assert done.returncode == 0 or not check, f"{' '.join(command)}\n{printed}"
+        return printed
 
     def stages_run(self, output: str) -> list[str]:
         """Names of the stages whose command ran, in order."""
