@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from mirip.errors import DataError
@@ -15,8 +16,21 @@ def dvc_json(*arguments: str) -> Any:
     Raises:
         DataError: it fails, as where there is no DVC project.
     """
+    return json.loads(run_dvc(*arguments, flags=("--json",)))
+
+
+def run_dvc(*arguments: str, flags: Sequence[str] = ()) -> str:
+    """Run a DVC command to its end and return what it printed on stdout.
+
+    Args:
+        arguments: the command, as an error names it.
+        flags: what follows it, and is not named.
+
+    Raises:
+        DataError: it fails, as where there is no DVC project.
+    """
     done = subprocess.run(
-        [sys.executable, "-m", "dvc", *arguments, "--json"],
+        [sys.executable, "-m", "dvc", *arguments, *flags],
         capture_output=True,
         encoding="utf-8",
         env={**os.environ, "DVC_NO_ANALYTICS": "1"},
@@ -27,4 +41,4 @@ def dvc_json(*arguments: str) -> Any:
         errors = [line.removeprefix("ERROR: ") for line in said if line.startswith("ERROR: ")]
         reason = [*errors, *said, f"exit code {done.returncode}"][0]
         raise DataError(f"`dvc {' '.join(arguments)}` failed: {reason}")
-    return json.loads(done.stdout)
+    return done.stdout

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mirip.dvc import run_dvc
 from mirip.errors import DataError, ParamsError
 from mirip.files import canonical_json, looked_up, parse_yaml, read_yaml, sha256_bytes
 from mirip.git import git
@@ -74,7 +75,7 @@ def sweep(texts: Sequence[str], jobs: int) -> list[tuple[str, float]]:
             print(f"sweep: {number}/{len(points)} {name}: {'is there' if name in known else 'queued'}", flush=True)
             if name not in known:
                 settings = [word for param, value in point.items() for word in ("-S", f"{param}={value}")]
-                _dvc("exp", "run", "--queue", "--name", name, *settings)
+                run_dvc("exp", "run", "--queue", "--name", name, *settings)
         if len(known) < len(points):
             _run_queue(jobs)
     except KeyboardInterrupt:
@@ -127,7 +128,7 @@ def _experiment(name: str, path: str) -> str | None:
 
 
 def _check_queue_is_empty() -> None:
-    if waiting := len(re.findall(r"\b(?:Queued|Running)\b", _dvc("queue", "status"))):
+    if waiting := len(re.findall(r"\b(?:Queued|Running)\b", run_dvc("queue", "status"))):
         raise DataError(
             f"{waiting} older experiments run or wait in the queue, as `dvc queue status` lists them: let them end "
             "(`dvc queue start`), or drop them (`dvc queue stop --kill`, `dvc queue remove --queued`)"
@@ -165,15 +166,5 @@ def _lines(log: Path, process: subprocess.Popen[bytes]) -> Iterator[str]:
 
 def _drop_queue() -> None:
     """Stop DVC's workers, which would go on by themselves, and take from the queue what has not run."""
-    _dvc("queue", "stop", "--kill")
-    _dvc("queue", "remove", "--queued")
-
-
-def _dvc(*arguments: str) -> str:
-    command = [sys.executable, "-m", "dvc", *arguments]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-    if done.returncode:
-        said = [line.removeprefix("ERROR: ") for line in done.stdout.splitlines() if line.startswith("ERROR: ")]
-        reason = said[0] if said else f"exit code {done.returncode}"
-        raise DataError(f"`dvc {' '.join(arguments)}` failed: {reason}")
-    return done.stdout
+    run_dvc("queue", "stop", "--kill")
+    run_dvc("queue", "remove", "--queued")

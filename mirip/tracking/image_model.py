@@ -43,16 +43,16 @@ def export_image_model(folder: Path, checkpoint: Path, backbone: Path | None = N
         )
     name = str(backbone or recipe.backbone)
     found = find_local_folder(name)
-    artifacts, config, words = _backbone(name, found, given=backbone is not None)
+    if backbone is not None and found is None:
+        raise DataError(f"{name} is no folder: give the backbone's own, or leave --backbone out")
+    artifacts, config, words = _backbone(name, found)
     with quiet_mlflow(), tempfile.TemporaryDirectory() as scratch:
         _save(folder, Path(scratch), checkpoint, artifacts, config)
     return words
 
 
-def _backbone(name: str, found: Path | None, *, given: bool) -> tuple[dict[str, str], dict[str, Any], str]:
+def _backbone(name: str, found: Path | None) -> tuple[dict[str, str], dict[str, Any], str]:
     """Return the artifacts and the config by which a model finds its backbone, and how, in words."""
-    if found is None and given:
-        raise DataError(f"{name} is no folder: give the backbone's own, or leave --backbone out")
     if found is None:
         return {}, {}, f"backbone {name}, fetched where the model runs"
     size = sum(path.stat().st_size for path in found.rglob("*") if path.is_file())
