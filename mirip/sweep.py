@@ -162,6 +162,8 @@ def _lines(log: Path, process: subprocess.Popen[bytes]) -> Iterator[str]:
                     yield line
                     line = ""
             time.sleep(0 if ended else _POLL_S)
+    if line:
+        yield line
 
 
 def _drop_queue() -> None:
