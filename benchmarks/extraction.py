@@ -40,10 +40,10 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from mirip.features.backbone import DINOv2FeatureExtractor, resolve_device
-from mirip.features.cache import FeatureCache
-from mirip.features.extraction import extract_features
-from mirip.features.hardware import hardware
+from mirip.features.backbones.backbone import DINOv2FeatureExtractor, resolve_device
+from mirip.features.backbones.hardware import hardware
+from mirip.features.cache.feature_cache import FeatureCache
+from mirip.features.extract.extraction import extract_features
 from mirip.models.latency import made_photo
 from mirip.params import Recipe
 from mirip.progress import Progress

@@ -34,12 +34,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mirip.data.manifest import _COLUMNS, first_paths, read_manifest, write_manifest
-from mirip.features.cache import FeatureCache, write_gathered
-from mirip.features.history import ExtractionSummary, last_extraction, remember_extraction
-from mirip.features.recipe import ResolvedRecipe, resolve
-from mirip.features.rows import as_keys
-from mirip.features.store import FeatureStore
-from mirip.features.verification import verify_cache
+from mirip.features.backbones.recipe import ResolvedRecipe, resolve
+from mirip.features.cache.feature_cache import FeatureCache, write_gathered
+from mirip.features.cache.rows import as_keys
+from mirip.features.cache.store import FeatureStore
+from mirip.features.cache.verification import verify_cache
+from mirip.features.extract.history import ExtractionSummary, last_extraction, remember_extraction
 from mirip.params import ExtractParams, Recipe
 
 ROOT = Path(__file__).parents[1]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mirip.data.pairs import PairwiseDataset
     from mirip.data.split import DataSplitter
-    from mirip.features.backbone import DINOv2FeatureExtractor
+    from mirip.features.backbones.backbone import DINOv2FeatureExtractor
     from mirip.models.config import TrainingConfig
     from mirip.models.evaluator import Evaluator
     from mirip.models.projector import Projector
@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "DINOv2FeatureExtractor": "mirip.features.backbone",
+    "DINOv2FeatureExtractor": "mirip.features.backbones.backbone",
     "DataSplitter": "mirip.data.split",
     "Evaluator": "mirip.models.evaluator",
     "PairwiseDataset": "mirip.data.pairs",

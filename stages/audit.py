@@ -17,15 +17,15 @@ from mirip.data.manifest import read_manifest
 from mirip.data.split import public_id, read_splits
 from mirip.data.tables import write_csv
 from mirip.errors import AuditError, DataError
-from mirip.features.cache import FeatureCache
+from mirip.features.cache.feature_cache import FeatureCache
 from mirip.files import write_json
 from mirip.metrics.audit import Audit, audit_ranker
 from mirip.metrics.columns import shortcut_columns
-from mirip.metrics.contradictions import contradicted
-from mirip.metrics.duplicates import NearDuplicates, near_duplicates
 from mirip.metrics.findings import at_least, duplicate_findings
+from mirip.metrics.label_issues import contradicted
+from mirip.metrics.near_duplicates import NearDuplicates, near_duplicates
 from mirip.metrics.outliers import outliers
-from mirip.models.judgement import load_judged_model
+from mirip.models.evaluation import load_judged_model
 from mirip.models.training import cross_fitted_scores
 from mirip.params import load_params
 from stages import run

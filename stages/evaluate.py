@@ -18,11 +18,9 @@ from numpy.typing import NDArray
 
 from mirip.data.split import read_splits, split_digest
 from mirip.data.tables import write_csv
-from mirip.features.cache import FeatureCache
+from mirip.features.cache.feature_cache import FeatureCache
 from mirip.files import write_json
-from mirip.judged import count_judged
-from mirip.models.evaluator import Evaluation
-from mirip.models.judgement import (
+from mirip.models.evaluation import (
     baseline_scores,
     judge,
     judged_side,
@@ -30,6 +28,8 @@ from mirip.models.judgement import (
     public_scores,
     seed_scores,
 )
+from mirip.models.evaluation_count import count_judged
+from mirip.models.evaluator import Evaluation
 from mirip.params import load_params
 from stages import run
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from mirip import params as params_module
 from mirip.data.manifest import first_paths, read_manifest
 from mirip.errors import DataError
-from mirip.features.extraction import extract_features
-from mirip.features.history import ExtractionSummary
+from mirip.features.extract.extraction import extract_features
+from mirip.features.extract.history import ExtractionSummary
 from mirip.files import sha256_file, write_json
 from mirip.params import Params, load_params
 from stages import run

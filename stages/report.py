@@ -19,7 +19,7 @@ from mirip.data.split import read_splits, split_digest
 from mirip.data.tables import read_table
 from mirip.errors import DataError
 from mirip.files import canonical_json, sha256_bytes, sha256_file, write_text
-from mirip.judged import models_judged
+from mirip.models.evaluation_count import models_judged
 from mirip.params import Params, load_params
 from mirip.report.page import Inputs, render
 from stages import run

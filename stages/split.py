@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from mirip.data.allocation import SIDES
+from mirip.data.folds import SIDES
 from mirip.data.manifest import read_manifest
 from mirip.data.split import DataSplitter, check_disjoint, split_digest, tier_drift
 from mirip.data.tables import write_table

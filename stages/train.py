@@ -16,7 +16,7 @@ from filelock import FileLock
 
 from mirip.data.split import read_splits
 from mirip.data.tables import write_csv
-from mirip.features.cache import FeatureCache
+from mirip.features.cache.feature_cache import FeatureCache
 from mirip.files import main_root, write_json
 from mirip.models.checkpoint import save_checkpoint
 from mirip.models.trainer import Trainer

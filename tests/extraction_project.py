@@ -4,8 +4,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from mirip.features.extraction import extract_features
-from mirip.features.history import ExtractionSummary
+from mirip.features.extract.extraction import extract_features
+from mirip.features.extract.history import ExtractionSummary
 from mirip.params import Recipe
 
 Items = list[tuple[str, str]]

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from made_ranking_data import SMALL
 
-from mirip.features.recipe import resolve
+from mirip.features.backbones.recipe import resolve
 from mirip.models.checkpoint import Checkpoint, save_checkpoint
 from mirip.models.ranking import PairwiseRankingModel
 from mirip.params import Recipe, TrainParams

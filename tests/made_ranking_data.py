@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mirip.models.trainer import RankingData
+from mirip.models.ranking_data import RankingData
 from mirip.params import HeadParams
 
 SMALL = HeadParams(hidden_dim=16, embedding_dim=8, score_hidden_dim=4)

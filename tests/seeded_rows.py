@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mirip.features.rows import as_keys, blocks_of, write_rows
+from mirip.features.cache.rows import as_keys, blocks_of, write_rows
 
 ATTRIBUTES = {"fingerprint": "f" * 64, "recipe": "{}"}
 

@@ -10,24 +10,23 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 
-# Imports run from a row to the rows above it and within the row's own package, never downwards.
-LAYERS = [
-    {"dvc", "errors", "files", "git", "params", "progress", "subcommands"},
-    {"data", "judged", "metrics", "sample"},
-    {"features", "lock_check", "report", "scores"},
-    {"models"},
-    {"pull_request", "tracking"},
-    {
-        "jobs",
-        "sweep",
-        "summary",
-        "cache_commands",
-        "exchange_commands",
-        "pull_request_commands",
-        "tracking_commands",
-        "serve",
-    },
-    {"cli"},
+# The rooms from the ground floor up. A module imports from its own room and from rooms below it, never from above.
+FLOORS = [
+    ("errors", "files", "params", "progress", "workspace"),
+    ("metrics",),
+    ("sample",),
+    ("data",),
+    ("features.backbones",),
+    ("features.cache",),
+    ("features.extract",),
+    ("features.exchange",),
+    ("models",),
+    ("report",),
+    ("experiments",),
+    ("tracking",),
+    ("serve",),
+    ("cli",),
+    ("__main__",),
 ]
 STAGES = "sample prepare split extract train evaluate audit benchmark report track".split()
 
@@ -47,20 +46,55 @@ def imported_modules(path: Path) -> set[str]:
     return names
 
 
-def layer_of(package: str) -> int:
-    return next(level for level, packages in enumerate(LAYERS) if package in packages)
+def module_name(path: Path) -> str:
+    """Return mirip/data/split.py as "mirip.data.split"."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def room_of(module: str) -> str | None:
+    """Return the room of a dotted module name, such as "features.cache"; None for mirip itself."""
+    inner = module.removeprefix("mirip").removeprefix(".")
+    return next((room for floor in FLOORS for room in floor if inner == room or inner.startswith(f"{room}.")), None)
+
+
+def floor_of(room: str) -> int:
+    return next(level for level, rooms in enumerate(FLOORS) if room in rooms)
+
+
+def imports_within_mirip() -> dict[str, set[str]]:
+    """Return the modules of mirip that each of its modules imports, wherever in the file the import stands."""
+    modules = {module_name(path): path for path in python_files("mirip")}
+    graph = {name: {other for other in imported_modules(path) if other in modules} for name, path in modules.items()}
+    return {name: found - {name, "mirip"} for name, found in graph.items() if name != "mirip"}
 
 
 @pytest.mark.parametrize("path", python_files("mirip"), ids=lambda path: str(path.relative_to(ROOT)))
-def test_imports_run_one_way(path: Path) -> None:
-    own = path.relative_to(ROOT / "mirip").with_suffix("").parts[0]
-    if own == "__init__":
-        return  # the public names, loaded when first used
+def test_imports_run_downwards(path: Path) -> None:
+    own = room_of(module_name(path))
+    if own is None:
+        assert path.name == "__init__.py"  # mirip's public names, and the empty files of folders that hold rooms
+        return
     for module in imported_modules(path):
-        parts = module.split(".")
-        assert parts[0] != "stages", f"{path} imports {module}"
-        if parts[0] == "mirip" and len(parts) > 1 and parts[1] != own:
-            assert layer_of(parts[1]) < layer_of(own) or layer_of(own) == 0, f"{path} imports {module}"
+        assert module.split(".")[0] != "stages", f"{path} imports {module}"
+        room = room_of(module) if module.startswith("mirip.") else None
+        if room not in (None, own):
+            assert floor_of(room) < floor_of(own) or floor_of(own) == 0, f"{path} imports {module}"
+
+
+def test_no_import_runs_in_a_circle() -> None:
+    graph = imports_within_mirip()
+    done: set[str] = set()
+
+    def visit(module: str, trail: list[str]) -> None:
+        assert module not in trail, " -> ".join([*trail[trail.index(module) :], module])
+        if module not in done:
+            for other in sorted(graph[module]):
+                visit(other, [*trail, module])
+            done.add(module)
+
+    for module in graph:
+        visit(module, [])
 
 
 @pytest.mark.parametrize("path", python_files("mirip/metrics"), ids=lambda path: path.name)
@@ -128,6 +162,8 @@ def test_public_names_are_what_the_package_says() -> None:
 
 
 def test_importing_the_package_loads_nothing_heavy() -> None:
-    code = "import sys, mirip, mirip.cli; print(sorted({'torch', 'pandas', 'mlflow', 'sklearn'} & set(sys.modules)))"
+    code = (
+        "import sys, mirip, mirip.cli.main; print(sorted({'torch', 'pandas', 'mlflow', 'sklearn'} & set(sys.modules)))"
+    )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert result.stdout.strip() == "[]"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mirip.cli import main
+from mirip.cli.main import main
 from mirip.params import Recipe
 
 

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from mirip.data.decoding import decode_image, encode_jpeg, read_image_bytes, shrink
 from mirip.data.duplicates import perceptual_hash
-from mirip.data.images import decode_image, encode_jpeg, read_image_bytes, shrink
 from mirip.data.statistics import LONGEST_PX, measure
 from mirip.errors import ImageError
 from mirip.files import sha256_bytes
@@ -24,7 +24,7 @@ class Accepted:
     Attributes:
         values: the manifest's columns that come from the file.
         thumbnail: bytes of a small JPEG.
-        conversions: those of CONVERSIONS in mirip.data.images that the file needed.
+        conversions: those of CONVERSIONS in mirip.data.decoding that the file needed.
     """
 
     values: dict[str, Any]

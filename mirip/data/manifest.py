@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mirip.data.decoding import CONVERSIONS, MAX_PIXELS
 from mirip.data.duplicates import connected_groups, near_duplicate_labels
-from mirip.data.images import CONVERSIONS, MAX_PIXELS
 from mirip.data.inspection import REJECT_KINDS, Accepted, Rejected, inspect_all, refused_by_table
 from mirip.data.metadata import column_text, read_metadata, require_columns
 from mirip.data.tables import read_table, write_table

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from mirip.data.allocation import SIDES, allocate, shares_off
 from mirip.data.duplicates import near_duplicate_labels
+from mirip.data.folds import SIDES, allocate, shares_off
 from mirip.data.tables import read_table
 from mirip.errors import ParamsError, SplitError
 

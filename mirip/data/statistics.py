@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import sobel
 
-from mirip.data.images import shrink
+from mirip.data.decoding import shrink
 
 LONGEST_PX = 512
 EDGE_THRESHOLD = 0.1

@@ -32,7 +32,7 @@ from mirip.metrics.pairwise import (
 )
 from mirip.metrics.seed_spread import seed_spread
 from mirip.metrics.support import GroupSupport, group_support
-from mirip.models.ladder import Scalar, baseline_metrics, versus
+from mirip.models.comparison_text import Scalar, baseline_metrics, versus
 
 MODEL_NAME = "mirip"
 _MAX_CALIBRATION_PAIRS = 2_000_000

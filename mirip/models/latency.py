@@ -9,9 +9,10 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from mirip.data.images import decode_image
+from mirip.data.decoding import decode_image
 from mirip.models.ranking import PairwiseRankingModel
-from mirip.models.trainer import RankingData, Trainer
+from mirip.models.ranking_data import RankingData
+from mirip.models.trainer import Trainer
 from mirip.params import TrainParams
 
 _WARM_UP_RUNS = 2

@@ -6,7 +6,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from mirip.models.ranking import PairwiseRankingModel
-from mirip.models.trainer import RankingData, Trainer
+from mirip.models.ranking_data import RankingData
+from mirip.models.trainer import Trainer
 from mirip.params import TrainParams
 
 

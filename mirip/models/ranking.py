@@ -7,10 +7,10 @@ from typing import NamedTuple, Self
 import torch
 from torch import nn
 
-from mirip.data.images import read_pixels
+from mirip.data.decoding import read_pixels
 from mirip.errors import CheckpointError
-from mirip.features.backbone import DINOv2FeatureExtractor, resolve_device
-from mirip.features.recipe import declared_recipe
+from mirip.features.backbones.backbone import DINOv2FeatureExtractor, resolve_device
+from mirip.features.backbones.recipe import declared_recipe
 from mirip.metrics.calibration import win_probability
 from mirip.models.checkpoint import Checkpoint, load_checkpoint
 from mirip.models.projector import Projector

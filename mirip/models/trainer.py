@@ -1,6 +1,5 @@
 """Training of the projector and the score head on features that are already in memory."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,44 +7,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 
 from mirip.data.pairs import count_cross_tier_pairs
 from mirip.errors import DataError
 from mirip.metrics.pairwise import pairwise_accuracy
 from mirip.models.config import TrainingConfig
 from mirip.models.ranking import PairwiseRankingModel
-from mirip.models.training_run import ModelFactory, TrainingRun
+from mirip.models.ranking_data import RankingData
+from mirip.models.training_state import ModelFactory, TrainingRun
 from mirip.params import TrainParams
 from mirip.progress import Progress
-
-
-@dataclass(frozen=True)
-class RankingData:
-    """Images as a trainer sees them: features (N, D) float, tier_rank (N,) int, higher better, context (N,) codes."""
-
-    features: NDArray[np.floating]
-    tier_rank: NDArray[np.integer]
-    context: NDArray[np.integer]
-
-    def __len__(self) -> int:
-        return len(self.tier_rank)
-
-    def digest(self) -> str:
-        """Return a sha256 of features, tiers and contexts, 64 hexadecimal digits."""
-        parts = (self.features, self.tier_rank.astype(np.int64), self.context.astype(np.int64))
-        hashed = hashlib.sha256()
-        for part in parts:
-            hashed.update(np.ascontiguousarray(part).tobytes())
-        return hashed.hexdigest()
-
-    def tensors(self, device: torch.device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return features (N, D) float32, tier_rank (N,) int64 and context (N,) int64 on a device."""
-        return (
-            torch.from_numpy(np.ascontiguousarray(self.features, dtype=np.float32)).to(device),
-            torch.from_numpy(self.tier_rank.astype(np.int64)).to(device),
-            torch.from_numpy(self.context.astype(np.int64)).to(device),
-        )
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 from mirip.data.pairs import count_cross_tier_pairs
 from mirip.data.split import check_tiers, split_digest
 from mirip.errors import DataError
-from mirip.features.cache import FeatureCache
+from mirip.features.cache.feature_cache import FeatureCache
 from mirip.files import canonical_json, sha256_bytes, sha256_file
 from mirip.metrics.calibration import fit_ordinal, fit_temperature, score_percentiles
 from mirip.metrics.seed_spread import seed_spread
 from mirip.models.checkpoint import Checkpoint
-from mirip.models.trainer import RankingData, Trainer, TrainingResult
+from mirip.models.ranking_data import RankingData
+from mirip.models.trainer import Trainer, TrainingResult
 from mirip.params import TrainParams
 from mirip.progress import Progress
 

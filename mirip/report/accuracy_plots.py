@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from mirip.report.formatting import percent
 from mirip.report.svg import GRID, INK, MODEL, MUTED, OTHER, TARGET, above, drawn, figure_of, percent_axis
-from mirip.report.words import percent
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

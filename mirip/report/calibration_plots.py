@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from mirip.report.formatting import percent
 from mirip.report.svg import INK, MODEL, MUTED, TARGET, drawn, figure_of, percent_axis
-from mirip.report.words import percent
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

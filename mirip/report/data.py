@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from mirip.report import words
+from mirip.report import formatting as fmt
 
 SIDES = ("train", "val", "test")
 
@@ -32,13 +32,13 @@ def _n_groups(rows: pd.DataFrame) -> int:
 
 def remarks(data: Mapping[str, Any], n_rejected: int) -> list[str]:
     """Say what prepare found: files left out, converted, and alike."""
-    said = [f"{words.plural(n_rejected, 'row')} left out of {words.number(data.get('n_rows'), 0)} in the metadata."]
+    said = [f"{fmt.plural(n_rejected, 'row')} left out of {fmt.number(data.get('n_rows'), 0)} in the metadata."]
     converted = _kinds(data, "converted_")
     if converted:
         said.append(f"Converted to upright 8-bit RGB: {converted}.")
     said.append(
-        f"Identical files: {words.number(data.get('n_duplicates'), 0)}; near-duplicates: "
-        f"{words.number(data.get('n_near_duplicates'), 0)}; both always stand on one side of the split."
+        f"Identical files: {fmt.number(data.get('n_duplicates'), 0)}; near-duplicates: "
+        f"{fmt.number(data.get('n_near_duplicates'), 0)}; both always stand on one side of the split."
     )
     return said
 

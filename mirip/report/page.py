@@ -8,7 +8,8 @@ from typing import Any
 import pandas as pd
 
 from mirip.params import Params
-from mirip.report import audit, data, headline, speed, words
+from mirip.report import audit_section, data, headline, speed
+from mirip.report import formatting as fmt
 from mirip.report.accuracy_plots import ladder_svg, scores_by_tier_svg, tier_pairs_svg
 from mirip.report.calibration_plots import coverage_svg, reliability_svg
 from mirip.report.training_plots import curves_svg
@@ -83,7 +84,7 @@ def render(inputs: Inputs) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": words.percent, "number": words.number, "text": words.text}
+    environment.filters |= {"percent": fmt.percent, "number": fmt.number, "text": fmt.text}
     page = environment.get_template("page.html.j2").render(_content(inputs)) + "\n"
     return re.sub(r"(?<=\d) %", "\N{NO-BREAK SPACE}%", page)  # a number is never parted from its sign
 
@@ -98,8 +99,8 @@ def _content(inputs: Inputs) -> dict[str, Any]:
         "recipe": params.recipe,
         "metrics": metrics,
         "evaluate": evaluate,
-        "verdict": words.target_verdict(evaluate),
-        "warning": words.small_sample_warning(evaluate),
+        "verdict": fmt.target_verdict(evaluate),
+        "warning": fmt.small_sample_warning(evaluate),
         "scale": headline.scale(evaluate),
         "notes": headline.notes(evaluate, inputs.scores, inputs.models_judged),
         "counted": headline.counted(evaluate),
@@ -107,12 +108,12 @@ def _content(inputs: Inputs) -> dict[str, Any]:
         "rungs": headline.rungs(inputs.ladder),
         "calibration": headline.calibration_sentence(evaluate),
         "close_calls": headline.close_calls(evaluate),
-        "shortcut_sentence": audit.shortcut_sentence(audited, small_sample=bool(evaluate.get("small_sample"))),
-        "audit_tiles": audit.tiles(audited),
-        "audit_how": audit.how(audited),
-        "shortcuts": audit.shortcut_rows(audited, inputs.shortcuts),
-        "audit_columns": audit.column_rows(inputs.columns),
-        "findings": audit.findings(audited, inputs.findings),
+        "shortcut_sentence": audit_section.shortcut_sentence(audited, small_sample=bool(evaluate.get("small_sample"))),
+        "audit_tiles": audit_section.tiles(audited),
+        "audit_how": audit_section.how(audited),
+        "shortcuts": audit_section.shortcut_rows(audited, inputs.shortcuts),
+        "audit_columns": audit_section.column_rows(inputs.columns),
+        "findings": audit_section.findings(audited, inputs.findings),
         "counts": data.counts(inputs.splits, params.data.tiers),
         "remarks": data.remarks(metrics["data"], len(inputs.rejected)),
         "rejected": inputs.rejected.head(MAX_LISTED).to_dict("records"),
@@ -171,10 +172,10 @@ def _provenance(inputs: Inputs) -> list[tuple[str, str]]:
     seen = "features imported" if recipe.imported else f"{recipe.image_size} px, {recipe.fit}"
     return [
         ("Recipe", f"{inputs.params.extract.recipe}: {recipe.backbone}, {seen}"),
-        ("Features", f"{words.number(extract.get('rows'), 0)} rows of {words.number(extract.get('dim'), 0)} numbers"),
-        ("Fingerprint of the recipe", words.text(extract.get("fingerprint"))),
-        ("Digest of the features", words.text(extract.get("content_digest"))),
-        ("Digest of the split", words.text(inputs.metrics["split"].get("digest"))),
+        ("Features", f"{fmt.number(extract.get('rows'), 0)} rows of {fmt.number(extract.get('dim'), 0)} numbers"),
+        ("Fingerprint of the recipe", fmt.text(extract.get("fingerprint"))),
+        ("Digest of the features", fmt.text(extract.get("content_digest"))),
+        ("Digest of the split", fmt.text(inputs.metrics["split"].get("digest"))),
         ("SHA-256 of the model", inputs.model_sha256),
         ("SHA-256 of the code", inputs.code_sha256),
         ("Seeds", f"split {inputs.params.split.seed}, training {inputs.params.train.seed}"),

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from mirip.report import words
+from mirip.report import formatting as fmt
 
 
 def requirements(benchmark: Mapping[str, Any], imported: bool) -> list[dict[str, str]]:
@@ -16,10 +16,10 @@ def requirements(benchmark: Mapping[str, Any], imported: bool) -> list[dict[str,
             "under 100 ms on a GPU",
             "pair_latency",
         ),
-        ("GPU memory at batch 32", words.number(memory, 2, "GiB"), "under 12 GB", "memory"),
+        ("GPU memory at batch 32", fmt.number(memory, 2, "GiB"), "under 12 GB", "memory"),
         (
             "Training on 10,000 images, 100 epochs",
-            words.number(benchmark.get("train_seconds_10k"), 1, "s"),
+            fmt.number(benchmark.get("train_seconds_10k"), 1, "s"),
             "under 6 h",
             "train",
         ),
@@ -37,7 +37,7 @@ def requirements(benchmark: Mapping[str, Any], imported: bool) -> list[dict[str,
         ("One pair, p95", _ms(benchmark, "pair_latency_ms_p95")),
         ("One pair, from file bytes (p50)", _ms(benchmark, "pair_latency_from_file_ms_p50")),
         ("One pair, from cached features (p50)", _ms(benchmark, "pair_latency_cached_ms_p50")),
-        ("Images per second", words.number(benchmark.get("images_per_second"), 1)),
+        ("Images per second", fmt.number(benchmark.get("images_per_second"), 1)),
     ]
     return judged + [{"what": what, "measured": value, "limit": "", "verdict": "", "tone": ""} for what, value in plain]
 
@@ -48,9 +48,9 @@ def _judged(verdict: Any, name: str, imported: bool) -> dict[str, str]:
         place = "not measured off GPU" if needs_gpu else "not measured"
         return {"verdict": place, "tone": "open"}
     tones = {"met": "good", "missed": "bad"}
-    return {"verdict": words.text(verdict), "tone": tones.get(str(verdict), "open")}
+    return {"verdict": fmt.text(verdict), "tone": tones.get(str(verdict), "open")}
 
 
 def _ms(benchmark: Mapping[str, Any], name: str) -> str:
     value = benchmark.get(name)
-    return words.number(value, 2 if words.known(value) and float(value or 0) < 10 else 0, "ms")
+    return fmt.number(value, 2 if fmt.known(value) and float(value or 0) < 10 else 0, "ms")

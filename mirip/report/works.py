@@ -8,7 +8,7 @@ import pandas as pd
 
 from mirip.data.split import public_id
 from mirip.errors import DataError
-from mirip.report import words
+from mirip.report import formatting as fmt
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Gallery:
         highest, lowest = (
             self.works(
                 end["id"],
-                [(f"score {words.number(score)}",) for score in end["score"]],
+                [(f"score {fmt.number(score)}",) for score in end["score"]],
                 "metrics/scores.csv",
                 "evaluate",
             )
@@ -91,7 +91,7 @@ class Gallery:
         """
         shown = table.head(n)
         said = [
-            (f"above {words.percent(percentile / 100, 0)}", f"wrong in {words.percent(share, 0)}")
+            (f"above {fmt.percent(percentile / 100, 0)}", f"wrong in {fmt.percent(share, 0)}")
             for percentile, share in zip(shown["score_percentile"], shown["wrong_side_share"], strict=True)
         ]
         return self.works(shown["id"], said, "metrics/audit/contradicted.csv", "audit")
@@ -103,7 +103,7 @@ class Gallery:
             DataError: see `paths`.
         """
         shown = table.head(n)
-        said = [(f"distance {words.number(distance, 1)}",) for distance in shown["distance"]]
+        said = [(f"distance {fmt.number(distance, 1)}",) for distance in shown["distance"]]
         return self.works(shown["id"], said, "metrics/audit/outliers.csv", "audit")
 
     def near_duplicates(self, table: pd.DataFrame, n: int) -> list[tuple[Work, Work]]:

@@ -19,8 +19,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mirip.errors import DataError, MiripError, ParamsError
+from mirip.experiments.git import git, git_bytes
 from mirip.files import flatten, looked_up, main_root, md5_file, read_yaml
-from mirip.git import git, git_bytes
 from mirip.tracking.publishing import Published, publish
 from mirip.tracking.record import provenance_tags
 from mirip.tracking.result import LOCK, METRICS, MODEL, PARAMS, RECEIPT, locked_outs, read_lock, read_result

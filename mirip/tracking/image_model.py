@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from mirip.errors import CheckpointError, DataError
-from mirip.features.location import find_local_folder
-from mirip.features.recipe import declared_recipe
+from mirip.features.backbones.recipe import declared_recipe
+from mirip.features.backbones.weights import find_local_folder
 from mirip.models.checkpoint import load_checkpoint
 from mirip.tracking.logged_model import REQUIREMENTS, exact_requirements, output_columns, zip_package
 from mirip.tracking.store import quiet_mlflow

@@ -8,7 +8,7 @@ both runs hold, or by force.
 from typing import TYPE_CHECKING
 
 from mirip.errors import PromotionError
-from mirip.tracking.judging import SPLIT_TAG, Judgement, judge, judged_words
+from mirip.tracking.comparison import SPLIT_TAG, Judgement, judge, judged_words
 from mirip.tracking.logged_model import RANKER, find_ranker, is_whole
 from mirip.tracking.runs import find_run, named
 from mirip.tracking.store import connect, exclusive_store, store_exists, tracking_uri, without_password

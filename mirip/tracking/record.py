@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mirip.experiments.git import git
 from mirip.files import canonical_json, sha256_bytes
-from mirip.git import git
 from mirip.tracking.dataset import Dataset
 from mirip.tracking.logged_model import Ranker
 

@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.million_rows import NEW_ROWS, Cache
 from mirip.errors import DataError
-from mirip.features.history import last_listing
+from mirip.features.extract.history import last_listing
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mirip.data.images import decode_image
+from mirip.data.decoding import decode_image
 from mirip.data.jpeg import decode_jpeg
 from mirip.errors import ImageError
 

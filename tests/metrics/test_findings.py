@@ -2,8 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mirip.metrics.duplicates import NearDuplicates
 from mirip.metrics.findings import Finding, as_table, at_least, duplicate_findings
+from mirip.metrics.near_duplicates import NearDuplicates
 
 FINDINGS = as_table(
     [

@@ -5,7 +5,7 @@ import pytest
 
 from mirip.metrics.pairwise import pairwise_accuracy
 from mirip.models.linear import linear_scores
-from mirip.models.trainer import RankingData
+from mirip.models.ranking_data import RankingData
 from mirip.params import TrainParams
 
 CONFIG = TrainParams(learning_rate=0.01, max_epochs=20, images_per_step=64, device="cpu", seeds=4)

@@ -11,10 +11,10 @@ import torch
 from PIL import Image
 
 from mirip import DINOv2FeatureExtractor, PairwiseRankingModel
-from mirip.data.images import read_pixels
+from mirip.data.decoding import read_pixels
 from mirip.errors import BackboneError, CheckpointError, ImageError
-from mirip.features.cache import FeatureCache
-from mirip.features.extraction import extract_features
+from mirip.features.cache.feature_cache import FeatureCache
+from mirip.features.extract.extraction import extract_features
 from mirip.models.checkpoint import load_checkpoint, save_checkpoint
 from mirip.models.trainer import Trainer
 from mirip.models.training import train_ranker
@@ -166,7 +166,7 @@ def test_a_missing_or_broken_picture_is_named(trained, tmp_path) -> None:
 
 
 def test_the_extractor_of_a_checkpoint_can_be_made_by_hand(trained) -> None:
-    from mirip.features.recipe import declared_recipe
+    from mirip.features.backbones.recipe import declared_recipe
 
     checkpoint = torch.load(trained / "model.pt", weights_only=True)
     extractor = DINOv2FeatureExtractor.from_recipe(declared_recipe(checkpoint["recipe"]))

@@ -8,7 +8,8 @@ from made_ranking_data import SMALL, made_data
 from mirip.errors import CheckpointError, DataError
 from mirip.models.checkpoint import save_state
 from mirip.models.config import TrainingConfig
-from mirip.models.trainer import RankingData, Trainer
+from mirip.models.ranking_data import RankingData
+from mirip.models.trainer import Trainer
 
 
 def config(**changes) -> TrainingConfig:

@@ -11,11 +11,12 @@ import torch
 
 from mirip.data.split import split_digest
 from mirip.errors import DataError
-from mirip.features.cache import FeatureCache
+from mirip.features.cache.feature_cache import FeatureCache
 from mirip.metrics.calibration import win_probability
-from mirip.metrics.contradictions import contradicted
+from mirip.metrics.label_issues import contradicted
 from mirip.metrics.pairwise import pairwise_accuracy
-from mirip.models.trainer import RankingData, Trainer
+from mirip.models.ranking_data import RankingData
+from mirip.models.trainer import Trainer
 from mirip.models.training import (
     calibration_folds,
     cross_fitted_scores,

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from mirip.data.manifest import write_manifest
 from mirip.data.split import DataSplitter, read_splits
 from mirip.data.tables import write_table
-from mirip.features.cache import FeatureCache, write_cache
-from mirip.features.recipe import ResolvedRecipe
+from mirip.features.backbones.recipe import ResolvedRecipe
+from mirip.features.cache.feature_cache import FeatureCache, write_cache
 from mirip.models.checkpoint import save_checkpoint
 from mirip.models.trainer import Trainer
 from mirip.models.training import train_ranker

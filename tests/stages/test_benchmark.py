@@ -59,7 +59,7 @@ def test_of_imported_features_only_the_head_is_timed(tmp_path, monkeypatch, proj
 
 
 def test_a_made_photo_is_a_jpeg_of_six_megapixels_and_a_function_of_its_seed() -> None:
-    from mirip.data.images import decode_image
+    from mirip.data.decoding import decode_image
     from mirip.models.latency import made_photo
 
     data = made_photo(0, width=300, height=200)

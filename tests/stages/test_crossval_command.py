@@ -1,11 +1,11 @@
-"""`mirip crossval` on a project of the pipeline; what it computes is tested beside mirip.models.crossval."""
+"""`mirip crossval` on a project of the pipeline; what it computes is tested beside mirip.models.cross_validation."""
 
 import json
 from pathlib import Path
 
 import pytest
 
-from mirip.cli import main
+from mirip.cli.main import main
 
 
 @pytest.fixture(autouse=True)

@@ -7,9 +7,9 @@ import pytest
 
 from mirip.data.split import DataSplitter, read_splits
 from mirip.data.tables import write_table
+from mirip.experiments.scores import compare_scores, read_scores
 from mirip.metrics.pairwise import pairwise_accuracy
 from mirip.params import load_params
-from mirip.scores import compare_scores, read_scores
 from stages import evaluate, run
 
 TABLES = {

@@ -13,7 +13,7 @@ from PIL import Image
 
 from mirip.data.manifest import build_manifest, write_manifest
 from mirip.errors import DataError
-from mirip.features.cache import FeatureCache
+from mirip.features.cache.feature_cache import FeatureCache
 from mirip.params import load_params
 from stages import extract
 

@@ -9,7 +9,7 @@ from result_folder import write_result_folder
 
 from mirip.data.split import read_splits, split_digest
 from mirip.errors import DataError
-from mirip.judged import record_judged
+from mirip.models.evaluation_count import record_judged
 from stages import report
 
 

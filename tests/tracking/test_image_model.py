@@ -19,7 +19,7 @@ from made_checkpoint import write_checkpoint
 from mlflow_store import kill
 from PIL import Image
 
-from mirip.cli import main
+from mirip.cli.main import main
 from mirip.models.ranking import PairwiseRankingModel
 from mirip.params import Recipe
 from mirip.tracking import image_model

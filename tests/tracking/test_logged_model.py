@@ -18,8 +18,8 @@ import torch
 from local_servers import free_port, wait_for
 from made_checkpoint import DIM, write_checkpoint
 
+from mirip.models.percentiles import standing
 from mirip.models.ranking import PairwiseRankingModel
-from mirip.models.standing import standing
 from mirip.tracking import logged_model
 from mirip.tracking.logged_model import Ranker, exact_requirements, save_ranker, zip_package
 from mirip.tracking.publishing import Published, publish

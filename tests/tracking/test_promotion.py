@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 from made_checkpoint import DIM, write_checkpoint
 
-from mirip.cli import main
+from mirip.cli.main import main
 from mirip.errors import PromotionError, TrackingError
-from mirip.judged import record_judged
+from mirip.models.evaluation_count import record_judged
 from mirip.tracking.dataset import Dataset
 from mirip.tracking.logged_model import Ranker
 from mirip.tracking.promotion import promote
@@ -237,7 +237,7 @@ def test_without_a_store_nothing_is_made(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_server_that_is_away_is_one_line_and_exit_1(desk: Path, unused_port: int, project_root: Path) -> None:
     environment = {**os.environ, "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{unused_port}"}
     done = subprocess.run(
-        [sys.executable, "-m", "mirip.cli", "promote", "first"], env={**environment, "PYTHONPATH": str(project_root)},
+        [sys.executable, "-m", "mirip", "promote", "first"], env={**environment, "PYTHONPATH": str(project_root)},
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode == 1

@@ -1,0 +1,57 @@
+"""The command line: help at once, errors in one line."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from mirip.cli.main import main, which_is_better
+
+
+def test_help_answers_at_once() -> None:
+    start = time.monotonic()
+    shown = subprocess.run([sys.executable, "-m", "mirip", "--help"], capture_output=True, text=True, check=True)
+    assert time.monotonic() - start < 1.5
+    for command in ("train", "evaluate", "score", "compare", "rank", "summary", "cache"):
+        assert command in shown.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["score", "x.jpg", "--checkpoint", "no.pt"], "no.pt is not here"),
+        (["summary", "--params", "no.yaml"], "no.yaml is not here"),
+        (["train", "--data", ".", "--metadata", "m", "--output", "o", "--epochs", "0"], "train.max_epochs"),
+        (["train", "--data", ".", "--metadata", "m", "--output", "o", "--recipe", "no"], "'no', which is not among"),
+    ],
+)
+def test_a_users_error_is_one_line_and_exit_code_1(arguments, message, tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert message in error
+    assert error.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("probability", "said"),
+    [
+        (0.75, "a.jpg is the better one with probability 0.75"),
+        (0.25, "b.jpg is the better one with probability 0.75"),
+        (0.60, "a.jpg is the better one with probability 0.60"),
+        (
+            0.58,
+            "too close to call: a.jpg is the better one with probability 0.58, below 0.60 (evaluate.min_confidence)",
+        ),
+        (
+            0.42,
+            "too close to call: b.jpg is the better one with probability 0.58, below 0.60 (evaluate.min_confidence)",
+        ),
+    ],
+)
+def test_a_pair_below_the_least_confidence_is_too_close_to_call(probability, said):
+    assert which_is_better(Path("a.jpg"), Path("b.jpg"), probability, 0.60) == said

@@ -1,0 +1,42 @@
+import numpy as np
+import pytest
+import torch
+
+from mirip.errors import CheckpointError
+from mirip.metrics.calibration import score_percentiles
+from mirip.models.checkpoint import Checkpoint
+from mirip.models.percentiles import standing
+
+TRAINED = Checkpoint(
+    model_state_dict={},
+    config={},
+    best_epoch=1,
+    recipe={},
+    fingerprint="f" * 64,
+    split_digest="d" * 64,
+    temperature=1.0,
+    seen_images=torch.tensor([]),
+    tiers=["S", "A", "B"],
+    ordinal_slope=2.0,
+    ordinal_thresholds=[-1.0, 1.0],
+    score_percentiles=score_percentiles(np.linspace(-1, 1, 201)).tolist(),
+    context_percentiles={"oil": score_percentiles(np.linspace(0, 1, 101)).tolist()},
+)
+
+
+def test_a_score_stands_at_its_percentile_of_all_or_of_one_context() -> None:
+    assert standing(TRAINED, 0.5).percentile == pytest.approx(75)
+    assert standing(TRAINED, 0.5, "oil").percentile == pytest.approx(50)
+
+
+@pytest.mark.parametrize(("score", "tier"), [(3.0, "S"), (0.0, "A"), (-3.0, "B")])
+def test_the_best_tier_belongs_to_high_scores(score: float, tier: str) -> None:
+    found = standing(TRAINED, score)
+    assert found.likeliest_tier == tier
+    assert list(found.tiers) == TRAINED.tiers
+    assert sum(found.tiers.values()) == pytest.approx(1)
+
+
+def test_a_context_of_too_few_works_is_refused_with_those_there_are() -> None:
+    with pytest.raises(CheckpointError, match=r"too few works of context 'ink'.*enough of: oil"):
+        standing(TRAINED, 0.5, "ink")
