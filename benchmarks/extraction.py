@@ -81,7 +81,7 @@ def make_backbone(folder: Path, architecture: str, size_px: int) -> Path:
     return folder
 
 
-def make_pictures(folder: Path, n: int) -> list[Path]:
+def make_images(folder: Path, n: int) -> list[Path]:
     """Write `n` JPEG files of 6 megapixels."""
     folder.mkdir()
     paths = [folder / f"{index:04d}.jpg" for index in range(n)]
@@ -175,7 +175,7 @@ def measure(options: argparse.Namespace, folder: Path) -> tuple[list[Result], fl
 
     device = resolve_device(options.device)
     backbone = make_backbone(folder / "backbone", options.architecture, options.image_size)
-    paths = make_pictures(folder / "images", options.images)
+    paths = make_images(folder / "images", options.images)
     recipe = Recipe(
         backbone=str(backbone), image_size=options.image_size, fit="squash", compute_dtype=options.compute_dtype
     )

@@ -1,4 +1,4 @@
-"""Does the interval hold its promise? Simulated test sides of known truth, and how often each interval holds it.
+"""Does the interval hold its promise? Simulated test splits of known truth, and how often each interval holds it.
 
     python -m benchmarks.interval_coverage                     2,000 runs a setting, about ten minutes on 2 busy cores
     python -m benchmarks.interval_coverage --runs 100          a look
@@ -6,10 +6,10 @@
 
 The model: score = signal * tier rank + group effect + noise, both normal, half of the variance in the group. Two images
 of different groups then differ by a normal variable, so that the true accuracy of each tier pair is a normal
-probability, and the truth their mean weighted by the tiers' shares. A test side has about three images a group, some
+probability, and the truth their mean weighted by the tiers' shares. A test split has about three images a group, some
 groups many more than others. Its tiers come in fixed shares, since the split is stratified: dealt out over the images
 (mixed), or over the groups, all images of which then bear one tier. The signal decides how high the true accuracy
-is: from that of a usual ranker up to where a sample may hold no wrong pair at all. There test sides of two tiers are
+is: from that of a usual ranker up to where a sample may hold no wrong pair at all. There test splits of two tiers are
 tried as well, each image its own group.
 """
 
@@ -38,7 +38,7 @@ INTERVALS = ("ours", "percentile", "binomial, all pairs", "binomial, 5,000 pairs
 
 @dataclass(frozen=True)
 class Setting:
-    """A kind of test side: how many groups, whether each has one tier, how much scores rise from tier to tier."""
+    """A kind of test split: how many groups, whether each has one tier, how much scores rise from tier to tier."""
 
     n_groups: int
     one_tier: bool
@@ -61,7 +61,7 @@ class Setting:
 
 
 def two_tiers(n_images: int, accuracy: float) -> Setting:
-    """Return test sides of two tiers, as many images in each, and every image its own group."""
+    """Return test splits of two tiers, as many images in each, and every image its own group."""
     return Setting(n_images, True, float(np.sqrt(2) * norm.ppf(accuracy)), HALVES, 1)
 
 
@@ -86,8 +86,8 @@ def fixed_shares(shares: tuple[float, ...], n: int, rng: np.random.Generator) ->
     return rng.permutation(np.repeat(np.arange(len(shares)), counts))
 
 
-def simulated_side(setting: Setting, rng: np.random.Generator) -> tuple[NDArray[np.float64], ...]:
-    """Return scores, tier ranks and groups of one test side, (N,) each."""
+def simulated_split(setting: Setting, rng: np.random.Generator) -> tuple[NDArray[np.float64], ...]:
+    """Return scores, tier ranks and groups of one test split, (N,) each."""
     rest = setting.n_groups * (setting.images_per_group - 1)
     sizes = 1 + rng.multinomial(rest, rng.dirichlet(np.ones(setting.n_groups)))
     group = np.repeat(np.arange(setting.n_groups), sizes)
@@ -99,9 +99,9 @@ def simulated_side(setting: Setting, rng: np.random.Generator) -> tuple[NDArray[
 
 
 def intervals_of(setting: Setting, seed: int) -> NDArray[np.float64]:
-    """Return low and high of each of INTERVALS on one simulated test side, (4, 2)."""
+    """Return low and high of each of INTERVALS on one simulated test split, (4, 2)."""
     rng = np.random.default_rng([seed, setting.n_groups, setting.one_tier])
-    scores, rank, group = simulated_side(setting, rng)
+    scores, rank, group = simulated_split(setting, rng)
     replicates = bootstrap_accuracies(scores, rank, group, rng=rng, n_bootstrap=N_BOOTSTRAP)[:, 0]
     accuracy = pairwise_accuracy(scores, rank)
     ours = resampled_accuracy_interval(accuracy, replicates, group_support(rank, group), confidence=CONFIDENCE)
@@ -139,7 +139,7 @@ def coverage_of(setting: Setting, runs: int, jobs: int) -> pd.DataFrame:
 def as_markdown(table: pd.DataFrame) -> str:
     """Return the table as lines of Markdown, a row a setting: coverages, of ours with its error, and mean widths."""
     names = [*INTERVALS, *(f"width: {name}" for name in INTERVALS)]
-    lines = [f"| test side | {' | '.join(names)} |", f"| --- |{' --: |' * len(names)}"]
+    lines = [f"| test split | {' | '.join(names)} |", f"| --- |{' --: |' * len(names)}"]
     for setting, rows in table.groupby("setting", sort=False):
         coverage = [f"{value:.1%}" for value in rows["coverage"]]
         coverage[0] += f" ± {rows['standard_error'].iloc[0]:.1%}"
@@ -156,7 +156,7 @@ def _binomial(accuracy: float, n_pairs: int) -> tuple[float, float]:
 def main() -> None:
     """Simulate every setting and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", type=int, default=2000, help="simulated test sides a setting")
+    parser.add_argument("--runs", type=int, default=2000, help="simulated test splits a setting")
     parser.add_argument("--jobs", type=int, default=2, help="processes")
     parser.add_argument("--markdown", action="store_true")
     options = parser.parse_args()

@@ -32,31 +32,31 @@ N_BOOTSTRAP = 2000
 class Setting:
     """How many heads each model has, what a seed does to single images, and what to the slope of all."""
 
-    n_heads: int
+    n_members: int
     image_noise: float
     slope_noise: float = 0.0
 
     def __str__(self) -> str:
-        heads = "a head" if self.n_heads == 1 else f"{self.n_heads} heads"
+        heads = "a head" if self.n_members == 1 else f"{self.n_members} heads"
         return f"{heads} each, seeds move images by {self.image_noise:.1f}, the slope by {self.slope_noise:.1f}"
 
 
 SETTINGS = [
-    *(Setting(n_heads, noise) for noise in (0.3, 0.8) for n_heads in (1, 3, 5)),
-    *(Setting(n_heads, 0.3, 0.1) for n_heads in (1, 3, 5)),
+    *(Setting(n_members, noise) for noise in (0.3, 0.8) for n_members in (1, 3, 5)),
+    *(Setting(n_members, 0.3, 0.1) for n_members in (1, 3, 5)),
 ]
 
 
 def found_in_one(setting: Setting, seed: int) -> tuple[float, float, float]:
     """Return the difference of two models of one recipe, and the bounds of its interval."""
     rng = np.random.default_rng(
-        [seed, setting.n_heads, round(10 * setting.image_noise), round(10 * setting.slope_noise)]
+        [seed, setting.n_members, round(10 * setting.image_noise), round(10 * setting.slope_noise)]
     )
     group = np.concatenate([np.arange(N_GROUPS), rng.integers(0, N_GROUPS, N_IMAGES - N_GROUPS)])
     rank = rng.choice(len(SHARES), size=N_IMAGES, p=SHARES)
     hard = (rng.normal(size=N_GROUPS)[group] + rng.normal(size=N_IMAGES)) / np.sqrt(2)
-    slopes = SIGNAL + setting.slope_noise * rng.normal(size=(2, setting.n_heads, 1))
-    heads = slopes * rank + hard + setting.image_noise * rng.normal(size=(2, setting.n_heads, N_IMAGES))
+    slopes = SIGNAL + setting.slope_noise * rng.normal(size=(2, setting.n_members, 1))
+    heads = slopes * rank + hard + setting.image_noise * rng.normal(size=(2, setting.n_members, N_IMAGES))
     found = compare_models(*heads, rank, group, rng=rng, n_bootstrap=N_BOOTSTRAP, confidence=CONFIDENCE)
     return found.difference, found.interval.low, found.interval.high
 

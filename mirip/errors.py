@@ -15,13 +15,27 @@ MiripError
 ├── LockError            dvc.lock does not agree with code, params and what Git holds
 └── AuditError           the audit found what audit.fail_on says must not pass
 
-A message says what happened, the value seen, and what to do, in one line. Stages and the command line
-print it as it stands and exit with 1; only a bug shows a traceback.
+An error has two parts: the problem (what happened, with the value seen and the value expected) and the advice (the
+command or the edit that mends it). Stages and the command line print both in one line and exit with 1; only a bug shows
+a traceback. Whoever needs one part takes `error.problem` or `error.advice`, and never cuts the text apart.
 """
 
 
 class MiripError(Exception):
-    """Base of every error that a user can cause and mend."""
+    """Base of every error that a user can cause and mend.
+
+    Args:
+        problem: what happened, with the value seen and the value expected; one line without a full stop.
+        advice: the command or the edit that mends it; empty where there is nothing to advise.
+    """
+
+    def __init__(self, problem: str, advice: str = "") -> None:
+        super().__init__(problem, advice)
+        self.problem = problem
+        self.advice = advice
+
+    def __str__(self) -> str:
+        return f"{self.problem}: {self.advice}" if self.advice else self.problem
 
 
 class ParamsError(MiripError):
@@ -40,12 +54,13 @@ class ImageError(DataError):
     """An image file is missing, truncated, not an image, or too large to decode.
 
     Args:
-        message: one line, without the file's path where the caller knows it.
+        problem: one line, without the file's path where the caller knows it.
+        advice: as in MiripError.
         kind: missing, truncated, not_an_image, too_large or outside.
     """
 
-    def __init__(self, message: str, kind: str = "not_an_image") -> None:
-        super().__init__(message)
+    def __init__(self, problem: str, advice: str = "", *, kind: str = "not_an_image") -> None:
+        super().__init__(problem, advice)
         self.kind = kind
 
 

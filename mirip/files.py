@@ -131,22 +131,6 @@ def canonical_json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
-def main_root() -> Path:
-    """Return the root of the main repository, where `.mirip/` and `mlflow.db` stand.
-
-    DVC runs temporary and queued experiments in a copy of the repository and names the original in the
-    environment variable DVC_ROOT. Elsewhere it is the nearest folder upwards that holds `.dvc` or `.git`,
-    else the working directory.
-    """
-    if root := os.environ.get("DVC_ROOT"):
-        return Path(root).resolve()
-    here = Path.cwd()
-    for folder in (here, *here.parents):
-        if (folder / ".dvc").is_dir() or (folder / ".git").exists():
-            return folder
-    return here
-
-
 def _finite(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}

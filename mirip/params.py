@@ -174,7 +174,7 @@ class TrainParams(_Section):
 
 
 class EvaluateParams(_Section):
-    """Judgement on the test side."""
+    """Judgement on the test split."""
 
     seed: int = 42
     target_accuracy: Fraction = 0.6
@@ -248,7 +248,7 @@ class Params(_Section):
 
     @property
     def recipe(self) -> Recipe:
-        """The recipe in force, named by `extract.recipe`."""
+        """The active recipe, named by `extract.recipe`."""
         return self.recipes[self.extract.recipe]
 
     def named_recipe(self, name: str) -> Recipe:
@@ -259,7 +259,7 @@ class Params(_Section):
 
     @property
     def features_path(self) -> Path:
-        """The cache file of the recipe in force."""
+        """The cache file of the active recipe."""
         return features_path(self.extract.recipe)
 
     @model_validator(mode="after")
@@ -308,7 +308,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ParamsError(f"{path} is not here: run from the project's root") from None
+        raise ParamsError(f"{path} is not found: run from the project's root") from None
     except yaml.YAMLError as error:
         raise ParamsError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):

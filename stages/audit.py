@@ -1,7 +1,7 @@
 """Ask whether it is quality that was learned: the model against predictors that are blind to what is depicted.
 
 Reads   data/manifest.parquet, data/splits.parquet, features/<recipe>.h5, models/best_model.pt
-Writes  metrics/audit.json, metrics/audit/{shortcuts,columns,findings,near_duplicates,contradicted,outliers}.csv
+Writes  metrics/audit.json, metrics/audit/{shortcuts,columns,findings,near_duplicates,label_issues,outliers}.csv
 Run     python -m stages.audit          (or `dvc repro audit`)
 
 All images are judged, by models that are trained like the checkpoint's but saw none of the image's group.
@@ -22,10 +22,10 @@ from mirip.files import write_json
 from mirip.metrics.audit import Audit, audit_ranker
 from mirip.metrics.columns import shortcut_columns
 from mirip.metrics.findings import at_least, duplicate_findings
-from mirip.metrics.label_issues import contradicted
+from mirip.metrics.label_issues import label_issues
 from mirip.metrics.near_duplicates import NearDuplicates, near_duplicates
 from mirip.metrics.outliers import outliers
-from mirip.models.evaluation import load_judged_model
+from mirip.models.evaluation import load_trained_model
 from mirip.models.training import cross_fitted_scores
 from mirip.params import load_params
 from stages import run
@@ -56,13 +56,13 @@ def check_same_images(manifest: pd.DataFrame, splits: pd.DataFrame) -> None:
 
 
 def public_pairs(near: NearDuplicates, ids: pd.Series, splits: pd.DataFrame) -> pd.DataFrame:
-    """Return the pairs as id, side, other_id, other_side, cosine, relative_distance: no path, which may name people."""
+    """Return id, split, other_id, other_split, cosine, relative_distance of each pair; a path may name people."""
     row, other = near.pairs["row"].astype(int), near.pairs["other_row"].astype(int)
     named = {
         "id": ids.iloc[row].to_numpy(),
-        "side": splits["split"].iloc[row].to_numpy(),
+        "split": splits["split"].iloc[row].to_numpy(),
         "other_id": ids.iloc[other].to_numpy(),
-        "other_side": splits["split"].iloc[other].to_numpy(),
+        "other_split": splits["split"].iloc[other].to_numpy(),
     }
     return pd.DataFrame(named | {name: near.pairs[name] for name in ("cosine", "relative_distance")})
 
@@ -102,7 +102,7 @@ def main() -> None:
         manifest, group=params.data.group, context=params.data.context, ignore=params.audit.ignore
     )
     cache = FeatureCache.open(params.features_path, params.recipe)
-    _, checkpoint = load_judged_model(MODEL, splits, cache, params.data.tiers)
+    _, checkpoint = load_trained_model(MODEL, splits, cache, params.data.tiers)
     rng = np.random.default_rng(params.audit.seed)
     scores, fold = cross_fitted_scores(splits, cache, checkpoint, n_folds=params.audit.folds, rng=rng, verbose=True)
     features, rank = cache.rows(splits["image_sha256"].tolist()), splits["tier_rank"].to_numpy()
@@ -130,7 +130,7 @@ def main() -> None:
         "columns": audit.columns,
         "findings": audit.findings,
         "near_duplicates": pairs,
-        "contradicted": public_rows(contradicted(scores, rank, fold), ids, tiers),
+        "label_issues": public_rows(label_issues(scores, rank, fold), ids, tiers),
         "outliers": public_rows(outliers(features, rng=rng), ids, tiers[["tier"]]),
     }
     for name, table in tables.items():

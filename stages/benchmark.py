@@ -1,6 +1,6 @@
 """Time the architecture and judge the performance requirements.
 
-Reads   params.yaml: the recipe in force and the sizes of the head (weights of the head are seeded, not trained)
+Reads   params.yaml: the active recipe and the sizes of the head (weights of the head are seeded, not trained)
 Writes  metrics/benchmark.json
 Run     python -m stages.benchmark      (or `dvc repro benchmark`)
 
@@ -42,7 +42,7 @@ def verdict(value: float | None, limit: float, *, measured: bool = True) -> str:
 
 
 def seeded_model(params: Params) -> PairwiseRankingModel:
-    """Build the model of the recipe in force with seeded weights in the head."""
+    """Build the model of the active recipe with seeded weights in the head."""
     extractor = DINOv2FeatureExtractor.from_recipe(params.recipe, params.extract.device)
     config = TrainParams(head=params.train.head)
     with torch.random.fork_rng():

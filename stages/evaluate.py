@@ -1,11 +1,11 @@
-"""Judge the trained model on the test side, next to what simpler models reach there.
+"""Judge the trained model on the test split, next to what simpler models reach there.
 
 Reads   data/splits.parquet, features/<recipe>.h5, models/best_model.pt
 Writes  metrics/evaluate.json, metrics/evaluate/*.csv, metrics/scores.csv
 Run     python -m stages.evaluate          (or `dvc repro evaluate`)
 
 metrics/scores.csv goes into Git so that anyone can recompute every figure; what would name a person or a file
-(path, group, context) stands there as a hash. How many models have been judged on this test side is counted in
+(path, group, context) stands there as a hash. How many models have been judged on this test split is counted in
 .mirip/judged/ and printed.
 """
 
@@ -23,12 +23,12 @@ from mirip.files import write_json
 from mirip.models.evaluation import (
     baseline_scores,
     judge,
-    judged_side,
-    load_judged_model,
+    load_trained_model,
     public_scores,
     seed_scores,
+    test_split,
 )
-from mirip.models.evaluation_count import count_judged
+from mirip.models.evaluation_count import count_evaluated
 from mirip.models.evaluator import Evaluation
 from mirip.params import load_params
 from stages import run
@@ -48,7 +48,7 @@ def tables_of(evaluation: Evaluation, test: pd.DataFrame, scores: NDArray[np.flo
         "gaps": evaluation.gaps,
         "reliability": evaluation.reliability,
         "coverage": evaluation.coverage,
-        "ladder": evaluation.ladder,
+        "baselines": evaluation.baseline_table,
         "scores_by_tier": by_tier.sort_values(["rank", "score"], kind="stable")[["tier", "score"]],
     }
 
@@ -67,8 +67,8 @@ def main() -> None:
     params = load_params()
     splits = read_splits(SPLITS)
     cache = FeatureCache.open(params.features_path, params.recipe)
-    model, trained = load_judged_model(MODEL, splits, cache, params.data.tiers)
-    test = judged_side(splits)
+    model, trained = load_trained_model(MODEL, splits, cache, params.data.tiers)
+    test = test_split(splits)
     test_x = cache.rows(test["image_sha256"].tolist())
     baselines = baseline_scores(splits, cache, test_x, trained.train_params)
     evaluation, scores = judge(model, test, cache, params.evaluate, baselines)
@@ -77,7 +77,7 @@ def main() -> None:
     write_json(METRICS, evaluation.metrics)
     for line in evaluation.summary().splitlines():
         print(f"evaluate: {line}")
-    if words := count_judged(split_digest(splits), MODEL, float(evaluation.metrics["pairwise_accuracy"])):
+    if words := count_evaluated(split_digest(splits), MODEL, float(evaluation.metrics["pairwise_accuracy"])):
         print(f"evaluate: {words}")
 
 

@@ -1,6 +1,6 @@
 """Pass every image that is new through the frozen backbone into the feature cache.
 
-Reads   data/manifest.parquet, the images, the recipe in force and its backbone
+Reads   data/manifest.parquet, the images, the active recipe and its backbone
 Writes  features/<recipe>.h5, metrics/extract.json
 Run     python -m stages.extract        (or `dvc repro extract`)
 

@@ -2,7 +2,7 @@
 
 Reads   metrics/*.json, metrics/train/, metrics/evaluate/, metrics/audit/, metrics/scores.csv, data/splits.parquet,
         data/rejected.csv, data/thumbnails.parquet, models/best_model.pt, and of .mirip/judged/ how many models have
-        been judged on this test side so far
+        been judged on this test split so far
 Writes  metrics/report.html          (kept by DVC, never in Git: it shows people's pictures)
 Run     python -m stages.report      (or `dvc repro report`)
 """
@@ -19,7 +19,7 @@ from mirip.data.split import read_splits, split_digest
 from mirip.data.tables import read_table
 from mirip.errors import DataError
 from mirip.files import canonical_json, sha256_bytes, sha256_file, write_text
-from mirip.models.evaluation_count import models_judged
+from mirip.models.evaluation_count import models_evaluated
 from mirip.params import Params, load_params
 from mirip.report.page import Inputs, render
 from stages import run
@@ -44,16 +44,16 @@ STAGES = {
 _ACCURACY = ("pairwise_accuracy", "ci_low", "ci_high", "margin", "margin_ci_low", "margin_ci_high")
 TABLES = {
     "train/curves": ("epoch", "train_loss", "val_loss", "train_pairwise_accuracy", "val_pairwise_accuracy"),
-    "evaluate/ladder": ("model", *_ACCURACY),
+    "evaluate/baselines": ("model", *_ACCURACY),
     "evaluate/tier_pairs": ("better", "worse", "n_pairs", "accuracy"),
     "evaluate/reliability": ("confidence", "accuracy", "n_pairs", "low", "high"),
     "evaluate/coverage": ("min_confidence", "coverage", "accuracy"),
     "audit/shortcuts": ("shortcut", *_ACCURACY),
     "audit/columns": ("column", "information", "expected", "share", "p_value"),
     "audit/findings": ("name", "severity", "value", "p_value", "advice"),
-    "audit/contradicted": ("id", "tier", "score_percentile", "wrong_side_share"),
+    "audit/label_issues": ("id", "tier", "score_percentile", "misordered_share"),
     "audit/outliers": ("id", "tier", "distance"),
-    "audit/near_duplicates": ("id", "side", "other_id", "other_side", "cosine"),
+    "audit/near_duplicates": ("id", "split", "other_id", "other_split", "cosine"),
 }
 CODE = (Path(mirip.__file__).parent, Path(__file__).parent)
 
@@ -78,7 +78,7 @@ def read_scalars(name: str) -> dict[str, Any]:
     try:
         scalars: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise DataError(f"{path} is not here: run `dvc repro {STAGES[name]}`") from None
+        raise DataError(f"{path} is not found: run `dvc repro {STAGES[name]}`") from None
     except ValueError as error:
         raise DataError(f"{path} is damaged ({error}): run `dvc repro --force {STAGES[name]}`") from None
     return scalars
@@ -96,7 +96,7 @@ def read_csv(path: Path, columns: tuple[str, ...], stage: str) -> pd.DataFrame:
     try:
         table = pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=[""])
     except FileNotFoundError:
-        raise DataError(f"{path} is not here: run `dvc repro {stage}`") from None
+        raise DataError(f"{path} is not found: run `dvc repro {stage}`") from None
     except ValueError as error:
         raise DataError(f"{path} is damaged ({' '.join(str(error).split())}): run `dvc repro {stage}`") from None
     if lacking := [name for name in columns if name not in table]:
@@ -111,7 +111,7 @@ def gather(params: Params) -> Inputs:
         DataError: a file is missing or damaged.
     """
     if not MODEL.is_file():
-        raise DataError(f"{MODEL} is not here: run `dvc repro train`")
+        raise DataError(f"{MODEL} is not found: run `dvc repro train`")
     splits = read_splits(DATA / "splits.parquet")
     return Inputs(
         params=params,
@@ -126,7 +126,7 @@ def gather(params: Params) -> Inputs:
         thumbnails=read_table(DATA / "thumbnails.parquet", ("image_sha256", "jpeg"), "dvc repro prepare"),
         model_sha256=sha256_file(MODEL),
         code_sha256=code_sha256(CODE),
-        models_judged=models_judged(split_digest(splits)),
+        models_evaluated=models_evaluated(split_digest(splits)),
     )
 
 

@@ -1,4 +1,4 @@
-"""Stage split: put whole groups on the train, val and test sides, with the same share of each tier.
+"""Stage split: put whole groups on the train, val and test splits, with the same share of each tier.
 
     python -m stages.split              (or: dvc repro split)
 
@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from mirip.data.folds import SIDES
+from mirip.data.folds import SPLIT_NAMES
 from mirip.data.manifest import read_manifest
 from mirip.data.split import DataSplitter, check_disjoint, split_digest, tier_drift
 from mirip.data.tables import write_table
@@ -28,7 +28,7 @@ METRICS = Path("metrics/split.json")
 
 def figures(splits: pd.DataFrame) -> dict[str, Any]:
     """Return images and groups a side, the largest tier drift in percentage points, and the digest."""
-    sides = {side: splits[splits["split"] == side] for side in SIDES}
+    sides = {side: splits[splits["split"] == side] for side in SPLIT_NAMES}
     return {
         **{f"n_{side}": len(rows) for side, rows in sides.items()},
         **{f"n_groups_{side}": int(rows["group_id"].nunique()) for side, rows in sides.items()},
@@ -48,7 +48,7 @@ def main() -> None:
     write_table(SPLITS, splits)
     result = figures(splits)
     write_json(METRICS, result)
-    sizes = ", ".join(f"{result[f'n_{side}']} {side}" for side in SIDES)
+    sizes = ", ".join(f"{result[f'n_{side}']} {side}" for side in SPLIT_NAMES)
     print(f"split: {sizes}; largest tier drift {result['max_tier_drift']:.1f} points")
 
 

@@ -17,11 +17,12 @@ from filelock import FileLock
 from mirip.data.split import read_splits
 from mirip.data.tables import write_csv
 from mirip.features.cache.feature_cache import FeatureCache
-from mirip.files import main_root, write_json
+from mirip.files import write_json
 from mirip.models.checkpoint import save_checkpoint
 from mirip.models.trainer import Trainer
 from mirip.models.training import ranking_data, train_ranker, training_key, training_summary
 from mirip.params import load_params
+from mirip.workspace import main_root
 from stages import run
 
 SPLITS = Path("data/splits.parquet")

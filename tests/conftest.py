@@ -28,7 +28,7 @@ def _beside(name: str) -> Path:
     """Find test material that stands beside the project, or say why the test is skipped."""
     path = Path(os.environ.get("MIRIP_TEST_MATERIAL", ROOT.parent / "shared")) / name
     if not path.is_dir():
-        pytest.skip(f"{name} is not here: set MIRIP_TEST_MATERIAL to the folder that holds it")
+        pytest.skip(f"{name} is not found: set MIRIP_TEST_MATERIAL to the folder that holds it")
     return path
 
 

@@ -9,7 +9,7 @@ from mirip.features.extract.history import ExtractionSummary
 from mirip.params import Recipe
 
 Items = list[tuple[str, str]]
-MakePictures = Callable[[range], Items]
+MakeImages = Callable[[range], Items]
 
 
 class Project:

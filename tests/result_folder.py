@@ -62,7 +62,7 @@ def write_result_folder(root: Path, *, n_images: int = 600, seed: int = 0) -> Pa
         tier_probability=tier_probabilities(scores, 1.0, [-1.0, 0.5, 2.0]),
     )
     _json(root / "metrics/evaluate.json", evaluation.metrics)
-    for name in ("ladder", "tier_pairs", "reliability", "coverage"):
+    for name in ("baselines", "tier_pairs", "reliability", "coverage"):
         _csv(root / f"metrics/evaluate/{name}.csv", getattr(evaluation, name))
     public = pd.DataFrame(
         {
@@ -213,17 +213,17 @@ def _audit(root: Path, splits: pd.DataFrame, accuracy: object) -> None:
     )
     columns = ["name", "severity", "value", "p_value", "advice"]
     _csv(root / "metrics/audit/findings.csv", pd.DataFrame([finding], columns=columns))
-    contradicted = named[["id", "tier"]].head(50)
-    share = np.linspace(0.93, 0.55, len(contradicted))
+    label_issues = named[["id", "tier"]].head(50)
+    share = np.linspace(0.93, 0.55, len(label_issues))
     _csv(
-        root / "metrics/audit/contradicted.csv",
-        contradicted.assign(fold=0, score_percentile=100 * share - 2, wrong_side_share=share),
+        root / "metrics/audit/label_issues.csv",
+        label_issues.assign(fold=0, score_percentile=100 * share - 2, misordered_share=share),
     )
     outliers = named[["id", "tier"]].tail(20)
     _csv(root / "metrics/audit/outliers.csv", outliers.assign(distance=np.linspace(9.4, 3.1, len(outliers))))
     test, other = named[named["split"] == "test"].head(1), named[named["split"] == "train"].head(1)
     pair = (test["id"].item(), "test", other["id"].item(), "train", 0.998, 0.21)
-    columns = ["id", "side", "other_id", "other_side", "cosine", "relative_distance"]
+    columns = ["id", "split", "other_id", "other_split", "cosine", "relative_distance"]
     _csv(root / "metrics/audit/near_duplicates.csv", pd.DataFrame([pair], columns=columns))
 
 

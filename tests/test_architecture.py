@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 
 # The rooms from the ground floor up. A module imports from its own room and from rooms below it, never from above.
 FLOORS = [
-    ("errors", "files", "params", "progress", "workspace"),
+    ("errors", "files", "params", "progress", "randomness", "workspace"),
     ("metrics",),
     ("sample",),
     ("data",),

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mirip.files import atomic_path, canonical_json, main_root, sha256_bytes, sha256_file, write_bytes, write_json
+from mirip.files import atomic_path, canonical_json, sha256_bytes, sha256_file, write_bytes, write_json
+from mirip.workspace import main_root
 
 
 def write_half_and_fail(path: Path) -> None:

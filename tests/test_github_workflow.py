@@ -117,7 +117,7 @@ path.write_text(json.dumps(comments))
 """
 
 
-@pytest.mark.skipif(shutil.which("jq") is None, reason="jq is not here")
+@pytest.mark.skipif(shutil.which("jq") is None, reason="jq is not found")
 def test_two_pushes_leave_one_comment_and_touch_no_other(steps: list[dict], tmp_path: Path) -> None:
     gh = tmp_path / "bin/gh"
     gh.parent.mkdir()

@@ -41,7 +41,7 @@ def project(built: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def forget(project: Project) -> None:
-    """Remove the MLflow store; a test looks into one at most once it is made anew, for MLflow keeps databases open."""
+    """Remove the MLflow store; a test looks into one at most once it is made again, for MLflow keeps databases open."""
     (project.root / "mlflow.db").unlink(missing_ok=True)
     shutil.rmtree(project.root / "mlartifacts", ignore_errors=True)
 

@@ -41,7 +41,7 @@ def add_cache_commands(commands: Any) -> Any:
     )
     command.add_argument("--unused-days", type=float, metavar="N", help="remove what no extraction used for N days")
     command.add_argument(
-        "--in-force", action="store_true", help="remove imported rows and those of the recipe in force too, last"
+        "--in-force", action="store_true", help="remove imported rows and those of the active recipe too, last"
     )
     command.add_argument("--dry-run", action="store_true", help="say what would go, and remove nothing")
     return cache
@@ -110,7 +110,7 @@ def stats(options: argparse.Namespace) -> None:
 
     params = _params(options)
     root = default_store_root()
-    print("features files (* the recipe in force)")
+    print("features files (* the active recipe)")
     files = list_features(params)
     for line in aligned([file_columns(file, file.recipe == params.extract.recipe) for file in files]):
         print(f"  {line}")
@@ -157,7 +157,7 @@ def gc(options: argparse.Namespace) -> None:
         advice = (
             "try again when no extraction runs"
             if done.locked
-            else "--in-force removes imported rows and those of the recipe in force too"
+            else "--in-force removes imported rows and those of the active recipe too"
         )
         raise CacheError(f"the store takes more than --max-gib {options.max_gib:g}: {advice}")
 

@@ -13,7 +13,7 @@ PARAMS = Path("params.yaml")
 def add_exchange_commands(cache: Any) -> None:
     """Add them to the commands of `mirip cache`."""
     command = add_command(cache, "pin", pin)
-    command.add_argument("recipe", nargs="?", metavar="RECIPE", help="default: the recipe in force")
+    command.add_argument("recipe", nargs="?", metavar="RECIPE", help="default: the active recipe")
     command.add_argument("--params", type=Path, default=PARAMS, help=f"default {PARAMS}")
 
     command = add_command(cache, "export", export)
@@ -36,7 +36,7 @@ def pin(options: argparse.Namespace) -> None:
         was = "unchanged" if pinned.old == pinned.new else f"{pinned.old or 'none'} -> {pinned.new}"
         print(f"{name}: {pinned.key} {was}")
     if any(pinned.changes_features for pinned in pins):
-        print(f"{name}: these are other weights: the next `dvc repro` computes all its features anew")
+        print(f"{name}: these are other weights: the next `dvc repro` computes all its features again")
 
 
 def export(options: argparse.Namespace) -> None:
@@ -84,4 +84,4 @@ def _recipe_name(options: argparse.Namespace, params: Params) -> str:
 
 def _add_common_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--params", type=Path, default=PARAMS, help=f"default {PARAMS}")
-    parser.add_argument("--recipe", metavar="NAME", help="default: the recipe in force")
+    parser.add_argument("--recipe", metavar="NAME", help="default: the active recipe")

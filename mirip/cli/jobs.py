@@ -15,17 +15,17 @@ from mirip.errors import MetadataError, TrackingError
 from mirip.features.backbones.recipe import resolve
 from mirip.features.cache.feature_cache import FeatureCache
 from mirip.features.extract.extraction import extract_features
-from mirip.files import main_root, write_json
+from mirip.files import write_json
 from mirip.models.checkpoint import Checkpoint, save_checkpoint
 from mirip.models.evaluation import (
     baseline_scores,
     judge,
-    judged_side,
-    load_judged_model,
+    load_trained_model,
     public_scores,
     seed_scores,
+    test_split,
 )
-from mirip.models.evaluation_count import count_judged
+from mirip.models.evaluation_count import count_evaluated
 from mirip.models.ranking import PairwiseRankingModel
 from mirip.models.trainer import Trainer
 from mirip.models.training import short_keys, train_ranker, training_summary
@@ -33,6 +33,7 @@ from mirip.params import Params, Recipe
 from mirip.tracking.dataset import Dataset, counts_of
 from mirip.tracking.logged_model import Ranker
 from mirip.tracking.publishing import log_training_run
+from mirip.workspace import main_root
 
 
 def train_job(params: Params, output: Path, *, resume: bool = False) -> None:
@@ -45,7 +46,7 @@ def train_job(params: Params, output: Path, *, resume: bool = False) -> None:
     seen = "features imported" if found.imported else f"{found.size_px} px"
     print(f"recipe {params.extract.recipe}: {found.backbone}, {seen}", file=sys.stderr)
     if not params.data.group:
-        print("no --group: works of one person may stand on two sides, the figures may be too good", file=sys.stderr)
+        print("no --group: works of one person may stand in two splits, the figures may be too good", file=sys.stderr)
     prepared = _prepare(params)
     splits = DataSplitter(**params.split.model_dump()).split(prepared.manifest)
     check_disjoint(splits, prepared.manifest, params.prepare.near_duplicate_bits)
@@ -63,8 +64,8 @@ def train_job(params: Params, output: Path, *, resume: bool = False) -> None:
     write_csv(output / "curves.csv", result.curves)
     figures = training_summary(checkpoint, result)
     write_json(output / "train.json", figures)
-    model, _ = load_judged_model(output / "best_model.pt", splits, cache, params.data.tiers)
-    test = judged_side(splits)
+    model, _ = load_trained_model(output / "best_model.pt", splits, cache, params.data.tiers)
+    test = test_split(splits)
     test_x = cache.rows(test["image_sha256"].tolist())
     baselines = baseline_scores(splits, cache, test_x, params.train)
     evaluation, scores = judge(model, test, cache, params.evaluate, baselines)
@@ -72,7 +73,7 @@ def train_job(params: Params, output: Path, *, resume: bool = False) -> None:
     write_json(output / "evaluate.json", evaluation.metrics)
     print(evaluation.summary())
     accuracy = float(evaluation.metrics["pairwise_accuracy"])
-    if words := count_judged(split_digest(splits), output / "best_model.pt", accuracy):
+    if words := count_evaluated(split_digest(splits), output / "best_model.pt", accuracy):
         print(words)
     if notice := params.report.notices.get(params.extract.recipe):
         print(f"note: {notice}")

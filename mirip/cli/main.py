@@ -91,7 +91,7 @@ def rank(options: argparse.Namespace) -> None:
 
 
 def compare_models(options: argparse.Namespace) -> None:
-    """Say whether one model is better than another on the test side that both were judged on.
+    """Say whether one model is better than another on the test split that both were judged on.
 
     A and B are each a scores.csv, a folder that holds one, or a Git revision or DVC experiment of this repository.
     """
@@ -178,7 +178,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("images", type=Path, nargs="+", metavar="IMAGE")
         if function is score:
             command.add_argument(
-                "--context", help="percentile within this context of the training side; default: in all"
+                "--context", help="percentile within this context of the training split; default: in all"
             )
 
     command = add_command(commands, "compare", compare)

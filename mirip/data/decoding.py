@@ -69,23 +69,23 @@ def read_image_bytes(root: Path, relative: str) -> bytes:
     """
     given = PurePosixPath(relative)
     if given.is_absolute() or PureWindowsPath(relative).drive:
-        raise ImageError("is an absolute path: give paths relative to data.images", "outside")
+        raise ImageError("is an absolute path: give paths relative to data.images", kind="outside")
     if ".." in given.parts or ".." in PureWindowsPath(relative).parts:
-        raise ImageError("leads out of data.images with '..': give paths below that folder", "outside")
+        raise ImageError("leads out of data.images with '..': give paths below that folder", kind="outside")
     if not given.parts:
-        raise ImageError("is an empty path: name a file below data.images", "missing")
+        raise ImageError("is an empty path: name a file below data.images", kind="missing")
     try:
         path = _existing(root, relative)
         if not path.resolve().is_relative_to(root.resolve()):
-            raise ImageError("is a link that leads out of data.images: copy the file there", "outside")
+            raise ImageError("is a link that leads out of data.images: copy the file there", kind="outside")
         if not path.exists():
-            raise ImageError("is missing: no such file below data.images", "missing")
+            raise ImageError("is missing: no such file below data.images", kind="missing")
         if not path.is_file():
-            raise ImageError("is a folder or device, not a file", "missing")
+            raise ImageError("is a folder or device, not a file", kind="missing")
         return path.read_bytes()
     except (OSError, ValueError, RuntimeError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise ImageError(f"cannot be read: {reason}", "missing") from None
+        raise ImageError(f"cannot be read: {reason}", kind="missing") from None
 
 
 def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> DecodedImage:
@@ -146,9 +146,9 @@ def read_pixels(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> np.ndarray
     try:
         return decode_image(Path(path).read_bytes(), max_pixels=max_pixels).pixels
     except OSError as error:
-        raise ImageError(f"{path} cannot be read: {error.strerror or error}", "missing") from None
+        raise ImageError(f"{path} cannot be read: {error.strerror or error}", kind="missing") from None
     except ImageError as error:
-        raise ImageError(f"{path} {error}", error.kind) from None
+        raise ImageError(f"{path} {error}", kind=error.kind) from None
 
 
 def shrink(pixels: np.ndarray, longest_px: int) -> np.ndarray:
@@ -185,15 +185,17 @@ def _existing(root: Path, relative: str) -> Path:
 
 def _open(data: bytes) -> Image.Image:
     if not data:
-        raise ImageError("is empty (0 bytes)", "truncated")
+        raise ImageError("is empty (0 bytes)", kind="truncated")
     try:
         return Image.open(io.BytesIO(data), formats=_FORMATS)
     except Exception:  # as above: plugins raise more than UnidentifiedImageError on damaged headers
         if data[4:8] == b"ftyp" and data[8:12] in _HEIC_BRANDS:
-            raise ImageError("is a HEIC photo, which cannot be read: convert it to JPEG", "not_an_image") from None
+            raise ImageError("is a HEIC photo, which cannot be read: convert it to JPEG", kind="not_an_image") from None
         if data.startswith(_MAGIC) or (data[:4] == b"RIFF" and data[8:12] == b"WEBP"):
-            raise ImageError("is damaged or cut off in its header", "truncated") from None
-        raise ImageError("is not an image in a known format (JPEG, PNG, WebP, TIFF, ...)", "not_an_image") from None
+            raise ImageError("is damaged or cut off in its header", kind="truncated") from None
+        raise ImageError(
+            "is not an image in a known format (JPEG, PNG, WebP, TIFF, ...)", kind="not_an_image"
+        ) from None
 
 
 def _decoded_by_pillow(image: Image.Image) -> tuple[NDArray[np.uint8], dict[str, bool]]:
@@ -201,12 +203,14 @@ def _decoded_by_pillow(image: Image.Image) -> tuple[NDArray[np.uint8], dict[str,
     try:
         image.load()
     except Exception as error:  # a damaged file makes Pillow's plugins raise nearly anything
-        raise ImageError(f"is damaged or cut off: {_one_line(error)}", "truncated") from None
+        raise ImageError(f"is damaged or cut off: {_one_line(error)}", kind="truncated") from None
     conversions = _mode_conversions(image)
     try:
         converted, conversions["icc"] = to_srgb(image)
     except (OSError, ValueError) as error:
-        raise ImageError(f"has colours of an unknown kind ({image.mode}): {_one_line(error)}", "not_an_image") from None
+        raise ImageError(
+            f"has colours of an unknown kind ({image.mode}): {_one_line(error)}", kind="not_an_image"
+        ) from None
     return np.asarray(converted).copy(), conversions  # writable; np.array would copy more than once
 
 

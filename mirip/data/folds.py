@@ -7,7 +7,7 @@ some as long as that helps, and does so from several starts.
 
 import numpy as np
 
-SIDES = ("train", "val", "test")
+SPLIT_NAMES = ("train", "val", "test")
 _MOST_STARTS = 16
 _MOST_STARTS_FOR_ABSENT = 200
 _DEALT_IN_ALL_STARTS = 20_000
@@ -21,7 +21,7 @@ _WEIGHT_DRIFT = 1e3
 
 
 def allocate(counts: np.ndarray, fractions: np.ndarray, *, seed: int, max_drift: float) -> np.ndarray:
-    """Put each group on a side.
+    """Put each group in a split.
 
     The cost that is kept small is sum over sides s and tiers t of (n_st - f_s n_t)^2 / (f_s n_t), chi-square's
     distance between the images of tier t on side s and their fair number; on top stand penalties for a tier that is

@@ -85,7 +85,7 @@ def _read_table(path: Path) -> pd.DataFrame:
             na_values=dict.fromkeys(header.drop(text), _NOTHING),
         )
     except FileNotFoundError:
-        raise MetadataError(f"{path} is not here: set data.metadata to your CSV or Parquet file") from None
+        raise MetadataError(f"{path} is not found: set data.metadata to your CSV or Parquet file") from None
     except IsADirectoryError:
         raise MetadataError(f"{path} is a folder: set data.metadata to a CSV or Parquet file") from None
     except UnicodeDecodeError as error:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from mirip.data.duplicates import near_duplicate_labels
-from mirip.data.folds import SIDES, allocate, shares_off
+from mirip.data.folds import SPLIT_NAMES, allocate, shares_off
 from mirip.data.tables import read_table
 from mirip.errors import ParamsError, SplitError
 
@@ -21,11 +21,11 @@ class DataSplitter:
     """Stratified split of whole groups.
 
     Args:
-        train: share of the images on the train side.
-        val: share on the val side; 0 leaves the side out.
-        test: share on the test side; 0 leaves the side out.
+        train: share of the images on the train split.
+        val: share on the val split; 0 leaves the side out.
+        test: share on the test split; 0 leaves the side out.
         seed: decides which groups go where.
-        max_tier_drift: percentage points that a tier's share on a side may differ from its share in all.
+        max_tier_drift: percentage points that a tier's share in a split may differ from its share in all.
 
     Raises:
         ParamsError: the shares are negative or do not add up to 1.
@@ -49,7 +49,7 @@ class DataSplitter:
         self._max_tier_drift = max_tier_drift
 
     def split(self, manifest: pd.DataFrame) -> pd.DataFrame:
-        """Put every row on one side, whole groups together.
+        """Put every row in one split, whole groups together.
 
         Groups are known by the smallest sha256 of their images and ordered by a hash of it and the seed: the
         order of the rows has no say, and new groups of one image move few of the old ones.
@@ -75,7 +75,7 @@ class DataSplitter:
         group_of_row, counts, tiers = self._groups(manifest)
         sides = allocate(counts, self._fractions, seed=self._seed, max_drift=self._max_tier_drift)  # (n_groups,)
         splits = manifest[list(_COLUMNS)].reset_index(drop=True)
-        splits["split"] = pd.Series(np.array(SIDES, dtype=object)[sides[group_of_row]], dtype="str")
+        splits["split"] = pd.Series(np.array(SPLIT_NAMES, dtype=object)[sides[group_of_row]], dtype="str")
         self._check_tiers(splits, counts, tiers)
         return splits
 
@@ -93,7 +93,7 @@ class DataSplitter:
         return group_of_row, counts, [str(name) for name in names]
 
     def _check_tiers(self, splits: pd.DataFrame, counts: np.ndarray, tiers: list[str]) -> None:
-        sides = [side for side, fraction in zip(SIDES, self._fractions, strict=True) if fraction > 0]
+        sides = [side for side, fraction in zip(SPLIT_NAMES, self._fractions, strict=True) if fraction > 0]
         shares = pd.crosstab(splits["tier"], splits["split"]).reindex(columns=sides, fill_value=0)
         ways_out = "raise split.max_tier_drift, or use fewer sides (split.val or split.test 0)"
         for tier, n_groups in zip(tiers, (counts > 0).sum(axis=0), strict=True):
@@ -114,7 +114,7 @@ class DataSplitter:
 
 
 def tier_drift(splits: pd.DataFrame) -> float:
-    """Return the largest difference between a tier's share on a side and in all, in percentage points.
+    """Return the largest difference between a tier's share in a split and in all, in percentage points.
 
     Args:
         splits: with `tier` and `split`.
@@ -123,7 +123,7 @@ def tier_drift(splits: pd.DataFrame) -> float:
 
 
 def check_disjoint(splits: pd.DataFrame, manifest: pd.DataFrame, near_duplicate_bits: int = 4) -> None:
-    """Check that no group, file content or chain of near-duplicates stands on two sides.
+    """Check that no group, file content or chain of near-duplicates stands in two splits.
 
     Args:
         splits: one row a manifest row, in any order.
@@ -131,7 +131,7 @@ def check_disjoint(splits: pd.DataFrame, manifest: pd.DataFrame, near_duplicate_
         near_duplicate_bits: perceptual hashes at most so many bits apart are one picture.
 
     Raises:
-        SplitError: something stands on two sides, or the two tables list other images.
+        SplitError: something stands in two splits, or the two tables list other images.
     """
     listed, expected = (sorted(zip(t["image_path"], t["image_sha256"], strict=True)) for t in (splits, manifest))
     if listed != expected:
@@ -152,7 +152,7 @@ def check_disjoint(splits: pd.DataFrame, manifest: pd.DataFrame, near_duplicate_
             pair = torn[torn["label"] == torn["label"].iloc[0]]
             (first, second), (one, other) = pair["path"].iloc[:2], pair["side"].iloc[:2]
             raise SplitError(
-                f"{what} stands on two sides: {first} in {one}, {second} in {other}; run `dvc repro prepare split`"
+                f"{what} stands in two splits: {first} in {one}, {second} in {other}; run `dvc repro prepare split`"
             )
 
 

@@ -46,7 +46,7 @@ def read_table(path: Path | str, columns: Sequence[str], command: str) -> pd.Dat
     try:
         table = pd.read_parquet(path)
     except FileNotFoundError:
-        raise DataError(f"{path} is not here: run `{command}`") from None
+        raise DataError(f"{path} is not found: run `{command}`") from None
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path} is damaged ({' '.join(str(error).split())}): run `{command}`") from None
     if lacking := [name for name in columns if name not in table]:

@@ -49,7 +49,7 @@ def check_lock() -> list[StaleStage]:
         DataError: there is no DVC project, or its files cannot be read.
     """
     if not Path("dvc.yaml").is_file():
-        raise DataError("dvc.yaml is not here: run this in the root folder of the project")
+        raise DataError("dvc.yaml is not found: run this in the root folder of the project")
     status = dvc_json("status")
     pipelines = {name.split(":")[0] if ":" in name else "dvc.yaml" for name in status} | {"dvc.yaml"}
     recorded: dict[str, RecordedStage] = {}
@@ -75,7 +75,7 @@ def stale_stages(
         status: what `dvc status --json` says.
         recorded: what the lock files hold, by the stage's name.
         params: current content of each params file.
-        persisted: outputs that a stage writes on, other than anew.
+        persisted: outputs that a stage writes on, other than again.
         not_in_git: absent paths that Git does not hold, so that a clone need not have them.
     """
     written = {path: (name, found) for name, stage in recorded.items() for path, found in stage.outs.items()}

@@ -1,7 +1,7 @@
 """metrics/scores.csv read back, from a file, a folder or a Git revision, and two of them compared.
 
-The table names no work and no person, and stands in Git: any two results judged on one test side can be compared later,
-without images, features or models.
+The table names no work and no person, and is in Git: any two results that were evaluated on one test split can be
+compared later, without images, features or models.
 """
 
 import io
@@ -22,8 +22,8 @@ _HEAD = "score_seed_"
 
 
 @dataclass(frozen=True)
-class JudgedScores:
-    """What one model scored on a test side of N works.
+class ModelScores:
+    """What one model scored on a test split of N works.
 
     Attributes:
         source: where it was read, as the user named it.
@@ -36,7 +36,7 @@ class JudgedScores:
     heads: NDArray[np.float64]
 
 
-def read_scores(source: str) -> JudgedScores:
+def read_scores(source: str) -> ModelScores:
     """Read a table of scores.
 
     Args:
@@ -57,9 +57,9 @@ def read_scores(source: str) -> JudgedScores:
 
 
 def compare_scores(
-    a: JudgedScores, b: JudgedScores, *, confidence: float = 0.95, n_bootstrap: int = 2000, seed: int = 42
+    a: ModelScores, b: ModelScores, *, confidence: float = 0.95, n_bootstrap: int = 2000, seed: int = 42
 ) -> ModelComparison:
-    """Compare two models on the test side that both were judged on.
+    """Compare two models on the test split that both were judged on.
 
     Raises:
         DataError: they were judged on different works, or by other tiers.
@@ -94,14 +94,14 @@ def comparison_scalars(found: ModelComparison) -> dict[str, float | int | str | 
         "difference_ci_low": found.interval.low,
         "difference_ci_high": found.interval.high,
         "verdict": found.verdict,
-        "heads_a": found.heads_a,
-        "heads_b": found.heads_b,
+        "members_a": found.members_a,
+        "members_b": found.members_b,
         "n_groups": found.support.n_groups,
         "small_sample": found.support.small_sample,
     }
 
 
-def comparison_text(a: JudgedScores, b: JudgedScores, found: ModelComparison, confidence: float = 0.95) -> str:
+def comparison_text(a: ModelScores, b: ModelScores, found: ModelComparison, confidence: float = 0.95) -> str:
     """Say a comparison in a few lines of words."""
     lines = [
         f"{name}  {scores.source}: pairwise accuracy {accuracy:.3f}, interval {low:.3f} to {high:.3f}"
@@ -119,7 +119,7 @@ def comparison_text(a: JudgedScores, b: JudgedScores, found: ModelComparison, co
         f"A - B  {found.difference:+.3f}, interval {found.interval.low:+.3f} to {found.interval.high:+.3f} at "
         f"{confidence:.3g} ({len(a.works)} works in {found.support.n_groups} groups): {words}"
     )
-    single = [name for name, heads in (("A", found.heads_a), ("B", found.heads_b)) if heads == 1]
+    single = [name for name, heads in (("A", found.members_a), ("B", found.members_b)) if heads == 1]
     if single:
         lines.append(
             f"{' and '.join(single)}: one training seed, so the spread over seeds is not in the interval; another seed "
@@ -130,7 +130,7 @@ def comparison_text(a: JudgedScores, b: JudgedScores, found: ModelComparison, co
     return "\n".join(lines)
 
 
-def _parsed(source: str, text: str) -> JudgedScores:
+def _parsed(source: str, text: str) -> ModelScores:
     texts = dict.fromkeys(("id", "group", "tier", "context"), str)
     try:
         table = pd.read_csv(io.StringIO(text), dtype=texts, keep_default_na=False)
@@ -145,10 +145,10 @@ def _parsed(source: str, text: str) -> JudgedScores:
         raise DataError(f"the scores of {source} are damaged ({reason}): run `dvc repro evaluate`") from None
     if not np.isfinite(heads).all() or works["id"].duplicated().any():
         raise DataError(f"the scores of {source} are damaged (a number or an id twice): run `dvc repro evaluate`")
-    return JudgedScores(source, works, heads)
+    return ModelScores(source, works, heads)
 
 
-def _check_same_side(a: JudgedScores, b: JudgedScores) -> None:
+def _check_same_side(a: ModelScores, b: ModelScores) -> None:
     in_a, in_b = a.works.set_index("id")["tier"], b.works.set_index("id")["tier"]
     both = in_a.index.intersection(in_b.index)
     only_a, only_b = len(in_a) - len(both), len(in_b) - len(both)
@@ -165,8 +165,8 @@ def _check_same_side(a: JudgedScores, b: JudgedScores) -> None:
         differ += ["the tiers are in another order"] if other_rank else []
         differ += ["their groups differ"] if other_group else []
         raise DataError(
-            f"A ({a.source}) and B ({b.source}) were judged on different test sides: {', '.join(differ)}; "
-            "only models judged on one test side can be compared: evaluate both on one split"
+            f"A ({a.source}) and B ({b.source}) were judged on different test splits: {', '.join(differ)}; "
+            "only models judged on one test split can be compared: evaluate both on one split"
         )
 
 

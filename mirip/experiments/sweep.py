@@ -93,7 +93,7 @@ def _named_points(points: Sequence[Mapping[str, str]]) -> dict[str, Mapping[str,
     """Return the points by a name that no experiment with other params has."""
     values = read_yaml(PARAMS)
     if not values:
-        raise ParamsError(f"{PARAMS} is not here: run from the project's root")
+        raise ParamsError(f"{PARAMS} is not found: run from the project's root")
     named: dict[str, Mapping[str, str]] = {}
     for point in points:
         params = _with_point(values, point)

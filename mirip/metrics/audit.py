@@ -4,7 +4,7 @@ Model and shortcuts are cross-fitted on the same folds of whole groups and judge
 fold, with the same metric: every image is scored by a model and by regressions that saw none of its group, all images
 are judged, and the comparison is paired. What a column tells of the tier is measured on all rows. Whether any of it
 is more than chance is one family-wise test over all columns and shortcuts together, groups kept whole and every
-shortcut fitted anew to each permutation: of 15 useless predictors one looks like a finding on every other clean set.
+shortcut fitted again to each permutation: of 15 useless predictors one looks like a finding on every other clean set.
 
 Whether the model is above the best shortcut is a verdict of its own, from the margin's interval. It is no finding: few
 works leave it undecided without anything being wrong, and it would count beside the family-wise test, not within.

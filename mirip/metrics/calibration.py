@@ -1,7 +1,7 @@
 """From scores to probabilities, and how far those can be believed.
 
 What is fitted here (temperature, ordinal thresholds, percentiles) is fitted on out-of-fold scores of the training
-side; the measures are taken on the test side. Both look at single pairs, of which there are quadratically many:
+side; the measures are taken on the test split. Both look at single pairs, of which there are quadratically many:
 callers draw them with `mirip.metrics.pairwise.sample_pairs`, all of them up to a cap.
 """
 

@@ -1,4 +1,4 @@
-"""Is one model better than another on the same test side, beyond what the sample and the training seeds would do?
+"""Is one model better than another on the same test split, beyond what the sample and the training seeds would do?
 
 Both are counted on the same resamples over groups, so that what is hard for both cancels. A model of n heads, each
 trained with a seed of its own, would have come out otherwise with other seeds. How its accuracy strays with them is
@@ -40,7 +40,7 @@ _RESAMPLES_OF_HEADS = 200
 
 
 class ModelComparison(NamedTuple):
-    """Two models, a and b, on one test side.
+    """Two models, a and b, on one test split.
 
     Attributes:
         accuracy_a: pairwise accuracy of the mean score of a's heads, in [0, 1]; NaN without any cross-tier pair.
@@ -50,8 +50,8 @@ class ModelComparison(NamedTuple):
         difference: accuracy_a - accuracy_b.
         interval: of the difference, within [-1, 1].
         verdict: a is better than b, worse, or within noise of it.
-        heads_a: number of a's heads; with 1, the spread over a's training seeds is in none of the intervals.
-        heads_b: of b's.
+        members_a: number of a's heads; with 1, the spread over a's training seeds is in none of the intervals.
+        members_b: of b's.
         support: the groups behind it all.
     """
 
@@ -62,14 +62,14 @@ class ModelComparison(NamedTuple):
     difference: float
     interval: Interval
     verdict: Comparison
-    heads_a: int
-    heads_b: int
+    members_a: int
+    members_b: int
     support: GroupSupport
 
 
 def compare_models(
-    heads_a: ArrayLike,
-    heads_b: ArrayLike,
+    members_a: ArrayLike,
+    members_b: ArrayLike,
     tier_rank: ArrayLike,
     group_id: ArrayLike,
     *,
@@ -81,9 +81,9 @@ def compare_models(
     """Compare two models by their scores on the same images.
 
     Args:
-        heads_a: (n, N) scores of a's n heads, higher is better, on one scale, so that their mean is a's score;
+        members_a: (n, N) scores of a's n heads, higher is better, on one scale, so that their mean is a's score;
             (N,) for a model of one head.
-        heads_b: likewise of b.
+        members_b: likewise of b.
         tier_rank: (N,) integers from 0, higher is better.
         group_id: (N,) labels of what is resampled together.
         rng: source of the resamples.
@@ -94,7 +94,7 @@ def compare_models(
     Raises:
         ValueError: shapes differ, or a score is not finite.
     """
-    models = [np.atleast_2d(np.asarray(heads, dtype=np.float64)) for heads in (heads_a, heads_b)]
+    models = [np.atleast_2d(np.asarray(heads, dtype=np.float64)) for heads in (members_a, members_b)]
     means = np.stack([heads.mean(axis=0) for heads in models])  # (2, N)
     support = group_support(tier_rank, group_id, context)
     replicates = bootstrap_accuracies(means, tier_rank, group_id, rng=rng, n_bootstrap=n_bootstrap, context=context)

@@ -125,4 +125,4 @@ def duplicate_findings(near: NearDuplicates, names: Sequence[str]) -> list[Findi
         f"({'; '.join(names)}{', ...' if count > len(names) else ''}): look at the pairs in near_duplicates.csv, and "
         "name what ties them together in data.group or remove one of each"
     )
-    return [Finding("near-duplicates across the split", severity, count, _NOT_A_TEST, advice)]
+    return [Finding("near-duplicates across splits", severity, count, _NOT_A_TEST, advice)]

@@ -17,11 +17,11 @@ Graubard 1998, Survey Methodology 24; Dean & Pagano 2015, Journal of Survey Stat
 2006 (Statistics in Medicine 25) for this very accuracy. Percentiles alone collapse there: a sample without a wrong pair
 has no resample with one. Away from the ends the two nearly agree.
 
-How often it holds the truth is simulated in benchmarks/interval_coverage.py (2,000 test sides a setting, tier shares
+How often it holds the truth is simulated in benchmarks/interval_coverage.py (2,000 test splits a setting, tier shares
 of 4/37/49/10 %, half of the variance in the group; 95 % nominal, give or take 0.5 points). At a true accuracy of 0.72
 with 92 groups, mixed and of one tier each, 94.8 % and 94.8 %, with 40 groups 95.2 to 96.7 %, with 15 96.6 to 97.4 %; at
 0.95 and 0.98 94.0 to 95.8 % with 92 and 40, where percentiles fall to 86.4 %; the binomial formula on all pairs holds
-it in 11 to 41 %. On small test sides of two tiers it is a cautious one, above 99 %. What no formula mends is a tier
+it in 11 to 41 %. On small test splits of two tiers it is a cautious one, above 99 %. What no formula mends is a tier
 that a handful of groups stand for: of 15 groups of one tier each, one bears tier S, and the interval is 46 points wide.
 Below 30 groups, or 5 in any tier, an interval is therefore flagged as of a small sample.
 """

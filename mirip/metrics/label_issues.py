@@ -9,7 +9,7 @@ from mirip.metrics.pairwise import context_codes
 Floats = NDArray[np.float64]
 
 
-def contradicted(
+def label_issues(
     scores: Floats, tier_rank: NDArray[np.integer], fold: NDArray[np.generic], *, count: int = 50
 ) -> pd.DataFrame:
     """Return the images that stand on the wrong side of most works of other tiers.
@@ -24,7 +24,7 @@ def contradicted(
 
     Returns:
         row (int), score_percentile (share of the fold's works below it, ties as half, in percent) and
-        wrong_side_share (of the fold's works of other tiers, in [0, 1], ties as half); the most contradicted first.
+        misordered_share (of the fold's works of other tiers, in [0, 1], ties as half); the most label_issues first.
         Images that contradict nothing are left out.
     """
     wrong, others, percentile = (np.zeros(len(scores)) for _ in range(3))
@@ -43,7 +43,7 @@ def contradicted(
     share = np.divide(wrong, others, out=np.zeros(len(scores)), where=others > 0)
     order = np.argsort(-share, kind="stable")[:count]
     order = order[share[order] > 0]
-    return pd.DataFrame({"row": order, "score_percentile": percentile[order], "wrong_side_share": share[order]})
+    return pd.DataFrame({"row": order, "score_percentile": percentile[order], "misordered_share": share[order]})
 
 
 def _below(theirs: Floats, scores: Floats) -> Floats:

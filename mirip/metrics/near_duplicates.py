@@ -1,4 +1,4 @@
-"""Pictures on two sides of the split that the backbone sees as one: a test side that was partly learned by heart.
+"""Pictures in two splits that the backbone sees as one: a test split that was partly learned by heart.
 
 Identical files and alike perceptual hashes are folded into one group before the split; what is left are crops, other
 lighting, a second photo of one work. Distances are chords between standardised feature vectors of unit length,

@@ -1,4 +1,4 @@
-"""What chance alone would show: tiers dealt anew to whole groups, and the family-wise test on top of it.
+"""What chance alone would show: tiers dealt again to whole groups, and the family-wise test on top of it.
 
 Works of one group lean alike, so that a permutation of single rows would call any such group a finding. Here groups
 of one size exchange their tiers, each group's staying together: exact, if groups of a size are alike. Sizes that

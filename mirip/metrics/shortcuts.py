@@ -6,7 +6,7 @@ come from two regressions and differ by more than the rows do, so that they are 
 held-out fold that is better than the rest would be predicted lower than the rest, a bias against any signal (Airola et
 al. 2011, Computational Statistics & Data Analysis 55; Parker et al. 2007, BMC Bioinformatics 8).
 
-A ridge regression is linear in what it predicts, so that fitting it anew to thousands of permuted tiers takes sums of
+A ridge regression is linear in what it predicts, so that fitting it again to thousands of permuted tiers takes sums of
 products per fold and no further look at the rows. A test may therefore permute first and fit afterwards, as it must:
 the scores of one fold depend on the tiers of the others, and permuting under fixed scores would call chance a finding.
 """
@@ -96,7 +96,7 @@ class Shortcuts:
         Returns:
             (B, M) float64 in [-1, 1]: Pearson's correlation within a fold, averaged over folds by their size; 0 in
             a fold where either is constant. It grows with the accuracy over pairs within a fold, for which it stands
-            in: that would have to be sorted anew for each permutation.
+            in: that would have to be sorted again for each permutation.
         """
         summed = self._summed(tiers)
         size = np.array([len(rows) for rows in self._rows], dtype=np.float64)
@@ -145,7 +145,7 @@ class _Ridge:
         folds = range(len(size))
         self._without = {left_out: self._decomposed(left_out) for n in (1, 2) for left_out in combinations(folds, n)}
         # Of each pair of folds, the products of one fold's features about the mean of the rest, in its eigenbasis.
-        self._judged = {
+        self._evaluated = {
             (pair, k): _rotated(self._about(k, self._without[pair][0]), self._without[pair][2])
             for pair in combinations(folds, 2)
             for k in pair
@@ -162,7 +162,7 @@ class _Ridge:
                 # Squared error on the rows of `judged`, but for what no penalty changes.
                 about = product[judged] - np.outer(mean, tiers.total[judged])
                 about -= np.outer(self.total[judged] - self.size[judged] * mean, mean_tier)
-                linear, square = vectors.T @ about, self._judged[pair, judged]
+                linear, square = vectors.T @ about, self._evaluated[pair, judged]
                 for index, penalty in enumerate(_PENALTIES):
                     fitted = projected / (values + penalty)[:, None]
                     errors[held_out, index] += _dot(fitted, square @ fitted - 2 * linear)

@@ -1,6 +1,6 @@
 """What a ranker has to beat: classical regressors of the tier index, and of pairs, on the same features.
 
-Each takes the training side's features (N, D) and tier ranks (N,) and scores the features (M, D) of another side as
+Each takes the training split's features (N, D) and tier ranks (N,) and scores the features (M, D) of another side as
 (M,) float64, higher is better. None looks at the labels of what it scores.
 """
 
@@ -26,7 +26,7 @@ _CROSS_VALIDATED_UP_TO = 2_000
 def ridge_scores(train_x: ArrayLike, train_rank: ArrayLike, test_x: ArrayLike) -> Floats:
     """Score by ridge regression of the tier rank on standardised features (Hoerl & Kennard 1970, Technometrics 12).
 
-    The penalty is one of 15 between 0.1 and 10^6, chosen by efficient leave-one-out on the training side.
+    The penalty is one of 15 between 0.1 and 10^6, chosen by efficient leave-one-out on the training split.
     """
     from sklearn.linear_model import RidgeCV
 
@@ -59,7 +59,7 @@ def logistic_scores(
     """Score by logistic regression on feature differences of cross-tier pairs, without intercept.
 
     That is the model of Bradley & Terry (1952, Biometrika 39) whose log-worths are linear in the standardised
-    features. It sees all pairs of the training side, or 100,000 drawn at random. The L2 penalty is one of seven
+    features. It sees all pairs of the training split, or 100,000 drawn at random. The L2 penalty is one of seven
     between 0.1 and 10^5, chosen by the pairwise accuracy on held-out groups: five folds of whole groups up to 2,000
     images, above that one of the five, since a fit on many images takes long and a fifth of them is enough.
 
@@ -119,7 +119,7 @@ def _logistic_path(x: NDArray[np.float32], rank: NDArray[np.int64], penalties: F
 
 
 def _standardised(train_x: ArrayLike, test_x: ArrayLike) -> tuple[Floats, Floats]:
-    """Centre and scale by the training side; a feature that is constant there becomes 0."""
+    """Centre and scale by the training split; a feature that is constant there becomes 0."""
     train, test = np.asarray(train_x, dtype=np.float64), np.asarray(test_x, dtype=np.float64)
     mean, deviation = train.mean(axis=0), train.std(axis=0)
     scale = np.divide(1.0, deviation, out=np.zeros_like(deviation), where=deviation > 1e-12 * (1 + np.abs(mean)))

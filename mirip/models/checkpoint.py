@@ -19,17 +19,17 @@ class Checkpoint:
     Attributes:
         model_state_dict: weights and buffers of PairwiseRankingModel, without the backbone.
         config: the training options, as TrainParams dumps them.
-        best_epoch: how many epochs it was trained, chosen by the validation side; the median over several heads.
+        best_epoch: how many epochs it was trained, chosen by the validation split; the median over several heads.
         tiers: names of the tiers, best first.
         recipe: the resolved recipe of the features it was trained on.
         fingerprint: that recipe's fingerprint; the model takes no other features.
-        split_digest: digest of the split; its test side was not seen in training.
+        split_digest: digest of the split; its test split was not seen in training.
         temperature: P(a beats b) = sigmoid((score_a - score_b) / temperature).
         ordinal_slope: slope of the cumulative logit model of the tier given the score.
         ordinal_thresholds: its K - 1 increasing thresholds.
-        score_percentiles: 101 quantiles of the out-of-fold scores of the training side.
+        score_percentiles: 101 quantiles of the out-of-fold scores of the training split.
         context_percentiles: the same of the works of one context, for each that has at least 30 of them.
-        seen_images: (N,) int64, short hashes of the images of the training and validation sides;
+        seen_images: (N,) int64, short hashes of the images of the training and validation splits;
             empty above 100,000.
     """
 
@@ -87,7 +87,7 @@ def load_state(path: Path | str) -> dict[str, Any]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise CheckpointError(f"{path} is not here: run `dvc repro train`, or give the path of a checkpoint") from None
+        raise CheckpointError(f"{path} is not found: run `dvc repro train`, or give the path of a checkpoint") from None
     except Exception:  # damaged bytes make torch's unpickler raise nearly anything, with advice not to be followed
         raise CheckpointError(
             f"{path} cannot be read as a checkpoint, it is damaged or none: restore it (`dvc checkout {path}`) or "

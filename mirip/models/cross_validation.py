@@ -1,6 +1,6 @@
 """Cross-validation over cached features: every image judged by a model that saw none of its group.
 
-A test side of a few dozen groups leaves an interval ten points wide; all images together narrow it. Each fold is
+A test split of a few dozen groups leaves an interval ten points wide; all images together narrow it. Each fold is
 trained as the stage train does it, early stopping and calibration on its own training groups alone, so that nothing is
 chosen by what is held out; likewise all baselines of the stage evaluate. Scores of different folds come from different
 models, whose offsets differ: pooling them biases the figure, so only pairs of one fold are counted. The interval
@@ -177,7 +177,7 @@ def held_out_folds(images: pd.DataFrame, by: By, n_folds: int, *, seed: int) -> 
 def _as_split(
     images: pd.DataFrame, held_out: NDArray[np.bool_], val_share: float, seed: int, name: str
 ) -> pd.DataFrame:
-    """Return the images as a split whose test side is what is held out; others of its groups are on no side."""
+    """Return the images as a split whose test split is what is held out; others of its groups are on no side."""
     test = images[held_out]
     rest = images[~held_out & ~images["group_id"].isin(test["group_id"].unique()).to_numpy()]
     if rest["tier_rank"].nunique() < 2 or rest["group_id"].nunique() < 2:

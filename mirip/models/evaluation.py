@@ -1,4 +1,4 @@
-"""A trained model on the test side: what evaluate, audit and the command line share."""
+"""A trained model on the test split: what evaluate, audit and the command line share."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,7 +27,7 @@ Floats = NDArray[np.float64]
 BASELINES = ("knn", "ridge", "logistic", "linear")
 
 
-def load_judged_model(
+def load_trained_model(
     path: Path | str, splits: pd.DataFrame, cache: FeatureCache, tiers: Sequence[str]
 ) -> tuple[PairwiseRankingModel, Checkpoint]:
     """Load a model on the CPU, if it was trained on these features, this split and these tiers.
@@ -58,8 +58,8 @@ def load_judged_model(
     return model, trained
 
 
-def judged_side(splits: pd.DataFrame) -> pd.DataFrame:
-    """Return the test side's rows.
+def test_split(splits: pd.DataFrame) -> pd.DataFrame:
+    """Return the test split's rows.
 
     Raises:
         DataError: it holds no cross-tier pair.
@@ -68,7 +68,7 @@ def judged_side(splits: pd.DataFrame) -> pd.DataFrame:
     if test["tier_rank"].nunique() < 2:
         tiers = ", ".join(sorted(test["tier"].unique())) or "none"
         raise DataError(
-            f"the test side holds {len(test)} images of the tiers {tiers}, so no pair to judge: raise split.test"
+            f"the test split holds {len(test)} images of the tiers {tiers}, so no pair to judge: raise split.test"
         )
     return test
 
@@ -81,21 +81,21 @@ def model_scores(model: PairwiseRankingModel, features: NDArray[np.float32]) -> 
 
 def seed_scores(model: PairwiseRankingModel, features: NDArray[np.float32]) -> dict[int, Floats]:
     """Score features (N, D) by each head alone, seed -> (N,) float64; empty where the model has one head."""
-    if model.n_heads == 1:
+    if model.n_members == 1:
         return {}
     assert model.checkpoint is not None
     first = int(model.checkpoint.config["seed"])
     with torch.inference_mode():
-        by_head = model.score_heads(torch.from_numpy(features)).numpy().astype(np.float64)
+        by_head = model.score_members(torch.from_numpy(features)).numpy().astype(np.float64)
     return dict(enumerate(by_head, start=first))
 
 
 def baseline_scores(
     splits: pd.DataFrame, cache: FeatureCache, test_x: NDArray[np.float32], config: TrainParams
 ) -> dict[str, Floats]:
-    """Fit the baselines, and score the features (M, D) of the test side: name -> (M,).
+    """Fit the baselines, and score the features (M, D) of the test split: name -> (M,).
 
-    All learn from the training side alone; the linear head chooses its epoch by the validation side, as the model
+    All learn from the training split alone; the linear head chooses its epoch by the validation split, as the model
     does, and is trained as `config` says.
     """
     train, val = ranking_data(splits, cache, "train"), ranking_data(splits, cache, "val")

@@ -1,4 +1,4 @@
-"""How many models have been judged on a test side: choosing among them by their test figure wears it out.
+"""How many models have been judged on a test split: choosing among them by their test figure wears it out.
 
 Kept in .mirip/judged/<split digest>.jsonl of the main repository's root, a line a distinct checkpoint, also from
 temporary and queued experiments. It is what happened here, so it never enters metrics/: two clones that judge the same
@@ -10,11 +10,12 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from mirip.files import main_root, sha256_file, write_text
+from mirip.files import sha256_file, write_text
+from mirip.workspace import main_root
 
 
-def record_judged(split_digest: str, checkpoint_sha256: str, pairwise_accuracy: float) -> int:
-    """Note that a model was judged on a test side; return its place among those judged there, from 1.
+def record_evaluated(split_digest: str, checkpoint_sha256: str, pairwise_accuracy: float) -> int:
+    """Note that a model was judged on a test split; return its place among those judged there, from 1.
 
     A checkpoint that was judged there before keeps its place.
 
@@ -35,23 +36,23 @@ def record_judged(split_digest: str, checkpoint_sha256: str, pairwise_accuracy: 
         return len(known) + 1
 
 
-def models_judged(split_digest: str) -> int:
-    """Return how many distinct models have been judged on the test side of a split, from this repository; 0 or more."""
+def models_evaluated(split_digest: str) -> int:
+    """Return how many distinct models this repository has evaluated on the test split of a split; 0 or more."""
     return len(_read(_path(split_digest)))
 
 
-def count_judged(split_digest: str, checkpoint: Path, pairwise_accuracy: float) -> str | None:
-    """Note that a checkpoint was judged on a test side, and say which of how many it is; see `judged_words`."""
-    place = record_judged(split_digest, sha256_file(checkpoint), pairwise_accuracy)
-    return judged_words(place, models_judged(split_digest))
+def count_evaluated(split_digest: str, checkpoint: Path, pairwise_accuracy: float) -> str | None:
+    """Note that a checkpoint was judged on a test split, and say which of how many it is; see `evaluated_text`."""
+    place = record_evaluated(split_digest, sha256_file(checkpoint), pairwise_accuracy)
+    return evaluated_text(place, models_evaluated(split_digest))
 
 
-def judged_words(place: int, n_models: int) -> str | None:
-    """Say which of how many models judged on a test side this one is, None where it is the only one."""
+def evaluated_text(place: int, n_models: int) -> str | None:
+    """Say which of how many models judged on a test split this one is, None where it is the only one."""
     if n_models < 2:
         return None
     which = f"the {_ordinal(place)} model" if place == n_models else f"the {_ordinal(place)} of {n_models} models"
-    return f"{which} judged on this test side: choose by val_pairwise_accuracy"
+    return f"{which} judged on this test split: choose by val_pairwise_accuracy"
 
 
 def _path(split_digest: str) -> Path:

@@ -51,8 +51,8 @@ class Evaluation:
         reliability: bin, confidence, accuracy, n_pairs, and low, high: where a perfectly calibrated model's accuracy
             lies in 95 of 100 cases at this size (NaN without tier probabilities).
         coverage: min_confidence, coverage, accuracy.
-        ladder: model, pairwise_accuracy, ci_low, ci_high, and margin, margin_ci_low, margin_ci_high: accuracy of the
-            model judged minus this row's, on the same resamples. Rows: chance, the baselines, mirip.
+        baseline_table: model, pairwise_accuracy, ci_low, ci_high, and margin, margin_ci_low, margin_ci_high: accuracy
+            of the evaluated model minus this row's, on the same resamples. Rows: chance, the baselines, mirip.
     """
 
     metrics: dict[str, Scalar]
@@ -60,7 +60,7 @@ class Evaluation:
     gaps: pd.DataFrame
     reliability: pd.DataFrame
     coverage: pd.DataFrame
-    ladder: pd.DataFrame
+    baseline_table: pd.DataFrame
 
     def summary(self) -> str:
         """Say the result in a few lines of words."""
@@ -81,14 +81,14 @@ class Evaluation:
                 f"{m['pairwise_accuracy_seed_max']:.3f} (standard deviation {m['pairwise_accuracy_seed_sd']:.3f}); the "
                 "figure above is of the mean of their scores"
             )
-        for row in self.ladder.iloc[1:-1].to_dict("records"):
+        for row in self.baseline_table.iloc[1:-1].to_dict("records"):
             difference = Interval(row["margin_ci_low"], row["margin_ci_high"], bool(m["small_sample"]))
             lines.append(versus(row["model"], row["pairwise_accuracy"], row["margin"], difference))
         return "\n".join(lines)
 
 
 class Evaluator:
-    """Judges scores against tiers on one side of a split.
+    """Judges scores against tiers in one split of a split.
 
     Args:
         target_accuracy: judged on the interval: met, missed or undecided.

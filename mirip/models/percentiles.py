@@ -9,12 +9,12 @@ from mirip.metrics.calibration import percentile_of, tier_probabilities
 from mirip.models.checkpoint import Checkpoint
 
 
-class Standing(NamedTuple):
+class ScoreSummary(NamedTuple):
     """What a score means.
 
     Attributes:
         score: of the model, higher is better.
-        percentile: 0 to 100, among the out-of-fold scores of the training side, or of one of its contexts.
+        percentile: 0 to 100, among the out-of-fold scores of the training split, or of one of its contexts.
         tiers: probability of each tier by its name, best first; they sum to 1.
     """
 
@@ -28,16 +28,16 @@ class Standing(NamedTuple):
         return max(self.tiers, key=lambda name: self.tiers[name])
 
 
-def standing(checkpoint: Checkpoint, score: float, context: str | None = None) -> Standing:
+def standing(checkpoint: Checkpoint, score: float, context: str | None = None) -> ScoreSummary:
     """Say where a score stands.
 
     Args:
         checkpoint: of the model that gave it.
         score: higher is better.
-        context: compare within this context of the training side; None: with all of it.
+        context: compare within this context of the training split; None: with all of it.
 
     Raises:
-        CheckpointError: the training side had too few works of that context, or none.
+        CheckpointError: the training split had too few works of that context, or none.
     """
     percentiles = checkpoint.score_percentiles
     if context is not None:
@@ -49,4 +49,4 @@ def standing(checkpoint: Checkpoint, score: float, context: str | None = None) -
         percentiles = checkpoint.context_percentiles[context]
     chances = tier_probabilities([score], checkpoint.ordinal_slope, checkpoint.ordinal_thresholds)[0]
     tiers = dict(zip(checkpoint.tiers, np.flip(chances).tolist(), strict=True))  # columns go by rank, worst first
-    return Standing(score, float(percentile_of(score, percentiles)), tiers)
+    return ScoreSummary(score, float(percentile_of(score, percentiles)), tiers)

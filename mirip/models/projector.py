@@ -9,7 +9,7 @@ from mirip.models.stacked import dropout_layer, layer_norm_layer, linear_layer
 class Projector(nn.Module):
     """An MLP from backbone features to a smaller embedding: in_dim -> hidden_dim -> out_dim.
 
-    Features enter standardised by the mean and deviation of the training side (`fit_standardizer`); both are
+    Features enter standardised by the mean and deviation of the training split (`fit_standardizer`); both are
     buffers, so that they travel with the weights. Each layer is followed by LayerNorm and GELU.
 
     Args:
@@ -17,27 +17,27 @@ class Projector(nn.Module):
         hidden_dim: width of the hidden layer.
         out_dim: width of the embedding.
         dropout: share of hidden units dropped in training, in [0, 1).
-        n_heads: 1, or n for n projectors side by side, whose parameters bear a leading axis of n.
+        n_members: 1, or n for n projectors side by side, whose parameters bear a leading axis of n.
     """
 
     feature_mean: torch.Tensor
     feature_std: torch.Tensor
 
     def __init__(
-        self, in_dim: int = 1024, hidden_dim: int = 512, out_dim: int = 256, dropout: float = 0.1, n_heads: int = 1
+        self, in_dim: int = 1024, hidden_dim: int = 512, out_dim: int = 256, dropout: float = 0.1, n_members: int = 1
     ) -> None:
         super().__init__()
         self.register_buffer("feature_mean", torch.zeros(in_dim))
         self.register_buffer("feature_std", torch.ones(in_dim))
         self.layers = nn.Sequential(
-            linear_layer(n_heads, in_dim, hidden_dim),
-            layer_norm_layer(n_heads, hidden_dim),
+            linear_layer(n_members, in_dim, hidden_dim),
+            layer_norm_layer(n_members, hidden_dim),
             nn.GELU(),
-            dropout_layer(n_heads, dropout),
-            linear_layer(n_heads, hidden_dim, out_dim),
-            layer_norm_layer(n_heads, out_dim),
+            dropout_layer(n_members, dropout),
+            linear_layer(n_members, hidden_dim, out_dim),
+            layer_norm_layer(n_members, out_dim),
             nn.GELU(),
-            dropout_layer(n_heads, dropout),
+            dropout_layer(n_members, dropout),
         )
 
     @torch.no_grad()

@@ -40,7 +40,7 @@ class PairwiseRankingModel(nn.Module):
         config: sizes of the head, dropout, and `seeds`, the number of heads; None takes the defaults.
 
     Attributes:
-        head_location: (n,) buffer, the mean of each head's scores on the training side; only with n > 1 heads.
+        head_location: (n,) buffer, the mean of each head's scores on the training split; only with n > 1 heads.
         head_spread: (n,) buffer, their standard deviation there.
     """
 
@@ -62,12 +62,12 @@ class PairwiseRankingModel(nn.Module):
         head = config.head
         # A plain attribute, not a submodule: the frozen backbone stays out of parameters() and state_dict().
         object.__setattr__(self, "extractor", extractor or DINOv2FeatureExtractor())
-        self.n_heads = n_heads = config.seeds
-        self.projector = Projector(feature_dim, head.hidden_dim, head.embedding_dim, config.dropout, n_heads)
-        self.score_head = ScoreHead(head.embedding_dim, head.score_hidden_dim, n_heads)
-        if n_heads > 1:
-            self.register_buffer("head_location", torch.zeros(n_heads))
-            self.register_buffer("head_spread", torch.ones(n_heads))
+        self.n_members = n_members = config.seeds
+        self.projector = Projector(feature_dim, head.hidden_dim, head.embedding_dim, config.dropout, n_members)
+        self.score_head = ScoreHead(head.embedding_dim, head.score_hidden_dim, n_members)
+        if n_members > 1:
+            self.register_buffer("head_location", torch.zeros(n_members))
+            self.register_buffer("head_spread", torch.ones(n_members))
 
     extractor: DINOv2FeatureExtractor
 
@@ -101,34 +101,34 @@ class PairwiseRankingModel(nn.Module):
 
     def score(self, features: torch.Tensor) -> torch.Tensor:
         """Score features (B, D) float32 of the backbone as (B,) float32; with several heads, by the mean of theirs."""
-        if self.n_heads > 1:
-            return self.score_heads(features).mean(dim=0)
+        if self.n_members > 1:
+            return self.score_members(features).mean(dim=0)
         scores: torch.Tensor = self.score_head(self.projector(features)).squeeze(-1)  # (B, D) -> (B, 1) -> (B,)
         return scores
 
-    def score_heads(self, features: torch.Tensor) -> torch.Tensor:
+    def score_members(self, features: torch.Tensor) -> torch.Tensor:
         """Score features (B, D) float32 by each of the n heads, (n, B) float32; their mean is the score.
 
         With several heads `features` may also be (n, B, D), rows of its own for each head. A pairwise loss leaves
         a head's offset and scale free, so that a mean of raw scores would go by the loudest head. Each is
-        therefore brought to mean 0 and deviation 1 on the training side (`fit_head_scales`).
+        therefore brought to mean 0 and deviation 1 on the training split (`fit_head_scales`).
         """
-        if self.n_heads == 1:
+        if self.n_members == 1:
             return self.score(features)[None]
         raw: torch.Tensor = self.score_head(self.projector(features)).squeeze(-1)  # (B, D) -> (n, B, 1) -> (n, B)
         return (raw - self.head_location[:, None]) / self.head_spread[:, None]
 
     @torch.no_grad()
     def fit_head_scales(self, features: torch.Tensor) -> None:
-        """Take location and spread of each head's scores from the training side's `features` (N, D).
+        """Take location and spread of each head's scores from the training split's `features` (N, D).
 
         Labels have no part in it. A head that scores all alike keeps spread 1. One head alone is left as it is.
         """
-        if self.n_heads == 1:
+        if self.n_members == 1:
             return
         self.head_location.zero_()
         self.head_spread.fill_(1)
-        scores = torch.cat([self.score_heads(part) for part in torch.split(features, _ROWS_AT_ONCE)], dim=1)
+        scores = torch.cat([self.score_members(part) for part in torch.split(features, _ROWS_AT_ONCE)], dim=1)
         spread, location = torch.std_mean(scores, dim=1, correction=0)
         self.head_location.copy_(location)
         self.head_spread.copy_(torch.where(spread > 1e-6 * (1 + location.abs()), spread, torch.ones_like(spread)))

@@ -9,13 +9,13 @@ from mirip.models.stacked import linear_layer
 class ScoreHead(nn.Module):
     """Two layers from an embedding to one score: in_dim -> hidden_dim -> 1. Higher is better.
 
-    With `n_heads` above 1 it holds n such heads, whose parameters bear a leading axis of n.
+    With `n_members` above 1 it holds n such heads, whose parameters bear a leading axis of n.
     """
 
-    def __init__(self, in_dim: int = 256, hidden_dim: int = 64, n_heads: int = 1) -> None:
+    def __init__(self, in_dim: int = 256, hidden_dim: int = 64, n_members: int = 1) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            linear_layer(n_heads, in_dim, hidden_dim), nn.GELU(), linear_layer(n_heads, hidden_dim, 1)
+            linear_layer(n_members, in_dim, hidden_dim), nn.GELU(), linear_layer(n_members, hidden_dim, 1)
         )
 
     def forward(self, embedding: torch.Tensor) -> torch.Tensor:

@@ -50,9 +50,9 @@ class _BatchedLinear(torch.autograd.Function):
 class StackedLinear(nn.Module):
     """n linear layers: weight (n, out_dim, in_dim), bias (n, out_dim)."""
 
-    def __init__(self, n_heads: int, in_dim: int, out_dim: int) -> None:
+    def __init__(self, n_members: int, in_dim: int, out_dim: int) -> None:
         super().__init__()
-        plain = [nn.Linear(in_dim, out_dim) for _ in range(n_heads)]
+        plain = [nn.Linear(in_dim, out_dim) for _ in range(n_members)]
         self.weight = nn.Parameter(torch.stack([layer.weight.detach() for layer in plain]))
         self.bias = nn.Parameter(torch.stack([layer.bias.detach() for layer in plain]))
 
@@ -65,10 +65,10 @@ class StackedLinear(nn.Module):
 class StackedLayerNorm(nn.Module):
     """n LayerNorms over the last axis: weight (n, dim), bias (n, dim)."""
 
-    def __init__(self, n_heads: int, dim: int) -> None:
+    def __init__(self, n_members: int, dim: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.ones(n_heads, dim))
-        self.bias = nn.Parameter(torch.zeros(n_heads, dim))
+        self.weight = nn.Parameter(torch.ones(n_members, dim))
+        self.bias = nn.Parameter(torch.zeros(n_members, dim))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Normalise `x` (n, B, dim)."""
@@ -96,19 +96,19 @@ class StackedDropout(nn.Module):
         return x * kept.div_(1 - self.p)
 
 
-def linear_layer(n_heads: int, in_dim: int, out_dim: int) -> nn.Module:
+def linear_layer(n_members: int, in_dim: int, out_dim: int) -> nn.Module:
     """Return a plain linear layer for one head, a stack for more."""
-    return nn.Linear(in_dim, out_dim) if n_heads == 1 else StackedLinear(n_heads, in_dim, out_dim)
+    return nn.Linear(in_dim, out_dim) if n_members == 1 else StackedLinear(n_members, in_dim, out_dim)
 
 
-def layer_norm_layer(n_heads: int, dim: int) -> nn.Module:
+def layer_norm_layer(n_members: int, dim: int) -> nn.Module:
     """Return a plain LayerNorm for one head, a stack for more."""
-    return nn.LayerNorm(dim) if n_heads == 1 else StackedLayerNorm(n_heads, dim)
+    return nn.LayerNorm(dim) if n_members == 1 else StackedLayerNorm(n_members, dim)
 
 
-def dropout_layer(n_heads: int, p: float) -> nn.Module:
+def dropout_layer(n_members: int, p: float) -> nn.Module:
     """Return plain dropout for one head, separate streams for more."""
-    return nn.Dropout(p) if n_heads == 1 else StackedDropout(p)
+    return nn.Dropout(p) if n_members == 1 else StackedDropout(p)
 
 
 def set_streams(model: nn.Module, streams: DropoutStreams) -> None:
@@ -118,7 +118,7 @@ def set_streams(model: nn.Module, streams: DropoutStreams) -> None:
             module.streams = streams
 
 
-def clip_each_head(parameters: Sequence[nn.Parameter], max_norm: float) -> None:
+def clip_each_member(parameters: Sequence[nn.Parameter], max_norm: float) -> None:
     """Scale the gradients (n, ...) of each head to a norm of at most `max_norm`, as `clip_grad_norm_` does for one."""
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     norms = torch.stack([torch.linalg.vector_norm(gradient.flatten(1), dim=1) for gradient in gradients])  # (P, n)

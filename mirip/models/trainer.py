@@ -20,7 +20,7 @@ from mirip.progress import Progress
 
 
 @dataclass(frozen=True)
-class HeadResult:
+class MemberResult:
     """One head alone: its seed, its best epoch, and its accuracies in [0, 1] at that epoch."""
 
     seed: int
@@ -38,7 +38,7 @@ class TrainingResult:
         curves: a row an epoch: epoch, train_loss, val_loss, train_pairwise_accuracy, val_pairwise_accuracy,
             learning_rate. The training figures are of the scores seen in training, under dropout. Means over heads.
         best_epoch: the epoch, from 1, whose weights the model holds; the median over heads, where there are several.
-        val_pairwise_accuracy: exact accuracy over the validation side's cross-tier pairs, in [0, 1], of the model's
+        val_pairwise_accuracy: exact accuracy over the validation split's cross-tier pairs, in [0, 1], of the model's
             scores: with several heads of the mean of theirs.
         heads: each head alone.
     """
@@ -47,7 +47,7 @@ class TrainingResult:
     curves: pd.DataFrame
     best_epoch: int
     val_pairwise_accuracy: float
-    heads: tuple[HeadResult, ...]
+    heads: tuple[MemberResult, ...]
 
 
 class Trainer:
@@ -81,11 +81,11 @@ class Trainer:
     def fit(
         self, train: RankingData, val: RankingData, *, resume_from: Path | str | None = None, verbose: bool = False
     ) -> TrainingResult:
-        """Train, and keep the epoch that ranks the validation side best (ties: the lower validation loss).
+        """Train, and keep the epoch that ranks the validation split best (ties: the lower validation loss).
 
         Args:
-            train: the training side.
-            val: the validation side; chooses the epoch.
+            train: the training split.
+            val: the validation split; chooses the epoch.
             resume_from: an `epoch_<n>.pt` of a training with the same config on the same data.
             verbose: show progress on stderr.
 
@@ -94,7 +94,7 @@ class Trainer:
             CheckpointError: `resume_from` cannot be read or belongs to another training.
         """
         if not count_cross_tier_pairs(val.tier_rank):
-            raise DataError("the validation side holds no cross-tier pair: more images or another split are needed")
+            raise DataError("the validation split holds no cross-tier pair: more images or another split are needed")
         run = TrainingRun(self.config, train, self.make_model)
         data = f"{train.digest()} {val.digest()}" if self.checkpoint_dir or resume_from else ""
         if resume_from is not None:
@@ -107,7 +107,7 @@ class Trainer:
                 progress.update(1, f"val accuracy {run.val_accuracy():.3f}")
                 self._save(run, data)
         heads = tuple(
-            HeadResult(seed, best, rows[best - 1]["val_pairwise_accuracy"], rows[best - 1]["train_pairwise_accuracy"])
+            MemberResult(seed, best, rows[best - 1]["val_pairwise_accuracy"], rows[best - 1]["train_pairwise_accuracy"])
             for seed, best, rows in zip(run.seeds, run.best_epochs, run.curves, strict=True)
         )
         model = run.best_model()
@@ -119,10 +119,10 @@ class Trainer:
         return TrainingResult(model, pd.DataFrame(run.mean_curves()), best_epoch, accuracy, heads)
 
     def fit_epochs(self, train: RankingData, epochs: int | Sequence[int]) -> PairwiseRankingModel:
-        """Train for a fixed number of epochs without a validation side, e.g. on the folds of a cross-fit.
+        """Train for a fixed number of epochs without a validation split, e.g. on the folds of a cross-fit.
 
         Args:
-            train: the training side.
+            train: the training split.
             epochs: for all heads, or of each head.
 
         Raises:

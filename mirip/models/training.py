@@ -45,11 +45,11 @@ def train_ranker(
     resume: bool = False,
     verbose: bool = False,
 ) -> tuple[Checkpoint, TrainingResult]:
-    """Train on the training side, choose the epoch by the validation side, calibrate out of fold.
+    """Train on the training split, choose the epoch by the validation split, calibrate out of fold.
 
     Args:
-        splits: as `mirip.data.split.read_splits` gives it; its test side is not looked at.
-        cache: features of the recipe in force.
+        splits: as `mirip.data.split.read_splits` gives it; its test split is not looked at.
+        cache: features of the active recipe.
         trainer: options, and where its checkpoints go.
         tiers: names of the tiers, best first.
         resume: go on from the trainer's latest checkpoint, where there is one.
@@ -69,7 +69,7 @@ def train_ranker(
     judged = np.logical_or.reduce(folds) if folds else np.zeros(len(train), dtype=bool)
     if len(np.unique(train.tier_rank[judged])) < 2:
         raise DataError(
-            f"the training side's {len(train)} images in {len(np.unique(groups))} groups are too few to calibrate "
+            f"the training split's {len(train)} images in {len(np.unique(groups))} groups are too few to calibrate "
             "scores on: give more groups, or a finer data.group"
         )
     latest = _latest_checkpoint(trainer.checkpoint_dir) if resume and trainer.checkpoint_dir else None
@@ -187,7 +187,7 @@ def cross_fitted_scores(
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Score all images, of every side, by models trained like a given one that saw none of their group.
 
-    Options and number of epochs are those of the checkpoint. The validation side chose that number, and nothing else
+    Options and number of epochs are those of the checkpoint. The validation split chose that number, and nothing else
     of what is scored here had a say in it.
 
     Args:

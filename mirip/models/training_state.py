@@ -22,7 +22,7 @@ from mirip.models.checkpoint import load_state, save_state
 from mirip.models.losses import all_pairs_loss, weighted_pair_loss
 from mirip.models.ranking import PairwiseRankingModel
 from mirip.models.ranking_data import RankingData
-from mirip.models.stacked import DropoutStreams, clip_each_head, set_streams, stack_parameters
+from mirip.models.stacked import DropoutStreams, clip_each_member, set_streams, stack_parameters
 from mirip.params import TrainParams
 
 Indices = NDArray[np.int64]
@@ -51,7 +51,7 @@ class TrainingRun:
 
     Args:
         config: options of training.
-        train: the training side.
+        train: the training split.
         make_model: (feature_dim, config) -> a model with random weights.
 
     Raises:
@@ -62,7 +62,7 @@ class TrainingRun:
         fair = train.context if config.pair_context == "same" else None
         if not count_cross_tier_pairs(train.tier_rank, fair):
             where = " within one context" if fair is not None else ""
-            raise DataError(f"the training side holds no cross-tier pair{where}: images of two tiers are needed")
+            raise DataError(f"the training split holds no cross-tier pair{where}: images of two tiers are needed")
         self.config = config
         self.device = resolve_device(config.device)
         self.seeds = range(config.seed, config.seed + config.seeds)
@@ -126,7 +126,7 @@ class TrainingRun:
         """Judge this epoch on features (M, D), tier_rank (M,) and context (M,); a head that improved keeps it."""
         self.model.eval()
         with torch.inference_mode():
-            by_head = self.model.score_heads(features)  # (n, M)
+            by_head = self.model.score_members(features)  # (n, M)
             if not torch.isfinite(by_head).all():
                 raise self.diverged()
             for head, scores in enumerate(by_head):
@@ -215,10 +215,10 @@ class TrainingRun:
         if differing:
             raise CheckpointError(
                 f"{path} belongs to a training with other options ({', '.join(differing)}): "
-                "give the same options, or start anew"
+                "give the same options, or start again"
             )
         if state["data"] != data:
-            raise CheckpointError(f"{path} belongs to a training on other images, features or tiers: start anew")
+            raise CheckpointError(f"{path} belongs to a training on other images, features or tiers: start again")
         self.model.load_state_dict(state["model_state_dict"])
         self._optimizer.load_state_dict(state["optimizer_state_dict"])
         self._scheduler.load_state_dict(state["scheduler_state_dict"])
@@ -236,12 +236,12 @@ class TrainingRun:
         for step in zip(*(self._batches(rng) for rng in rngs), strict=True):
             images = [own for own, _ in step]
             if not self._stacked:
-                by_head = self.model.score_heads(self._features[self._tensor(images[0])])
+                by_head = self.model.score_members(self._features[self._tensor(images[0])])
             else:
                 rows = [len(own) for own in images]
                 set_streams(self.model, DropoutStreams(generators, rows))
                 padded = np.stack([np.pad(own, (0, max(rows) - len(own))) for own in images])
-                by_head = self.model.score_heads(self._features[self._tensor(padded)])  # (n, M, D) -> (n, M)
+                by_head = self.model.score_members(self._features[self._tensor(padded)])  # (n, M, D) -> (n, M)
             scores = [row[: len(own)] for row, own in zip(by_head, images, strict=True)]
             yield [(own, score, loss(score)) for (own, loss), score in zip(step, scores, strict=True)]
 
@@ -266,7 +266,7 @@ class TrainingRun:
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         if self._stacked:
-            clip_each_head(list(self.model.parameters()), self.config.gradient_clip_norm)
+            clip_each_member(list(self.model.parameters()), self.config.gradient_clip_norm)
         else:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.config.gradient_clip_norm)
         self._optimizer.step()

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-@drawn("ladder", "Pairwise accuracy of each model with its interval")
-def ladder_svg(ladder: pd.DataFrame, target: float, *, model: str = "mirip") -> "Figure":
+@drawn("baselines", "Pairwise accuracy of each model with its interval")
+def baselines_svg(ladder: pd.DataFrame, target: float, *, model: str = "mirip") -> "Figure":
     """Draw the pairwise accuracy of each model on one split, best last row on top, with its interval.
 
     Args:

@@ -13,7 +13,7 @@ MOST_LISTED = 200
 _TONES = {"critical": "bad", "warning": "open"}
 _NOTHING_FOUND = (
     "None: no predictor that is blind to what is depicted and no column tells the tier beyond chance, and no "
-    "near-duplicate was found on two sides."
+    "near-duplicate was found in two splits."
 )
 
 
@@ -42,7 +42,7 @@ def tiles(audit: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         ("Out of fold", fmt.percent(audit.get("out_of_fold_accuracy")), interval),
         ("Above the best shortcut", margin, f"points, {low} to {high}" if low != fmt.NOT_AVAILABLE else ""),
         ("Independent images", fmt.number(audit.get("n_effective_images"), 0), images),
-        ("Near-duplicates", fmt.number(n_near, 0), f"pair{'' if n_near == 1 else 's'} on two sides of the split"),
+        ("Near-duplicates", fmt.number(n_near, 0), f"pair{'' if n_near == 1 else 's'} in two splits"),
     ]
 
 

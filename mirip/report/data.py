@@ -7,7 +7,7 @@ import pandas as pd
 
 from mirip.report import formatting as fmt
 
-SIDES = ("train", "val", "test")
+SPLIT_NAMES = ("train", "val", "test")
 
 
 def counts(splits: pd.DataFrame, tiers: tuple[str, ...]) -> list[dict[str, Any]]:
@@ -16,14 +16,14 @@ def counts(splits: pd.DataFrame, tiers: tuple[str, ...]) -> list[dict[str, Any]]
     for tier in tiers:
         own = splits[splits["tier"] == tier]
         share = len(own) / len(splits) if len(splits) else None
-        rows.append({"name": f"Tier {tier}", **_by_side(own, len), "all": len(own), "share": share})
-    rows.append({"name": "Images", **_by_side(splits, len), "all": len(splits), "share": None})
-    groups = {"name": "Groups", **_by_side(splits, _n_groups), "all": _n_groups(splits), "share": None}
+        rows.append({"name": f"Tier {tier}", **_by_split(own, len), "all": len(own), "share": share})
+    rows.append({"name": "Images", **_by_split(splits, len), "all": len(splits), "share": None})
+    groups = {"name": "Groups", **_by_split(splits, _n_groups), "all": _n_groups(splits), "share": None}
     return [*rows, groups]
 
 
-def _by_side(rows: pd.DataFrame, measure: Any) -> dict[str, int]:
-    return {side: int(measure(rows[rows["split"] == side])) for side in SIDES}
+def _by_split(rows: pd.DataFrame, measure: Any) -> dict[str, int]:
+    return {side: int(measure(rows[rows["split"] == side])) for side in SPLIT_NAMES}
 
 
 def _n_groups(rows: pd.DataFrame) -> int:
@@ -38,7 +38,7 @@ def remarks(data: Mapping[str, Any], n_rejected: int) -> list[str]:
         said.append(f"Converted to upright 8-bit RGB: {converted}.")
     said.append(
         f"Identical files: {fmt.number(data.get('n_duplicates'), 0)}; near-duplicates: "
-        f"{fmt.number(data.get('n_near_duplicates'), 0)}; both always stand on one side of the split."
+        f"{fmt.number(data.get('n_near_duplicates'), 0)}; both always stand in one split of the split."
     )
     return said
 

@@ -95,12 +95,12 @@ def target_verdict(evaluate: Mapping[str, Any]) -> Verdict:
     elif high < target:
         sentence = f"{span} lies wholly below {aim}."
     else:
-        sentence = f"{span} holds {aim}: this test side cannot tell whether it is reached."
+        sentence = f"{span} holds {aim}: this test split cannot tell whether it is reached."
     return Verdict(label, tone, sentence)
 
 
 def small_sample_warning(evaluate: Mapping[str, Any]) -> str | None:
-    """Say how small the test side is, where it is too small for its interval to be taken at its word."""
+    """Say how small the test split is, where it is too small for its interval to be taken at its word."""
     if not evaluate.get("small_sample"):
         return None
     return (
@@ -122,13 +122,13 @@ def against(name: str, margin: Any, low: Any, high: Any, *, small_sample: bool =
     return f"{words} (difference {points(margin)} points, interval {points(low)} to {points(high)})."
 
 
-def models_judged(count: int) -> str:
-    """Say how many models have been judged on this test side, from 0, when the page was made."""
+def models_evaluated(count: int) -> str:
+    """Say how many models have been judged on this test split, from 0, when the page was made."""
     if count == 0:
-        return "How many models have been judged on this test side is not known here: this copy has no record of any."
+        return "How many models have been judged on this test split is not known here: this copy has no record of any."
     if count == 1:
-        return "The only model so far that was judged on this test side."
+        return "The only model so far that was judged on this test split."
     return (
-        f"{count:,} models have been judged on this test side so far. The best of many looks better than it is: choose "
-        "by validation accuracy."
+        f"{count:,} models have been evaluated on this test split so far. The best of many looks better than it is: "
+        "choose by validation accuracy."
     )

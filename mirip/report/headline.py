@@ -46,9 +46,9 @@ def counted(evaluate: Mapping[str, Any]) -> str:
     return f": {pairs:,} pairs of {images:,} images in {groups:,} groups that training never saw"
 
 
-def notes(evaluate: Mapping[str, Any], scores: pd.DataFrame, n_judged: int) -> list[str]:
-    """Say what a reader of the headline must know beside it: the spread over seeds, and how worn the test side is."""
-    said = [fmt.models_judged(n_judged)]
+def notes(evaluate: Mapping[str, Any], scores: pd.DataFrame, n_evaluated: int) -> list[str]:
+    """Say what a reader of the headline must know beside it: the spread over seeds, and how worn the test split is."""
+    said = [fmt.models_evaluated(n_evaluated)]
     low, high = (evaluate.get(f"pairwise_accuracy_seed_{end}") for end in ("min", "max"))
     if fmt.known(low) and fmt.known(high):
         heads = sum(str(name).startswith("score_seed_") for name in scores.columns)

@@ -10,7 +10,7 @@ import pandas as pd
 from mirip.params import Params
 from mirip.report import audit_section, data, headline, speed
 from mirip.report import formatting as fmt
-from mirip.report.accuracy_plots import ladder_svg, scores_by_tier_svg, tier_pairs_svg
+from mirip.report.accuracy_plots import baselines_svg, scores_by_tier_svg, tier_pairs_svg
 from mirip.report.calibration_plots import coverage_svg, reliability_svg
 from mirip.report.training_plots import curves_svg
 from mirip.report.works import Gallery
@@ -27,15 +27,15 @@ class Inputs:
         params: of params.yaml.
         metrics: scalars by stage: data, split, extract, train, evaluate, audit, benchmark.
         curves: metrics/train/curves.csv.
-        ladder: metrics/evaluate/ladder.csv; `tier_pairs`, `reliability`, `coverage` likewise.
+        ladder: metrics/evaluate/baselines.csv; `tier_pairs`, `reliability`, `coverage` likewise.
         tier_pairs: see there.
         reliability: see there.
         coverage: see there.
-        shortcuts: metrics/audit/shortcuts.csv; `columns`, `findings`, `contradicted`, `outliers`, `near_duplicates`
+        shortcuts: metrics/audit/shortcuts.csv; `columns`, `findings`, `label_issues`, `outliers`, `near_duplicates`
             likewise.
         columns: see there.
         findings: see there.
-        contradicted: see there.
+        label_issues: see there.
         outliers: see there.
         near_duplicates: see there.
         scores: metrics/scores.csv.
@@ -44,20 +44,20 @@ class Inputs:
         thumbnails: data/thumbnails.parquet.
         model_sha256: of models/best_model.pt.
         code_sha256: of the code that the page was made with.
-        models_judged: how many models have been judged on this test side so far.
+        models_evaluated: how many models have been judged on this test split so far.
     """
 
     params: Params
     metrics: Mapping[str, Mapping[str, Any]]
     curves: pd.DataFrame
-    ladder: pd.DataFrame
+    baselines: pd.DataFrame
     tier_pairs: pd.DataFrame
     reliability: pd.DataFrame
     coverage: pd.DataFrame
     shortcuts: pd.DataFrame
     columns: pd.DataFrame
     findings: pd.DataFrame
-    contradicted: pd.DataFrame
+    label_issues: pd.DataFrame
     outliers: pd.DataFrame
     near_duplicates: pd.DataFrame
     scores: pd.DataFrame
@@ -66,7 +66,7 @@ class Inputs:
     thumbnails: pd.DataFrame
     model_sha256: str
     code_sha256: str
-    models_judged: int
+    models_evaluated: int
 
 
 def render(inputs: Inputs) -> str:
@@ -102,10 +102,10 @@ def _content(inputs: Inputs) -> dict[str, Any]:
         "verdict": fmt.target_verdict(evaluate),
         "warning": fmt.small_sample_warning(evaluate),
         "scale": headline.scale(evaluate),
-        "notes": headline.notes(evaluate, inputs.scores, inputs.models_judged),
+        "notes": headline.notes(evaluate, inputs.scores, inputs.models_evaluated),
         "counted": headline.counted(evaluate),
         "tiles": headline.tiles(evaluate, metrics["train"], contexts=bool(params.data.context)),
-        "rungs": headline.rungs(inputs.ladder),
+        "rungs": headline.rungs(inputs.baselines),
         "calibration": headline.calibration_sentence(evaluate),
         "close_calls": headline.close_calls(evaluate),
         "shortcut_sentence": audit_section.shortcut_sentence(audited, small_sample=bool(evaluate.get("small_sample"))),
@@ -130,10 +130,10 @@ def _plots(inputs: Inputs) -> dict[str, Any]:
     from markupsafe import Markup
 
     tiers, evaluate = inputs.params.data.tiers, inputs.metrics["evaluate"]
-    judged_by = evaluate.get("target_accuracy")
-    target = inputs.params.evaluate.target_accuracy if judged_by is None else float(judged_by)
+    evaluated_by = evaluate.get("target_accuracy")
+    target = inputs.params.evaluate.target_accuracy if evaluated_by is None else float(evaluated_by)
     drawings = {
-        "ladder": ladder_svg(inputs.ladder, target, model=headline.MODEL),
+        "baselines": baselines_svg(inputs.baselines, target, model=headline.MODEL),
         "tier_pairs": tier_pairs_svg(inputs.tier_pairs, tiers),
         "scores": scores_by_tier_svg(inputs.scores["tier"], inputs.scores["score"], tiers),
         "curves": curves_svg(inputs.curves, inputs.metrics["train"].get("best_epoch")),
@@ -148,16 +148,16 @@ def _works(inputs: Inputs) -> dict[str, Any]:
     n = inputs.params.report.thumbnails
     gallery = Gallery(inputs.splits, inputs.thumbnails)
     highest, lowest = gallery.extremes(inputs.scores, n)
-    contradicted = inputs.contradicted
+    label_issues = inputs.label_issues
     return {
         "highest": highest,
         "lowest": lowest,
-        "contradicted": gallery.contradicted(contradicted, n // 2),
-        "all_contradicted": [
+        "label_issues": gallery.label_issues(label_issues, n // 2),
+        "all_label_issues": [
             row | {"path": path}
             for row, path in zip(
-                contradicted.to_dict("records"),
-                gallery.paths(contradicted["id"], "metrics/audit/contradicted.csv", "audit"),
+                label_issues.to_dict("records"),
+                gallery.paths(label_issues["id"], "metrics/audit/label_issues.csv", "audit"),
                 strict=True,
             )
         ],

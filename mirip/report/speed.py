@@ -29,7 +29,7 @@ def requirements(benchmark: Mapping[str, Any], imported: bool) -> list[dict[str,
             "what": what,
             "measured": measured,
             "limit": limit,
-            **_judged(benchmark.get(f"{name}_verdict"), name, imported),
+            **_evaluated(benchmark.get(f"{name}_verdict"), name, imported),
         }
         for what, measured, limit, name in rows
     ]
@@ -42,7 +42,7 @@ def requirements(benchmark: Mapping[str, Any], imported: bool) -> list[dict[str,
     return judged + [{"what": what, "measured": value, "limit": "", "verdict": "", "tone": ""} for what, value in plain]
 
 
-def _judged(verdict: Any, name: str, imported: bool) -> dict[str, str]:
+def _evaluated(verdict: Any, name: str, imported: bool) -> dict[str, str]:
     if verdict == "not_measured":
         needs_gpu = name in ("pair_latency", "memory") and not imported
         place = "not measured off GPU" if needs_gpu else "not measured"

@@ -6,21 +6,21 @@ from typing import Any
 
 from mirip.errors import DataError
 from mirip.features.extract.history import ExtractionSummary, last_extraction
-from mirip.models.evaluation_count import models_judged
+from mirip.models.evaluation_count import models_evaluated
 from mirip.params import Params
 
 NOT_AVAILABLE = "not available"
 
 
 def summary_rows(
-    metrics: dict[str, dict[str, Any]], extraction: ExtractionSummary | None, n_models_judged: int = 0
+    metrics: dict[str, dict[str, Any]], extraction: ExtractionSummary | None, n_models_evaluated: int = 0
 ) -> list[tuple[str, str, str]]:
     """Return the table: what, its figure, and a remark.
 
     Args:
         metrics: content of metrics/<name>.json by name; one that is not there is an empty dict.
         extraction: what the last extraction came to, if known.
-        n_models_judged: on this test side, from this repository.
+        n_models_evaluated: on this test split, from this repository.
     """
     evaluate, audit, benchmark = metrics["evaluate"], metrics["audit"], metrics["benchmark"]
     rows = [
@@ -46,8 +46,8 @@ def summary_rows(
             f"{_text(benchmark, 'hardware')}",
         ),
     ]
-    if n_models_judged > 1:
-        rows.append(("models judged", str(n_models_judged), "on this test side: choose by val_pairwise_accuracy"))
+    if n_models_evaluated > 1:
+        rows.append(("models judged", str(n_models_evaluated), "on this test split: choose by val_pairwise_accuracy"))
     if extraction is not None:
         done = f"{extraction.computed} computed, {extraction.reused} reused, in {extraction.seconds:.0f} s"
         rows.append(("last extraction", f"{extraction.rows} rows", done))
@@ -66,7 +66,7 @@ def print_summary(params: Params) -> None:
 
     metrics = {name: _read(Path("metrics") / f"{name}.json") for name in ("evaluate", "audit", "benchmark", "split")}
     if not metrics["evaluate"]:
-        raise DataError("metrics/evaluate.json is not here: run `dvc repro`")
+        raise DataError("metrics/evaluate.json is not found: run `dvc repro`")
     table = Table(
         title=f"Mirip with recipe {params.extract.recipe} ({params.recipe.backbone})",
         title_justify="left",
@@ -76,7 +76,7 @@ def print_summary(params: Params) -> None:
     table.add_column()
     table.add_column(justify="right", style="bold")
     table.add_column()
-    judged = models_judged(metrics["split"].get("digest", ""))
+    judged = models_evaluated(metrics["split"].get("digest", ""))
     for row in summary_rows(metrics, last_extraction(params.features_path), judged):
         table.add_row(*row)
     console = Console(highlight=False, soft_wrap=True)

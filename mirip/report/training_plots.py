@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @drawn("curves", "Loss and pairwise accuracy by epoch")
 def curves_svg(curves: pd.DataFrame, best_epoch: int | None) -> "Figure":
-    """Draw loss and pairwise accuracy by epoch, of the training and the validation side.
+    """Draw loss and pairwise accuracy by epoch, of the training and the validation split.
 
     Args:
         curves: columns epoch, train_loss, val_loss, train_pairwise_accuracy, val_pairwise_accuracy.

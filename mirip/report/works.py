@@ -83,8 +83,8 @@ class Gallery:
         )
         return highest, lowest
 
-    def contradicted(self, table: pd.DataFrame, n: int) -> list[Work]:
-        """Return the first `n` works of metrics/audit/contradicted.csv.
+    def label_issues(self, table: pd.DataFrame, n: int) -> list[Work]:
+        """Return the first `n` works of metrics/audit/label_issues.csv.
 
         Raises:
             DataError: see `paths`.
@@ -92,9 +92,9 @@ class Gallery:
         shown = table.head(n)
         said = [
             (f"above {fmt.percent(percentile / 100, 0)}", f"wrong in {fmt.percent(share, 0)}")
-            for percentile, share in zip(shown["score_percentile"], shown["wrong_side_share"], strict=True)
+            for percentile, share in zip(shown["score_percentile"], shown["misordered_share"], strict=True)
         ]
-        return self.works(shown["id"], said, "metrics/audit/contradicted.csv", "audit")
+        return self.works(shown["id"], said, "metrics/audit/label_issues.csv", "audit")
 
     def outliers(self, table: pd.DataFrame, n: int) -> list[Work]:
         """Return the first `n` works of metrics/audit/outliers.csv.

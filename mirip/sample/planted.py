@@ -18,7 +18,7 @@ PLANTED = {
     "grey": "a JPEG of one channel",
     "palette": "a PNG of 64 colours",
     "exact_copy": "byte for byte the file of another work, handed in by another artist",
-    "near_copy": "another work, a little smaller and saved anew, handed in by another artist",
+    "near_copy": "another work, a little smaller and saved again, handed in by another artist",
     "truncated": "a JPEG that ends half way",
     "not_an_image": "a text file named .jpg",
     "missing": "a row whose file is not there",

@@ -12,7 +12,7 @@ _ABOUT = (
     "Read by no stage. `score` is what the best possible ranker gives a work: the skill it was drawn with plus the "
     "department's bonus; the rest of the tier is label noise. Its accuracy is over all pairs of works of different "
     "tier among `works` without the unusable ones; a tie counts half. For the accuracy on other pairs, such as "
-    "those of the test side, compare `score` there."
+    "those of the test split, compare `score` there."
 )
 
 

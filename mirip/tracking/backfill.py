@@ -20,11 +20,12 @@ from pathlib import Path
 
 from mirip.errors import DataError, MiripError, ParamsError
 from mirip.experiments.git import git, git_bytes
-from mirip.files import flatten, looked_up, main_root, md5_file, read_yaml
+from mirip.files import flatten, looked_up, md5_file, read_yaml
 from mirip.tracking.publishing import Published, publish
 from mirip.tracking.record import provenance_tags
 from mirip.tracking.result import LOCK, METRICS, MODEL, PARAMS, RECEIPT, locked_outs, read_lock, read_result
 from mirip.tracking.unpublished import kept_results, opened
+from mirip.workspace import main_root
 
 _EXPERIMENT = re.compile(r"refs/exps/([0-9a-f]{2})/([0-9a-f]{38})/(.+)")
 
@@ -77,7 +78,7 @@ def backfill() -> Iterator[Published | LeftOut]:
         TrackingError: see `mirip.tracking.publishing.publish`.
     """
     if not PARAMS.is_file():
-        raise DataError(f"{PARAMS} is not here: run from the project's root")
+        raise DataError(f"{PARAMS} is not found: run from the project's root")
     newest: dict[str, Revision] = {}
     for revision in sorted(revisions(), key=lambda revision: revision.made_ms):
         try:

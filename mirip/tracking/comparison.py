@@ -1,4 +1,4 @@
-"""How a published run stands against another, and on how many models its test side has worn."""
+"""How a published run stands against another, and on how many models its test split has worn."""
 
 import tempfile
 from collections.abc import Iterator
@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mirip.errors import DataError
-from mirip.experiments.scores import SCORES, JudgedScores, compare_scores, read_scores
-from mirip.models.evaluation_count import models_judged
+from mirip.experiments.scores import SCORES, ModelScores, compare_scores, read_scores
+from mirip.models.evaluation_count import models_evaluated
 from mirip.tracking.runs import named, search_all_runs
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Judgement:
 
 
 def judge(client: "MlflowClient", run: "Run", champion: "ModelVersion | None") -> Judgement:
-    """Compare a run with the champion, if there is one and both hold their scores on one test side."""
+    """Compare a run with the champion, if there is one and both hold their scores on one test split."""
     if champion is None:
         return Judgement("no champion", "there was no champion before it")
     against = f"the champion, version {champion.version}"
@@ -59,8 +59,8 @@ def _comparison_words(found: "ModelComparison", against: str) -> str:
     return f"{said} {against}, by {found.difference:+.3f} ({low:+.3f} to {high:+.3f}{small})"
 
 
-def _scores(client: "MlflowClient", run: "Run") -> JudgedScores:
-    """Read what a run's model scored on its test side.
+def _scores(client: "MlflowClient", run: "Run") -> ModelScores:
+    """Read what a run's model scored on its test split.
 
     Raises:
         DataError: the run holds no such table, or a damaged one.
@@ -82,12 +82,12 @@ def _places(client: "MlflowClient", run_id: str, folder: str | None) -> Iterator
             yield from _places(client, run_id, entry.path)
 
 
-def judged_words(client: "MlflowClient", run: "Run") -> str:
-    """Say how many models were judged on a run's test side: as runs of the server, or in this repository's record."""
+def evaluated_text(client: "MlflowClient", run: "Run") -> str:
+    """Say how many models were judged on a run's test split: as runs of the server, or in this repository's record."""
     digest = run.data.tags.get(SPLIT_TAG)
     if digest is None:
-        return "how many models were judged on its test side is not known"
+        return "how many models were judged on its test split is not known"
     runs = search_all_runs(client, f"tags.`{SPLIT_TAG}` = '{digest}'")
-    count = max(len(runs), models_judged(digest))
+    count = max(len(runs), models_evaluated(digest))
     have = "1 model has" if count == 1 else f"{count} models have"
-    return f"{have} been judged on this test side: compare runs by val_pairwise_accuracy"
+    return f"{have} been judged on this test split: compare runs by val_pairwise_accuracy"

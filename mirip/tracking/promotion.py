@@ -1,14 +1,14 @@
 """The champion: the one model that stands for the best so far, in MLflow's model registry.
 
 The registered model is `mirip-ranker`, a version a promoted run; its alias `champion` is what to serve. It moves only
-to a model that the paired bootstrap over groups shows to be better on the same test side, by the tables of scores that
+to a model that the paired bootstrap over groups shows to be better on the same test split, by the tables of scores that
 both runs hold, or by force.
 """
 
 from typing import TYPE_CHECKING
 
 from mirip.errors import PromotionError
-from mirip.tracking.comparison import SPLIT_TAG, Judgement, judge, judged_words
+from mirip.tracking.comparison import SPLIT_TAG, Judgement, evaluated_text, judge
 from mirip.tracking.logged_model import RANKER, find_ranker, is_whole
 from mirip.tracking.runs import find_run, named
 from mirip.tracking.store import connect, exclusive_store, store_exists, tracking_uri, without_password
@@ -46,7 +46,7 @@ def promote(wanted: str, *, force: bool = False) -> str:
                 f"run {named(run)} holds no whole model: publish it again, with `mirip track --backfill`"
             )
         champion = find_champion(client)
-        judged = judged_words(client, run)
+        judged = evaluated_text(client, run)
         if champion is not None and champion.run_id == run.info.run_id:
             return f"run {named(run)} is the champion already, {RANKER} version {champion.version}; {judged}"
         judgement = judge(client, run, champion)
@@ -111,5 +111,5 @@ def _describe(
     client.update_model_version(
         RANKER,
         version.version,
-        f"run {named(run)}: pairwise accuracy {told}, on the test side of split {side}. {judgement.words}.",
+        f"run {named(run)}: pairwise accuracy {told}, on the test split of split {side}. {judgement.words}.",
     )

@@ -112,7 +112,7 @@ def read_metrics(root: Path) -> dict[str, dict[str, Any]]:
             raise DataError(f"{METRICS / path.name} is damaged ({error}): run `dvc repro`") from None
     for stage, name in {"extract": "content_digest", "split": "digest", "evaluate": "pairwise_accuracy"}.items():
         if name not in metrics.get(stage, {}):
-            lack = f"lacks {name}" if stage in metrics else "is not here"
+            lack = f"lacks {name}" if stage in metrics else "is not found"
             raise DataError(f"metrics/{stage}.json {lack}, so there is no result to publish: run `dvc repro evaluate`")
     return metrics
 
@@ -120,7 +120,7 @@ def read_metrics(root: Path) -> dict[str, dict[str, Any]]:
 def digests(root: Path, metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     """Return what names the content of features, split, model and evaluation.
 
-    The model's is DVC's own md5, which dvc.lock knows even where the file itself is not here.
+    The model's is DVC's own md5, which dvc.lock knows even where the file itself is not found.
 
     Raises:
         DataError: neither the model nor its md5 is there.
@@ -156,4 +156,4 @@ def _model_md5(root: Path) -> str:
         return md5_file(root / MODEL)
     if md5 := locked_outs(root).get(MODEL.as_posix()):
         return md5
-    raise DataError(f"{MODEL} is not here, so there is no result to publish: run `dvc repro evaluate`")
+    raise DataError(f"{MODEL} is not found, so there is no result to publish: run `dvc repro evaluate`")

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mirip.errors import TrackingError
-from mirip.files import main_root
 from mirip.tracking.view import missing_view_tags, view_tags
+from mirip.workspace import main_root
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

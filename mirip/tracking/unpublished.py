@@ -15,10 +15,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from mirip.errors import DataError
-from mirip.files import atomic_path, main_root, sha256_bytes
+from mirip.files import atomic_path, sha256_bytes
 from mirip.tracking.artifacts import artifact_files
 from mirip.tracking.record import RunRecord
 from mirip.tracking.result import read_result
+from mirip.workspace import main_root
 
 _ORIGIN = "origin.json"  # among the result's files: its tags, and when it was made
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.interval_coverage import Setting, coverage_of, simulated_side, two_tiers
+from benchmarks.interval_coverage import Setting, coverage_of, simulated_split, two_tiers
 from mirip.metrics.pairwise import pairwise_accuracy
 
 ROOT = Path(__file__).parents[2]
@@ -13,12 +13,12 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.parametrize("one_tier", [False, True])
 def test_the_truth_is_that_of_a_huge_population(one_tier):
     setting = Setting(40_000, one_tier)
-    scores, rank, _ = simulated_side(setting, np.random.default_rng(0))
+    scores, rank, _ = simulated_split(setting, np.random.default_rng(0))
     assert pairwise_accuracy(scores, rank) == pytest.approx(setting.true_accuracy, abs=0.01)
 
 
 def test_a_group_of_one_tier_has_one_tier_and_every_tier_is_there():
-    _, rank, group = simulated_side(Setting(15, True), np.random.default_rng(1))
+    _, rank, group = simulated_split(Setting(15, True), np.random.default_rng(1))
     assert all(len(np.unique(rank[group == g])) == 1 for g in range(15))
     assert len(np.unique(rank)) == 4
 

@@ -64,7 +64,7 @@ class Project:
         )
 
     def set(self, **changes: object) -> None:
-        """Change the recipe in force."""
+        """Change the active recipe."""
         params = yaml.safe_load(Path("params.yaml").read_text())
         params["recipes"]["tiny"] |= changes
         Path("params.yaml").write_text(yaml.safe_dump(params))
@@ -155,7 +155,7 @@ def test_explain_foretells_what_the_store_gives_back(project: Project, said: Cal
     FEATURES.unlink()
     shown = said("explain")
     assert "20 reused (20 from the store), 0 to compute" in shown
-    assert "why: features/tiny.h5 is not here" in shown
+    assert "why: features/tiny.h5 is not found" in shown
     assert "nothing to compute: features/tiny.h5 is written from what is here" in shown
 
 
@@ -174,7 +174,7 @@ def test_explain_tells_a_file_that_is_written_anew_from_rows_that_are(
     project.set(image_size=41)  # the same whole patches
     shown = said("explain")
     assert "20 reused (20 from features/tiny.h5), 0 to compute" in shown
-    assert "is written anew, no value changes: image_size: cache 28, params 41" in shown
+    assert "is written again, no value changes: image_size: cache 28, params 41" in shown
 
 
 def test_explain_knows_what_a_lost_store_and_file_cost(project: Project, said: Callable[..., str]) -> None:
@@ -183,7 +183,7 @@ def test_explain_knows_what_a_lost_store_and_file_cost(project: Project, said: C
     FEATURES.unlink()
     shown = said("explain")
     assert "0 reused, 20 to compute, 0 renamed" in shown
-    assert "why: features/tiny.h5 is not here" in shown
+    assert "why: features/tiny.h5 is not found" in shown
     assert "why: the store was deleted" in shown
 
 
@@ -245,7 +245,7 @@ def test_explain_takes_another_recipe(project: Project, said: Callable[..., str]
 
 def test_explain_without_a_manifest_is_one_line(project: Project, said: Callable[..., str]) -> None:
     MANIFEST.unlink()
-    assert said("explain", code=1) == "error: data/manifest.parquet is not here: run `dvc repro prepare`\n"
+    assert said("explain", code=1) == "error: data/manifest.parquet is not found: run `dvc repro prepare`\n"
 
 
 def test_explain_loads_neither_torch_nor_the_backbone(project: Project) -> None:
@@ -370,7 +370,7 @@ def test_verify_says_why_nothing_is_extracted_again(project: Project, said: Call
     shutil.rmtree(project.images)
     assert "note: no row is extracted again: the images, images, are not here" in said("verify")
     MANIFEST.unlink()
-    assert "note: keys and images are not compared: data/manifest.parquet is not here" in said("verify")
+    assert "note: keys and images are not compared: data/manifest.parquet is not found" in said("verify")
 
 
 def test_verify_compares_with_the_manifest_and_the_recipe(project: Project, said: Callable[..., str]) -> None:
@@ -391,7 +391,7 @@ def test_verify_compares_with_the_manifest_and_the_recipe(project: Project, said
 def test_verify_of_a_missing_file_has_nothing_removed(project: Project, said: Callable[..., str]) -> None:
     FEATURES.unlink()
     shown = said("verify", code=1)
-    assert "features/tiny.h5 is not here" in shown
+    assert "features/tiny.h5 is not found" in shown
     assert "remove" not in shown
     assert shown.endswith("1 problem and 0 bad rows: run `dvc repro extract`\n")
 
@@ -418,7 +418,7 @@ def test_verify_looks_at_the_store_too(project: Project, said: Callable[..., str
     FEATURES.unlink()
     shown = said("verify", "--rows", "0", code=1)
     assert f"{shard} is damaged" in shown
-    assert "features/tiny.h5 is not here" in shown
+    assert "features/tiny.h5 is not found" in shown
 
 
 # stats
@@ -446,7 +446,7 @@ def test_stats_calls_one_recipe_alone_the_one_in_force(project: Project, said: C
     params["recipes"]["twin"] = params["recipes"]["tiny"]
     Path("params.yaml").write_text(yaml.safe_dump(params))
     shown = said("stats")
-    assert shown.startswith("features files (* the recipe in force)")
+    assert shown.startswith("features files (* the active recipe)")
     assert shown.count("in force") == 1
     assert shown.count("fits its recipe") == 2
 
@@ -481,7 +481,7 @@ def last_used(fingerprint: str, days_ago: float) -> None:
 
 @pytest.fixture
 def three(project: Project) -> dict[str, str]:
-    """Fingerprints of the recipe in force (used longest ago), of another of params.yaml, and of none (used last)."""
+    """Fingerprints of the active recipe (used longest ago), of another of params.yaml, and of none (used last)."""
     found = {"tiny": project.fingerprint}
     for name, change, undo in (
         ("other", {"fit": "squash"}, {"fit": "pad"}),
@@ -519,7 +519,7 @@ def test_gc_removes_rows_of_no_recipe_first_and_those_in_force_only_when_asked(
     assert held() == {three["tiny"]}
     shown = said("gc", "--max-gib", "0", code=1)
     assert held() == {three["tiny"]}
-    assert "--in-force removes imported rows and those of the recipe in force too" in shown
+    assert "--in-force removes imported rows and those of the active recipe too" in shown
     said("gc", "--max-gib", "0", "--in-force")
     assert held() == set()
 

@@ -59,7 +59,7 @@ def test_pin_says_what_was_and_what_is(capsys, make_dinov2) -> None:
     make_dinov2(Path("tiny"), seed=1)
     first, second = run(capsys, "pin").splitlines()
     assert first.startswith(f"tiny: weights_sha256 {found} -> ")
-    assert second == "tiny: these are other weights: the next `dvc repro` computes all its features anew"
+    assert second == "tiny: these are other weights: the next `dvc repro` computes all its features again"
 
 
 def test_export_writes_the_recipe_in_force_and_another(capsys) -> None:
@@ -99,11 +99,11 @@ def test_unknown_paths_are_left_out_on_demand(capsys) -> None:
     [
         (["pin", "no"], "'no' is not among recipes: tiny, clip"),
         (["pin", "clip"], "no backbone to pin"),
-        (["pin", "--params", "no.yaml"], "no.yaml is not here"),
+        (["pin", "--params", "no.yaml"], "no.yaml is not found"),
         (["export", "out.csv"], "out.csv ends neither"),
-        (["export", "out.parquet"], "features/tiny.h5 is not here"),
+        (["export", "out.parquet"], "features/tiny.h5 is not found"),
         (["export", "out.parquet", "--recipe", "no"], "'no' is not among recipes"),
-        (["import", "no.parquet", "--recipe", "clip"], "no.parquet is not here"),
+        (["import", "no.parquet", "--recipe", "clip"], "no.parquet is not found"),
         (["import", "no.parquet"], "the features of tiny are computed"),
     ],
 )

@@ -120,7 +120,7 @@ def test_other_tiers_than_the_checkpoints_are_refused(desk, capsys) -> None:
 def test_what_is_missing_is_said_before_anything_is_written(desk, capsys) -> None:
     missing = ["--output", "o", "--data", "photos", "--metadata"]
     assert mirip("train", *missing, "no.csv") == 1
-    assert "no.csv is not here" in capsys.readouterr().err
+    assert "no.csv is not found" in capsys.readouterr().err
     assert mirip("train", *missing, "photos.csv", "--backbone", "no/where/at/all") == 1
     assert "the backbone folder no/where/at/all has no config.json" in capsys.readouterr().err
     assert not Path("o").exists()
@@ -191,5 +191,5 @@ def test_real_paintings_with_a_real_backbone_are_ranked_well(savoias, mobilenet,
     assert main(arguments) == 0
     result = json.loads(Path("run/evaluate.json").read_text())
     assert result["n_images"] == 52
-    assert result["pairwise_accuracy"] > 0.8  # one test side of 52 images strays by 0.03 to 0.05 about 0.89
+    assert result["pairwise_accuracy"] > 0.8  # one test split of 52 images strays by 0.03 to 0.05 about 0.89
     assert abs(result["pairwise_accuracy"] - result["baseline_ridge_accuracy"]) < 0.08

@@ -119,10 +119,10 @@ def test_other_test_sides_and_other_hardware(repository: ResultRepository) -> No
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:-5]))
     repository.set_metrics("evaluate", pairwise_accuracy=0.99)
     repository.set_metrics("benchmark", hardware="H100", device="cuda")
-    repository.commit("another test side")
+    repository.commit("another test split")
     text = report()
     assert "## Mirip: no verdict" in text
-    assert "were judged on different test sides" in text
+    assert "were judged on different test splits" in text
     assert "| not comparable |" in text
     assert "since the hardware differs: before `Intel Xeon, 2 cores (cpu)`, after `H100 (cuda)`" in text
 

@@ -62,7 +62,7 @@ def test_an_unusable_table_is_one_clear_line(tmp_path: Path, text: str, encoding
 
 
 def test_a_missing_file_and_a_folder_say_what_to_set(tmp_path: Path) -> None:
-    with pytest.raises(MetadataError, match=r"is not here: set data\.metadata"):
+    with pytest.raises(MetadataError, match=r"is not found: set data\.metadata"):
         read_metadata(tmp_path / "nowhere.csv")
     with pytest.raises(MetadataError, match="is a folder"):
         read_metadata(tmp_path)

@@ -192,7 +192,7 @@ def test_nothing_may_stand_on_two_sides(disjoint: tuple[pd.DataFrame, pd.DataFra
     manifest.loc[second, column] = value ^ np.uint64(0b1111) if column == "perceptual_hash" else value
     if column == "image_sha256":
         splits.loc[second, column] = value
-    with pytest.raises(SplitError, match=f"{message} stands on two sides: images/") as caught:
+    with pytest.raises(SplitError, match=f"{message} stands in two splits: images/") as caught:
         check_disjoint(splits, manifest)
     assert "in train" in str(caught.value)
     assert "in test" in str(caught.value)

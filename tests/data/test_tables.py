@@ -15,7 +15,7 @@ def test_a_table_reads_back(tmp_path: Path) -> None:
 
 def test_a_missing_damaged_or_other_file_says_what_to_run(tmp_path: Path) -> None:
     path = tmp_path / "t.parquet"
-    with pytest.raises(DataError, match="is not here: run `dvc repro x`"):
+    with pytest.raises(DataError, match="is not found: run `dvc repro x`"):
         read_table(path, [], "dvc repro x")
     path.write_bytes(b"rubbish")
     with pytest.raises(DataError, match=r"is damaged .*: run `dvc repro x`") as caught:

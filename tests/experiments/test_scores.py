@@ -15,7 +15,7 @@ N = 120
 
 
 def table(seed: int, *, noise: float = 1.0, heads: int = 1) -> pd.DataFrame:
-    """Scores of one model on the same test side of 40 groups."""
+    """Scores of one model on the same test split of 40 groups."""
     rng = np.random.default_rng(0)
     rank = rng.choice(4, size=N, p=[0.25, 0.4, 0.25, 0.1])
     scores = rank + noise * np.random.default_rng(seed).normal(size=(heads, N))
@@ -98,7 +98,7 @@ def test_several_heads_put_the_spread_over_seeds_into_the_interval(tmp_path, mon
     assert main(["compare-models", "a.csv", "b.csv"]) == 0
     assert "seed" not in capsys.readouterr().out
     found = compare_scores(read_scores("a.csv"), read_scores("b.csv"))
-    assert (found.heads_a, found.heads_b) == (3, 3)
+    assert (found.members_a, found.members_b) == (3, 3)
 
 
 def test_one_side_of_a_single_head_is_named(tmp_path, monkeypatch, capsys) -> None:
@@ -129,7 +129,7 @@ def test_the_same_command_prints_the_same(repository, capsys) -> None:
 )
 def test_another_test_side_is_refused_with_how_many_differ(tmp_path, change, says) -> None:
     paths = [write(tmp_path / "a.csv", table(1)), write(tmp_path / "b.csv", change(table(1)))]
-    with pytest.raises(DataError, match="different test sides") as error:
+    with pytest.raises(DataError, match="different test splits") as error:
         compare_scores(*(read_scores(str(path)) for path in paths))
     assert says in str(error.value)
 

@@ -81,5 +81,5 @@ def test_no_jobs_are_refused(project: Path) -> None:
 
 def test_without_params_it_says_where_to_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ParamsError, match=r"params\.yaml is not here"):
+    with pytest.raises(ParamsError, match=r"params\.yaml is not found"):
         sweep(["train.seed=1"], jobs=1)

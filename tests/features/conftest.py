@@ -23,7 +23,7 @@ def recipe(dinov2: Path) -> Recipe:
     return Recipe(backbone=str(dinov2), image_size=28, compute_dtype="float32")
 
 
-def write_picture(folder: Path, name: str, seed: int) -> tuple[str, str]:
+def write_image(folder: Path, name: str, seed: int) -> tuple[str, str]:
     """Write a small PNG of noise; return its sha256 and its path below the folder."""
     rng = np.random.default_rng(seed)
     height, width = rng.integers(10, 40, size=2)
@@ -34,6 +34,6 @@ def write_picture(folder: Path, name: str, seed: int) -> tuple[str, str]:
 
 
 @pytest.fixture
-def make_pictures(tmp_path: Path) -> Callable[[range], list[tuple[str, str]]]:
+def make_images(tmp_path: Path) -> Callable[[range], list[tuple[str, str]]]:
     """Write one picture a seed below tmp_path/images."""
-    return lambda seeds: [write_picture(tmp_path / "images", f"{seed}.png", seed) for seed in seeds]
+    return lambda seeds: [write_image(tmp_path / "images", f"{seed}.png", seed) for seed in seeds]

@@ -135,7 +135,7 @@ def test_a_column_that_cuts_tiers_unlike_its_tenths_is_a_leak_all_the_same():
 def test_every_finding_bears_a_p_value_but_those_that_are_no_test():
     works = Collection(0)
     works.columns["file size"] = [Column("file_bytes", "number", works.rank * 1000.0)]
-    copies = Finding("near-duplicates across the split", "warning", 2, float("nan"), "look")
+    copies = Finding("near-duplicates across splits", "warning", 2, float("nan"), "look")
     audit = works.audit(more_findings=[copies])
     empty = audit.findings.loc[audit.findings["p_value"].isna(), "name"]
     assert set(empty) == {copies.name}

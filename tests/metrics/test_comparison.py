@@ -13,18 +13,18 @@ def side(rng, n_groups=92, n_images=276):
     return rank, group, (rng.normal(size=n_groups)[group] + rng.normal(size=n_images)) / np.sqrt(2)
 
 
-def trained(rng, rank, hard, n_heads, *, signal=0.7, seed_spread=0.1):
+def trained(rng, rank, hard, n_members, *, signal=0.7, seed_spread=0.1):
     """Heads whose training seeds decide how much of the tier they learn."""
-    slopes = signal + seed_spread * rng.normal(size=(n_heads, 1))
-    return slopes * rank + hard + 0.3 * rng.normal(size=(n_heads, len(rank)))
+    slopes = signal + seed_spread * rng.normal(size=(n_members, 1))
+    return slopes * rank + hard + 0.3 * rng.normal(size=(n_members, len(rank)))
 
 
-def verdicts(n_heads, runs, **options):
+def verdicts(n_members, runs, **options):
     found = []
     for run in range(runs):
         rng = np.random.default_rng(run)
         rank, group, hard = side(rng)
-        a, b = (trained(rng, rank, hard, n_heads, **options) for _ in range(2))
+        a, b = (trained(rng, rank, hard, n_members, **options) for _ in range(2))
         found.append(compare_models(a, b, rank, group, rng=rng, n_bootstrap=300).verdict)
     return found
 
@@ -58,7 +58,7 @@ def test_of_single_heads_it_is_the_paired_bootstrap():
     assert found.interval == paired_difference_interval(a, b, rank, group, rng=np.random.default_rng(3))
     assert found.interval_b == accuracy_interval(b, rank, group, rng=np.random.default_rng(3))
     assert (found.accuracy_a, found.accuracy_b) == (pairwise_accuracy(a, rank), pairwise_accuracy(b, rank))
-    assert (found.heads_a, found.heads_b) == (1, 1)
+    assert (found.members_a, found.members_b) == (1, 1)
 
 
 def test_heads_that_agree_add_nothing():
@@ -68,7 +68,7 @@ def test_heads_that_agree_add_nothing():
     many = compare_models(np.repeat(a, 4, axis=0), np.repeat(b, 4, axis=0), rank, group, rng=np.random.default_rng(5))
     one = compare_models(a, b, rank, group, rng=np.random.default_rng(5))
     assert many.interval == pytest.approx(one.interval)
-    assert many.heads_a == 4
+    assert many.members_a == 4
 
 
 def test_a_spread_over_seeds_widens_the_interval_on_the_side_that_has_it():
@@ -81,14 +81,14 @@ def test_a_spread_over_seeds_widens_the_interval_on_the_side_that_has_it():
     assert found.interval_b == blind.interval_b
 
 
-@pytest.mark.parametrize(("n_heads", "most"), [(3, 1.45), (5, 1.3)])
-def test_what_seeds_do_to_single_images_counts_once(n_heads, most):
+@pytest.mark.parametrize(("n_members", "most"), [(3, 1.45), (5, 1.3)])
+def test_what_seeds_do_to_single_images_counts_once(n_members, most):
     """Resampling images shows it already: an interval that knows of the heads need not be much wider for it."""
     widths = []
     for run in range(30):
         rng = np.random.default_rng(run)
         rank, group, hard = side(rng, 80, 150)
-        a, b = (trained(rng, rank, hard, n_heads, seed_spread=0.0) for _ in range(2))
+        a, b = (trained(rng, rank, hard, n_members, seed_spread=0.0) for _ in range(2))
         both = (a, b), (a.mean(axis=0), b.mean(axis=0))
         found = [compare_models(*pair, rank, group, rng=rng, n_bootstrap=300).interval for pair in both]
         widths.append([interval.high - interval.low for interval in found])

@@ -51,7 +51,7 @@ def test_a_damaged_file_is_an_error_in_one_line(tmp_path, damage) -> None:
 
 
 def test_what_is_missing_is_named(tmp_path) -> None:
-    with pytest.raises(CheckpointError, match="is not here: run `dvc repro train`"):
+    with pytest.raises(CheckpointError, match="is not found: run `dvc repro train`"):
         load_checkpoint(tmp_path / "a.pt")
     save_state(tmp_path / "b.pt", {"config": {}})
     with pytest.raises(CheckpointError, match="lacks model_state_dict, best_epoch"):

@@ -71,7 +71,7 @@ def test_the_figure_is_that_of_the_pairs_within_folds(images, found):
     assert metrics["baseline_ridge_accuracy"] == pytest.approx(
         np.average(folds["ridge_accuracy"], weights=folds["n_pairs"])
     )
-    assert found.evaluation.ladder["model"].tolist() == ["chance", *BASELINES, "mirip"]
+    assert found.evaluation.baseline_table["model"].tolist() == ["chance", *BASELINES, "mirip"]
     assert metrics["baseline_logistic_accuracy"] > 0.7
     assert metrics["n_images"] == len(images)
     assert metrics["pairwise_accuracy"] > 0.7

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mirip.models.evaluation_count import judged_words, models_judged, record_judged
+from mirip.models.evaluation_count import evaluated_text, models_evaluated, record_evaluated
 
 DIGEST = "d" * 64
 
@@ -18,35 +18,35 @@ def root(tmp_path, monkeypatch) -> Path:
 
 
 def test_each_model_counts_once_and_keeps_its_place():
-    assert models_judged(DIGEST) == 0
-    assert [record_judged(DIGEST, name, 0.7) for name in "abcab"] == [1, 2, 3, 1, 2]
-    assert models_judged(DIGEST) == 3
+    assert models_evaluated(DIGEST) == 0
+    assert [record_evaluated(DIGEST, name, 0.7) for name in "abcab"] == [1, 2, 3, 1, 2]
+    assert models_evaluated(DIGEST) == 3
 
 
 def test_another_test_side_has_a_count_of_its_own():
-    record_judged(DIGEST, "a", 0.7)
-    assert record_judged("e" * 64, "b", 0.7) == 1
-    assert models_judged(DIGEST) == 1
+    record_evaluated(DIGEST, "a", 0.7)
+    assert record_evaluated("e" * 64, "b", 0.7) == 1
+    assert models_evaluated(DIGEST) == 1
 
 
 def test_the_count_of_a_temporary_experiment_lands_in_the_main_repository(root):
-    record_judged(DIGEST, "a", 0.75)
+    record_evaluated(DIGEST, "a", 0.75)
     (line,) = (root / f".mirip/judged/{DIGEST}.jsonl").read_text().splitlines()
     assert json.loads(line) == {"checkpoint_sha256": "a", "pairwise_accuracy": 0.75}
     assert list(Path().iterdir()) == []
 
 
 def test_a_damaged_line_loses_no_other(root):
-    record_judged(DIGEST, "a", 0.7)
+    record_evaluated(DIGEST, "a", 0.7)
     path = root / f".mirip/judged/{DIGEST}.jsonl"
     path.write_text(path.read_text() + '{"checkpoint_sha')
-    assert record_judged(DIGEST, "b", 0.7) == 2
-    assert models_judged(DIGEST) == 2
+    assert record_evaluated(DIGEST, "b", 0.7) == 2
+    assert models_evaluated(DIGEST) == 2
 
 
 def _record_several(names):
     for name in names:
-        record_judged(DIGEST, name, 0.5)
+        record_evaluated(DIGEST, name, 0.5)
 
 
 def test_processes_that_end_together_lose_no_count():
@@ -56,7 +56,7 @@ def test_processes_that_end_together_lose_no_count():
         worker.start()
     for worker in workers:
         worker.join()
-    assert models_judged(DIGEST) == 15
+    assert models_evaluated(DIGEST) == 15
 
 
 @pytest.mark.parametrize(
@@ -71,5 +71,5 @@ def test_processes_that_end_together_lose_no_count():
     ],
 )
 def test_it_is_said_in_words_from_the_second_model_on(place, n_models, words):
-    said = judged_words(place, n_models)
-    assert said == (words and f"{words} on this test side: choose by val_pairwise_accuracy")
+    said = evaluated_text(place, n_models)
+    assert said == (words and f"{words} on this test split: choose by val_pairwise_accuracy")

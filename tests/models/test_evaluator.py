@@ -83,7 +83,9 @@ def test_tier_pairs_and_gaps_add_up(judged):
 def test_the_ladder_compares_on_the_same_resamples(judged):
     scores, rank, group, _ = judged
     other = rank + 2 * np.random.default_rng(1).normal(size=120)
-    ladder = evaluate(judged, Evaluator(n_bootstrap=300, seed=9), baselines={"ridge": other}).ladder.set_index("model")
+    ladder = evaluate(judged, Evaluator(n_bootstrap=300, seed=9), baselines={"ridge": other}).baseline_table.set_index(
+        "model"
+    )
     assert list(ladder.index) == ["chance", "ridge", "mirip"]
     assert ladder.loc["chance", ["pairwise_accuracy", "ci_low", "ci_high"]].tolist() == [0.5, 0.5, 0.5]
     expected = paired_difference_interval(scores, other, rank, group, rng=np.random.default_rng(9), n_bootstrap=300)
@@ -158,7 +160,7 @@ def test_a_rank_without_a_tier_is_refused(judged):
 def test_the_same_seed_gives_the_same_figures(judged):
     first, second = (evaluate(judged, baselines={"ridge": judged[1]}) for _ in range(2))
     assert first.metrics == pytest.approx(second.metrics, nan_ok=True)
-    assert first.ladder.equals(second.ladder)
+    assert first.baseline_table.equals(second.baseline_table)
 
 
 def test_pairs_of_two_folds_count_nowhere(judged):

@@ -103,7 +103,7 @@ def test_a_model_of_several_heads_comes_back_strictly_and_scores_by_their_mean(t
     long_way.load_state_dict(torch.load(tmp_path / "heads.pt", weights_only=True)["model_state_dict"])
     features = torch.from_numpy(cache.rows(splits["image_sha256"].tolist()[-10:]))
     with torch.inference_mode():
-        by_head = model.score_heads(features)
+        by_head = model.score_members(features)
         assert by_head.shape == (3, 10)
         assert torch.equal(model.score(features), by_head.mean(dim=0))
         assert torch.equal(long_way.score(features), model.score(features))
@@ -117,7 +117,7 @@ def test_one_head_scores_as_it_is(trained) -> None:
     model = PairwiseRankingModel.from_checkpoint(trained / "model.pt")
     features = torch.zeros(2, 32)
     with torch.inference_mode():
-        assert torch.equal(model.score_heads(features), model.score(features)[None])
+        assert torch.equal(model.score_members(features), model.score(features)[None])
     assert "head_spread" not in model.state_dict()
 
 

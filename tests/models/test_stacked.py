@@ -9,7 +9,7 @@ from mirip.models.stacked import (
     StackedDropout,
     StackedLayerNorm,
     StackedLinear,
-    clip_each_head,
+    clip_each_member,
     set_streams,
     stack_parameters,
 )
@@ -90,7 +90,7 @@ def test_the_gradient_of_each_head_is_clipped_by_its_own_norm() -> None:
     for parameter in stack.parameters():
         parameter.grad = drawn(*parameter.shape) * scale.view(-1, *[1] * (parameter.ndim - 1))
     before = [parameter.grad.clone() for parameter in stack.parameters()]
-    clip_each_head(list(stack.parameters()), 1.0)
+    clip_each_member(list(stack.parameters()), 1.0)
     for k in range(N):
         alone = nn.Linear(6, 4)
         alone.weight.grad, alone.bias.grad = (gradient[k].clone() for gradient in before)

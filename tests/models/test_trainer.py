@@ -115,9 +115,9 @@ def test_only_the_latest_checkpoint_is_kept_where_the_others_are_not_wanted(tmp_
 def test_one_tier_alone_is_an_error_on_either_side() -> None:
     good = made_data(60, 0)
     one_tier = RankingData(good.features, np.zeros_like(good.tier_rank), good.context)
-    with pytest.raises(DataError, match="validation side holds no cross-tier pair"):
+    with pytest.raises(DataError, match="validation split holds no cross-tier pair"):
         Trainer(config()).fit(good, one_tier)
-    with pytest.raises(DataError, match="training side holds no cross-tier pair"):
+    with pytest.raises(DataError, match="training split holds no cross-tier pair"):
         Trainer(config()).fit(one_tier, good)
 
 

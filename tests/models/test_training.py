@@ -13,7 +13,7 @@ from mirip.data.split import split_digest
 from mirip.errors import DataError
 from mirip.features.cache.feature_cache import FeatureCache
 from mirip.metrics.calibration import win_probability
-from mirip.metrics.label_issues import contradicted
+from mirip.metrics.label_issues import label_issues
 from mirip.metrics.pairwise import pairwise_accuracy
 from mirip.models.ranking_data import RankingData
 from mirip.models.trainer import Trainer
@@ -182,7 +182,7 @@ def test_labels_that_were_flipped_are_the_ones_that_are_contradicted(splits, cac
     wrong = splits.assign(tier_rank=rank, tier=["CBAS"[r] for r in rank])
     checkpoint, _ = train_ranker(wrong, told, Trainer(CONFIG), tiers=["S", "A", "B", "C"])
     scores, fold = cross_fitted_scores(wrong, told, checkpoint, n_folds=5, rng=np.random.default_rng(0))
-    assert np.isin(flipped, contradicted(scores, rank, fold)["row"]).mean() > 0.5
+    assert np.isin(flipped, label_issues(scores, rank, fold)["row"]).mean() > 0.5
 
 
 def test_more_folds_than_groups_are_an_error(splits, cache) -> None:
@@ -193,7 +193,7 @@ def test_more_folds_than_groups_are_an_error(splits, cache) -> None:
 
 
 def test_the_test_side_has_no_say(splits, cache) -> None:
-    """Not even in the standardisation: with the test side's features spoiled, the model is the same."""
+    """Not even in the standardisation: with the test split's features spoiled, the model is the same."""
     spoiled = cache.features.copy()
     test_keys = splits.loc[splits["split"] == "test", "image_sha256"].to_numpy().astype("S64")
     spoiled[np.isin(cache.keys, test_keys)] = 1000

@@ -51,7 +51,7 @@ def test_each_head_is_the_one_of_its_seed_alone(images_per_step, changes) -> Non
                 torch.testing.assert_close(stacked[k], value, atol=2e-3, rtol=0)
         on_train, on_val = (scored(alone.model.score, data) for data in (TRAIN, VAL))
         expected = (on_val - on_train.mean()) / on_train.std()
-        assert scored(batched.model.score_heads, VAL)[k] == pytest.approx(expected, abs=2e-3)
+        assert scored(batched.model.score_members, VAL)[k] == pytest.approx(expected, abs=2e-3)
 
 
 def test_one_seed_gives_the_bytes_of_the_training_written_out() -> None:
@@ -122,12 +122,12 @@ def test_curves_are_means_over_heads() -> None:
 
 def test_the_score_is_the_mean_of_heads_on_one_scale() -> None:
     result = Trainer(config()).fit(TRAIN, VAL)
-    by_head = scored(result.model.score_heads, TRAIN)
+    by_head = scored(result.model.score_members, TRAIN)
     assert by_head.shape == (3, 300)
     assert by_head.mean(axis=1) == pytest.approx(0, abs=1e-5)
     assert by_head.std(axis=1) == pytest.approx(1, abs=1e-5)
     scores = scored(result.model.score, VAL)
-    assert scores == pytest.approx(scored(result.model.score_heads, VAL).mean(axis=0), abs=1e-6)
+    assert scores == pytest.approx(scored(result.model.score_members, VAL).mean(axis=0), abs=1e-6)
     assert result.val_pairwise_accuracy == pairwise_accuracy(scores, VAL.tier_rank)
 
 

@@ -86,4 +86,4 @@ def test_a_difference_stands_with_its_interval() -> None:
     ("count", "said"), [(0, "not known here"), (1, "The only model so far"), (1200, "1,200 models have been judged")]
 )
 def test_the_number_of_models_judged_is_said(count: int, said: str) -> None:
-    assert said in fmt.models_judged(count)
+    assert said in fmt.models_evaluated(count)

@@ -45,7 +45,7 @@ def test_the_spread_over_seeds_is_shown_where_there_is_one() -> None:
 
 def test_one_seed_has_no_spread() -> None:
     (note,) = headline.notes({}, SCORES, 3)
-    assert note.startswith("3 models have been judged on this test side so far")
+    assert note.startswith("3 models have been judged on this test split so far")
 
 
 def test_a_calibration_error_is_judged_by_what_chance_would_leave() -> None:

@@ -104,7 +104,7 @@ def test_a_predictor_below_one_half_is_said_to_be_useless_and_none_to_see_no_pix
 
 def test_a_page_of_empty_metrics_shows_no_figure_as_if_measured(inputs: Inputs) -> None:
     shown = visible(render(replace(inputs, metrics={stage: {} for stage in inputs.metrics})))
-    assert "Pairwise accuracy on the test side not available" in shown
+    assert "Pairwise accuracy on the test split not available" in shown
     assert "Target met" not in shown
     assert "predictor that is blind to what is depicted: not available" in shown
     assert "nan" not in shown.lower().split()
@@ -147,8 +147,8 @@ def test_provenance_names_model_features_split_and_recipe(inputs: Inputs, page: 
 
 def test_pictures_stand_in_the_page_as_data(inputs: Inputs, page: str) -> None:
     n = inputs.params.report.thumbnails
-    contradicted, outliers, a_pair = n // 2, n // 2, 2
-    assert page.count("data:image/jpeg;base64,") == n + contradicted + outliers + a_pair
+    label_issues, outliers, a_pair = n // 2, n // 2, 2
+    assert page.count("data:image/jpeg;base64,") == n + label_issues + outliers + a_pair
 
 
 def test_contradicted_labels_show_label_place_and_share(page: str) -> None:
@@ -160,18 +160,18 @@ def test_contradicted_labels_show_label_place_and_share(page: str) -> None:
 def test_the_pictures_least_like_the_rest_and_near_duplicates_are_shown(page: str) -> None:
     assert "Not artworks?" in visible(page)
     assert "distance 9.4" in visible(page)
-    assert "test side" in visible(page)
-    assert "train side" in visible(page)
+    assert "test split" in visible(page)
+    assert "train split" in visible(page)
 
 
 def test_what_the_audit_did_not_find_has_no_heading(inputs: Inputs) -> None:
     empty = {
-        name: getattr(inputs, name).head(0) for name in ("contradicted", "outliers", "near_duplicates", "findings")
+        name: getattr(inputs, name).head(0) for name in ("label_issues", "outliers", "near_duplicates", "findings")
     }
     shown = visible(render(with_metrics(replace(inputs, **empty), "audit", n_findings=0)))
     assert "The labels that it contradicts" not in shown
     assert "The pictures least like the rest" not in shown
-    assert "on two sides of the split The backbone" not in shown
+    assert "in two splits The backbone" not in shown
     assert "Findings None: no predictor" in shown
     assert "audit: " not in shown
 
@@ -179,7 +179,7 @@ def test_what_the_audit_did_not_find_has_no_heading(inputs: Inputs) -> None:
 def test_the_models_figure_next_to_shortcuts_is_the_one_out_of_fold(inputs: Inputs, page: str) -> None:
     assert "the model 66.7 %" in visible(page)
     assert "Out of fold 66.7 % 63.1 % to 70.2 %" in visible(page)
-    assert "Near-duplicates 1 pair on two sides" in visible(page)
+    assert "Near-duplicates 1 pair in two splits" in visible(page)
 
 
 def test_what_each_column_tells_is_shown_and_never_less_than_nothing(inputs: Inputs, page: str) -> None:
@@ -189,8 +189,8 @@ def test_what_each_column_tells_is_shown_and_never_less_than_nothing(inputs: Inp
 
 
 def test_how_many_models_were_judged_is_said(inputs: Inputs) -> None:
-    assert "7 models have been judged on this test side so far" in visible(render(replace(inputs, models_judged=7)))
-    assert "is not known here" in visible(render(replace(inputs, models_judged=0)))
+    assert "7 models have been judged on this test split so far" in visible(render(replace(inputs, models_evaluated=7)))
+    assert "is not known here" in visible(render(replace(inputs, models_evaluated=0)))
 
 
 def test_hundreds_of_findings_leave_the_page_small(inputs: Inputs) -> None:

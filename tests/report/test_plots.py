@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mirip.report.accuracy_plots import ladder_svg, scores_by_tier_svg, tier_pairs_svg
+from mirip.report.accuracy_plots import baselines_svg, scores_by_tier_svg, tier_pairs_svg
 from mirip.report.calibration_plots import coverage_svg, reliability_svg
 from mirip.report.training_plots import curves_svg
 
@@ -53,7 +53,7 @@ def scores_plot(tiers: tuple[str, ...] = TIERS, n: int = 40) -> str:
 
 
 DRAWINGS: dict[str, Callable[[], str]] = {
-    "ladder": lambda: ladder_svg(LADDER, 0.6),
+    "baselines": lambda: baselines_svg(LADDER, 0.6),
     "tier-pairs": lambda: tier_pairs_svg(TIER_PAIRS, ("S", "A", "B")),
     "scores-by-tier": scores_plot,
     "curves": lambda: curves_svg(CURVES, 2),
@@ -100,12 +100,12 @@ def test_colours_are_variables_that_a_dark_page_may_set(name: str) -> None:
 
 
 def test_the_ladder_shows_each_models_figure() -> None:
-    assert {"mirip", "68.3 %", "66.0 %", "58.0 %", "50.0 %", "target 60.0 %"} <= set(texts(ladder_svg(LADDER, 0.6)))
+    assert {"mirip", "68.3 %", "66.0 %", "58.0 %", "50.0 %", "target 60.0 %"} <= set(texts(baselines_svg(LADDER, 0.6)))
 
 
 def test_a_figure_that_is_not_there_is_said_not_drawn() -> None:
     ladder = LADDER.assign(pairwise_accuracy=[0.5, np.nan, 0.66, 0.68], ci_low=np.nan, ci_high=np.nan)
-    assert "not available" in texts(ladder_svg(ladder, 0.6))
+    assert "not available" in texts(baselines_svg(ladder, 0.6))
 
 
 def test_a_tier_pair_without_pairs_says_so() -> None:

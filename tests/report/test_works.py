@@ -55,8 +55,8 @@ def test_fewer_scores_than_test_works_are_refused() -> None:
 
 def test_a_contradicted_label_says_where_the_work_stands() -> None:
     scores, *rest = tables(4)
-    table = pd.DataFrame({"id": scores["id"], "score_percentile": 93.0, "wrong_side_share": 0.8})
-    works = Gallery(*rest).contradicted(table, 2)
+    table = pd.DataFrame({"id": scores["id"], "score_percentile": 93.0, "misordered_share": 0.8})
+    works = Gallery(*rest).label_issues(table, 2)
     assert [work.remarks for work in works] == [("above 93 %", "wrong in 80 %")] * 2
     assert [work.image_path for work in works] == [f"{place}.jpg" for place in scores.index[:2]]
 
@@ -70,15 +70,15 @@ def test_a_picture_unlike_the_rest_says_how_far_it_lies() -> None:
 def test_near_duplicates_come_in_pairs_with_their_sides() -> None:
     scores, *rest = tables(3)
     first, second, _ = scores["id"]
-    table = pd.DataFrame({"id": [first], "side": ["test"], "other_id": [second], "other_side": ["train"]})
+    table = pd.DataFrame({"id": [first], "split": ["test"], "other_id": [second], "other_split": ["train"]})
     ((one, other),) = Gallery(*rest).near_duplicates(table, 6)
-    assert (one.remarks, other.remarks) == (("test side",), ("train side",))
+    assert (one.remarks, other.remarks) == (("test split",), ("train split",))
     assert one.image_path != other.image_path
 
 
-@pytest.mark.parametrize("source", ["contradicted", "outliers"])
+@pytest.mark.parametrize("source", ["label_issues", "outliers"])
 def test_a_table_of_the_audit_of_another_split_is_refused(source: str) -> None:
     _, *rest = tables(3)
-    table = pd.DataFrame({"id": ["0" * 16], "score_percentile": 1.0, "wrong_side_share": 1.0, "distance": 1.0})
+    table = pd.DataFrame({"id": ["0" * 16], "score_percentile": 1.0, "misordered_share": 1.0, "distance": 1.0})
     with pytest.raises(DataError, match=f"metrics/audit/{source}.csv is not of the split.*dvc repro audit"):
         getattr(Gallery(*rest), source)(table, 1)

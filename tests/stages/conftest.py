@@ -25,7 +25,7 @@ from mirip.params import TrainParams, load_params
 N = 240
 
 
-class JudgedProject:
+class TrainedProject:
     """A project in a folder; its methods break it in one way each."""
 
     def __init__(self, folder: Path, project_root: Path) -> None:
@@ -42,7 +42,7 @@ class JudgedProject:
         self.train()
 
     def train(self, **options: Any) -> None:
-        """Train the model anew, with other options if given."""
+        """Train the model again, with other options if given."""
         params = load_params(self.folder / "params.yaml")
         splits = read_splits(self.folder / "data/splits.parquet")
         cache = FeatureCache.open(self.folder / params.features_path, params.recipe)
@@ -102,17 +102,19 @@ class JudgedProject:
 
 @pytest.fixture(scope="session")
 def _built(tmp_path_factory: pytest.TempPathFactory, project_root: Path) -> Path:
-    folder = tmp_path_factory.mktemp("judged_project")
-    JudgedProject(folder, project_root).build()
+    folder = tmp_path_factory.mktemp("trained_project")
+    TrainedProject(folder, project_root).build()
     return folder
 
 
 @pytest.fixture
-def judged_project(_built: Path, tmp_path: Path, project_root: Path, monkeypatch: pytest.MonkeyPatch) -> JudgedProject:
+def trained_project(
+    _built: Path, tmp_path: Path, project_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> TrainedProject:
     """A project as it stands before evaluate and audit, as working directory; the column university tells the tier."""
     shutil.copytree(_built, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
-    return JudgedProject(tmp_path, project_root)
+    return TrainedProject(tmp_path, project_root)
 
 
 def _manifest() -> pd.DataFrame:

@@ -18,7 +18,7 @@ def audited():
     return json.loads(audit.METRICS.read_text()), shortcuts, findings
 
 
-def test_a_column_that_determines_the_tier_is_found_and_told(judged_project, capsys):
+def test_a_column_that_determines_the_tier_is_found_and_told(trained_project, capsys):
     metrics, shortcuts, findings = audited()
     assert metrics["best_shortcut"] in ("university", "all together")
     assert metrics["best_shortcut_accuracy"] > 0.95
@@ -29,8 +29,8 @@ def test_a_column_that_determines_the_tier_is_found_and_told(judged_project, cap
     assert "left out: title (240 values in 240 rows" in printed
 
 
-def test_without_that_column_the_model_is_above_every_shortcut(judged_project):
-    judged_project.write_params(audit={"ignore": ["university"]})
+def test_without_that_column_the_model_is_above_every_shortcut(trained_project):
+    trained_project.write_params(audit={"ignore": ["university"]})
     metrics, shortcuts, findings = audited()
     assert "university" not in shortcuts.index
     assert metrics["margin_over_shortcut_ci_low"] > 0
@@ -39,7 +39,7 @@ def test_without_that_column_the_model_is_above_every_shortcut(judged_project):
     assert not any("university" in name for name in findings.index)
 
 
-def test_every_name_is_there_and_tables_bear_their_columns(judged_project):
+def test_every_name_is_there_and_tables_bear_their_columns(trained_project):
     metrics, shortcuts, findings = audited()
     names = {
         f"{name}{end}" for name in ("margin_over_shortcut", "out_of_fold_accuracy") for end in ("_ci_low", "_ci_high")
@@ -55,41 +55,41 @@ def test_every_name_is_there_and_tables_bear_their_columns(judged_project):
     assert list(findings) == ["severity", "value", "p_value", "advice"]
 
 
-def test_contradicted_labels_and_outliers_are_named_by_hash(judged_project):
+def test_contradicted_labels_and_outliers_are_named_by_hash(trained_project):
     run(audit.main)
-    contradicted, outliers = (pd.read_csv(audit.TABLES / f"{name}.csv") for name in ("contradicted", "outliers"))
-    assert list(contradicted) == ["id", "tier", "fold", "score_percentile", "wrong_side_share"]
+    label_issues, outliers = (pd.read_csv(audit.TABLES / f"{name}.csv") for name in ("label_issues", "outliers"))
+    assert list(label_issues) == ["id", "tier", "fold", "score_percentile", "misordered_share"]
     assert list(outliers) == ["id", "tier", "distance"]
-    assert (len(contradicted), len(outliers)) == (50, 20)
-    assert contradicted["id"].str.fullmatch("[0-9a-f]{16}").all()
-    assert contradicted["wrong_side_share"].iloc[0] > 0.5
+    assert (len(label_issues), len(outliers)) == (50, 20)
+    assert label_issues["id"].str.fullmatch("[0-9a-f]{16}").all()
+    assert label_issues["misordered_share"].iloc[0] > 0.5
 
 
-def test_a_near_duplicate_across_the_split_is_found_and_no_path_is_written(judged_project, capsys):
+def test_a_near_duplicate_across_the_split_is_found_and_no_path_is_written(trained_project, capsys):
     splits = read_splits(audit.SPLITS)
-    features = judged_project.features(splits)
+    features = trained_project.features(splits)
     seen, judged = (np.flatnonzero(splits["split"] == side)[0] for side in ("train", "test"))
     features[judged] = features[seen] + 0.01
-    judged_project.write_features(splits, features=features)
+    trained_project.write_features(splits, features=features)
     metrics, _, findings = audited()
     (pair,) = pd.read_csv(audit.TABLES / "near_duplicates.csv").to_dict("records")
-    assert (pair["side"], pair["other_side"]) == ("test", "train")
+    assert (pair["split"], pair["other_split"]) == ("test", "train")
     assert pair["relative_distance"] < 0.1
-    finding = findings.loc["near-duplicates across the split"]
+    finding = findings.loc["near-duplicates across splits"]
     assert (finding["severity"], finding["value"]) == ("warning", 1)
     assert np.isnan(finding["p_value"])
     assert metrics["n_near_duplicates"] == 1
     paths = [splits["image_path"][row] for row in (judged, seen)]
     assert f"near-duplicates: {paths[0]} and {paths[1]}" in capsys.readouterr().out
-    assert not any(b"images/" in written for written in judged_project.outputs().values())
+    assert not any(b"images/" in written for written in trained_project.outputs().values())
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_where_features_say_nothing_no_target_is_met(judged_project, seed):
+def test_where_features_say_nothing_no_target_is_met(trained_project, seed):
     splits = read_splits(audit.SPLITS)
     noise = np.random.default_rng(seed).normal(size=(len(splits), 16))
-    judged_project.write_features(splits, features=noise)
-    judged_project.write_params(audit={"ignore": ["university"]})
+    trained_project.write_features(splits, features=noise)
+    trained_project.write_params(audit={"ignore": ["university"]})
     run(evaluate.main)
     assert json.loads(evaluate.METRICS.read_text())["verdict"] in ("missed", "undecided")
     metrics, _, findings = audited()
@@ -99,30 +99,30 @@ def test_where_features_say_nothing_no_target_is_met(judged_project, seed):
     assert not any("margin" in name for name in findings.index)
 
 
-def test_it_fails_on_a_finding_as_grave_as_is_said_after_writing(judged_project):
-    judged_project.write_params(audit={"fail_on": "critical"})
+def test_it_fails_on_a_finding_as_grave_as_is_said_after_writing(trained_project):
+    trained_project.write_params(audit={"fail_on": "critical"})
     with pytest.raises(
         SystemExit, match=r"audit\.fail_on is critical, and the audit found .*label leak: university"
     ) as end:
         run(audit.main)
     assert "\n" not in str(end.value)
-    assert len(judged_project.outputs()) == 7
-    judged_project.write_params(audit={"fail_on": "critical", "ignore": ["university"]})
+    assert len(trained_project.outputs()) == 7
+    trained_project.write_params(audit={"fail_on": "critical", "ignore": ["university"]})
     run(audit.main)
 
 
-def test_more_folds_than_groups_are_an_error(judged_project):
-    judged_project.write_params(audit={"folds": 200})
+def test_more_folds_than_groups_are_an_error(trained_project):
+    trained_project.write_params(audit={"folds": 200})
     with pytest.raises(SystemExit, match="groups cannot be dealt to 200 folds"):
         run(audit.main)
 
 
-def test_group_columns_names_and_constants_predict_nothing(judged_project):
+def test_group_columns_names_and_constants_predict_nothing(trained_project):
     _, shortcuts, _ = audited()
     assert not {"artist", "title", "JPEG quality", "file format"} & set(shortcuts.index)
 
 
-def test_what_every_column_and_context_tells_is_written_whether_found_or_not(judged_project):
+def test_what_every_column_and_context_tells_is_written_whether_found_or_not(trained_project):
     _, _, findings = audited()
     columns = pd.read_csv(audit.TABLES / "columns.csv").set_index("column")
     assert list(columns) == ["information", "expected", "share", "p_value"]
@@ -134,23 +134,23 @@ def test_what_every_column_and_context_tells_is_written_whether_found_or_not(jud
     assert (columns["p_value"] > 0.05).any()
 
 
-def test_a_second_run_gives_the_same_bytes(judged_project):
+def test_a_second_run_gives_the_same_bytes(trained_project):
     run(audit.main)
-    first = judged_project.outputs()
+    first = trained_project.outputs()
     run(audit.main)
-    assert judged_project.outputs() == first
-    tables = ("columns", "contradicted", "findings", "near_duplicates", "outliers", "shortcuts")
+    assert trained_project.outputs() == first
+    tables = ("columns", "label_issues", "findings", "near_duplicates", "outliers", "shortcuts")
     assert sorted(first) == ["metrics/audit.json", *(f"metrics/audit/{name}.csv" for name in tables)]
 
 
-def test_to_ignore_a_column_that_is_not_there_is_an_error(judged_project):
-    judged_project.write_params(audit={"ignore": ["univercity"]})
+def test_to_ignore_a_column_that_is_not_there_is_an_error(trained_project):
+    trained_project.write_params(audit={"ignore": ["univercity"]})
     with pytest.raises(SystemExit, match=r"audit\.ignore names univercity; the metadata has artist, medium"):
         run(audit.main)
     assert not audit.METRICS.exists()
 
 
-def test_a_manifest_of_other_images_is_an_error(judged_project):
+def test_a_manifest_of_other_images_is_an_error(trained_project):
     manifest = read_manifest(audit.MANIFEST)
     write_manifest(audit.MANIFEST, manifest.iloc[1:])
     with pytest.raises(SystemExit, match="list different images: run `dvc repro split`"):

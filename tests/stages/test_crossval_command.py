@@ -9,16 +9,16 @@ from mirip.cli.main import main
 
 
 @pytest.fixture(autouse=True)
-def quick_training(judged_project) -> None:
-    judged_project.write_params(train={"max_epochs": 3, "calibration_folds": 2, "images_per_step": 64})
+def quick_training(trained_project) -> None:
+    trained_project.write_params(train={"max_epochs": 3, "calibration_folds": 2, "images_per_step": 64})
 
 
-def test_prints_a_row_a_fold_and_the_figure_and_writes_both(judged_project, capsys):
-    before = judged_project.outputs()
+def test_prints_a_row_a_fold_and_the_figure_and_writes_both(trained_project, capsys):
+    before = trained_project.outputs()
     assert main(["crossval", "--folds", "3", "--output", "out/crossval.json"]) == 0
     printed = capsys.readouterr().out
     assert "pairs within folds: pairwise accuracy 0." in printed
-    assert judged_project.outputs() == before
+    assert trained_project.outputs() == before
     figures = json.loads(Path("out/crossval.json").read_text())
     assert len(figures["folds"]) == 3
     assert figures["n_images"] == sum(fold["n_images"] for fold in figures["folds"]) == 240
@@ -33,4 +33,4 @@ def test_leaves_out_one_context_at_a_time(capsys):
 def test_a_missing_manifest_is_one_line(capsys):
     Path("data/manifest.parquet").unlink()
     assert main(["crossval"]) == 1
-    assert "data/manifest.parquet is not here: run `dvc repro" in capsys.readouterr().err
+    assert "data/manifest.parquet is not found: run `dvc repro" in capsys.readouterr().err

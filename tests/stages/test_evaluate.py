@@ -17,22 +17,22 @@ TABLES = {
     "gaps": ["tier_gap", "n_pairs", "accuracy"],
     "reliability": ["bin", "confidence", "accuracy", "n_pairs", "low", "high"],
     "coverage": ["min_confidence", "coverage", "accuracy"],
-    "ladder": ["model", "pairwise_accuracy", "ci_low", "ci_high", "margin", "margin_ci_low", "margin_ci_high"],
+    "baselines": ["model", "pairwise_accuracy", "ci_low", "ci_high", "margin", "margin_ci_low", "margin_ci_high"],
     "scores_by_tier": ["tier", "score"],
 }
 
 
-def fails(judged_project):
+def fails(trained_project):
     """Run the stage, which must fail and write nothing; return its message."""
-    before = judged_project.outputs()
+    before = trained_project.outputs()
     with pytest.raises(SystemExit) as stop:
         run(evaluate.main)
-    assert judged_project.outputs() == before
+    assert trained_project.outputs() == before
     assert "\n" not in str(stop.value)
     return str(stop.value)
 
 
-def test_writes_every_table_and_every_name(judged_project, capsys):
+def test_writes_every_table_and_every_name(trained_project, capsys):
     run(evaluate.main)
     metrics = json.loads(evaluate.METRICS.read_text())
     assert set(metrics) >= published_names.EVALUATE
@@ -53,7 +53,7 @@ def test_writes_every_table_and_every_name(judged_project, capsys):
     assert "ridge" in printed
 
 
-def test_learned_quality_is_above_chance_and_every_figure_is_of_the_test_side(judged_project):
+def test_learned_quality_is_above_chance_and_every_figure_is_of_the_test_side(trained_project):
     run(evaluate.main)
     metrics = json.loads(evaluate.METRICS.read_text())
     splits = read_splits(evaluate.SPLITS)
@@ -62,7 +62,7 @@ def test_learned_quality_is_above_chance_and_every_figure_is_of_the_test_side(ju
     assert metrics["baseline_ridge_accuracy"] > 0.7
 
 
-def test_the_public_scores_give_the_figure_and_name_nobody(judged_project):
+def test_the_public_scores_give_the_figure_and_name_nobody(trained_project):
     run(evaluate.main)
     scores = pd.read_csv(evaluate.SCORES, dtype={"id": str, "group": str, "context": str})
     assert list(scores) == ["id", "group", "tier", "tier_rank", "context", "score"]
@@ -74,7 +74,7 @@ def test_the_public_scores_give_the_figure_and_name_nobody(judged_project):
     assert scores["id"].str.fullmatch("[0-9a-f]{16}").all()
 
 
-def test_a_comparison_of_the_public_scores_shows_the_same_interval(judged_project):
+def test_a_comparison_of_the_public_scores_shows_the_same_interval(trained_project):
     run(evaluate.main)
     metrics, scores = json.loads(evaluate.METRICS.read_text()), read_scores(str(evaluate.SCORES))
     settings = load_params().evaluate
@@ -83,8 +83,8 @@ def test_a_comparison_of_the_public_scores_shows_the_same_interval(judged_projec
     assert found.high == pytest.approx(metrics["pairwise_accuracy_ci_high"])
 
 
-def test_a_model_of_several_seeds_shows_its_spread(judged_project):
-    judged_project.train(seeds=2, seed=5)
+def test_a_model_of_several_seeds_shows_its_spread(trained_project):
+    trained_project.train(seeds=2, seed=5)
     run(evaluate.main)
     metrics = json.loads(evaluate.METRICS.read_text())
     scores = pd.read_csv(evaluate.SCORES)
@@ -95,47 +95,47 @@ def test_a_model_of_several_seeds_shows_its_spread(judged_project):
     assert metrics["pairwise_accuracy_seed_max"] == pytest.approx(max(by_seed))
 
 
-def test_a_second_run_gives_the_same_bytes_and_removes_old_tables(judged_project):
+def test_a_second_run_gives_the_same_bytes_and_removes_old_tables(trained_project):
     run(evaluate.main)
-    first = judged_project.outputs()
+    first = trained_project.outputs()
     (evaluate.TABLES / "of_an_older_version.csv").write_text("a\n1\n")
     run(evaluate.main)
-    assert judged_project.outputs() == first
+    assert trained_project.outputs() == first
 
 
-def test_from_the_second_model_on_it_says_how_many_were_judged_here(judged_project, capsys):
+def test_from_the_second_model_on_it_says_how_many_were_judged_here(trained_project, capsys):
     run(evaluate.main)
     run(evaluate.main)
-    assert "judged on this test side" not in capsys.readouterr().out
-    figures = judged_project.outputs()
+    assert "judged on this test split" not in capsys.readouterr().out
+    figures = trained_project.outputs()
     evaluate.MODEL.write_bytes(evaluate.MODEL.read_bytes() + b" ")  # another model, as far as bytes tell
     run(evaluate.main)
     last = capsys.readouterr().out.splitlines()[-1]
-    assert last == "evaluate: the 2nd model judged on this test side: choose by val_pairwise_accuracy"
-    assert judged_project.outputs() == figures
+    assert last == "evaluate: the 2nd model judged on this test split: choose by val_pairwise_accuracy"
+    assert trained_project.outputs() == figures
 
 
-def test_another_split_is_refused(judged_project):
+def test_another_split_is_refused(trained_project):
     splits = read_splits(evaluate.SPLITS)
     write_table(evaluate.SPLITS, DataSplitter(0.6, 0.1, 0.3, seed=1).split(splits.drop(columns="split")))
-    assert "was trained on the split" in fails(judged_project)
+    assert "was trained on the split" in fails(trained_project)
 
 
-def test_other_tiers_are_refused(judged_project):
-    judged_project.write_params(data={"tiers": ["S", "A", "B", "D"]})
-    assert "the split was made with other tiers than S > A > B > D: tier C has rank 0" in fails(judged_project)
+def test_other_tiers_are_refused(trained_project):
+    trained_project.write_params(data={"tiers": ["S", "A", "B", "D"]})
+    assert "the split was made with other tiers than S > A > B > D: tier C has rank 0" in fails(trained_project)
 
 
-def test_a_model_trained_upside_down_is_refused(judged_project):
-    judged_project.write_params(data={"tiers": ["C", "B", "A", "S"]})
+def test_a_model_trained_upside_down_is_refused(trained_project):
+    trained_project.write_params(data={"tiers": ["C", "B", "A", "S"]})
     splits = read_splits(evaluate.SPLITS)
     write_table(evaluate.SPLITS, splits.assign(tier_rank=3 - splits["tier_rank"]))
-    assert "was trained on the tiers S, A, B, C, here is C, B, A, S" in fails(judged_project)
+    assert "was trained on the tiers S, A, B, C, here is C, B, A, S" in fails(trained_project)
 
 
 @pytest.mark.parametrize("missing", ["data/splits.parquet", "features/tiny.h5", "models/best_model.pt"])
-def test_a_missing_file_is_one_line_that_says_what_to_run(judged_project, missing):
+def test_a_missing_file_is_one_line_that_says_what_to_run(trained_project, missing):
     Path(missing).unlink()
-    message = fails(judged_project)
+    message = fails(trained_project)
     assert missing in message
     assert "dvc repro" in message

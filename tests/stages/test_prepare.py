@@ -81,7 +81,7 @@ def test_too_many_rejects_fail_after_listing_them() -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ({"metadata": "nowhere.csv"}, r"nowhere\.csv is not here: set data\.metadata"),
+        ({"metadata": "nowhere.csv"}, r"nowhere\.csv is not found: set data\.metadata"),
         ({"images": "nowhere"}, r"nowhere is not a folder: set data\.images"),
         ({"group": ["student"]}, r"data\.group names the column 'student'.*it has: image_path, tier, artist"),
         ({"tiers": ["gold", "silver"], "max_rejected_fraction": 1.0}, "no image is left of 13 rows"),

@@ -12,37 +12,37 @@ from stages import audit, evaluate, run, train
 READERS = {"train": train, "evaluate": evaluate, "audit": audit}
 
 
-def refusal(stage, judged_project) -> str:
+def refusal(stage, trained_project) -> str:
     """Run a stage, which must write nothing; return its message."""
-    before = (judged_project.outputs(), train.MODEL.read_bytes())
+    before = (trained_project.outputs(), train.MODEL.read_bytes())
     with pytest.raises(SystemExit) as stop:
         run(stage.main)
-    assert (judged_project.outputs(), train.MODEL.read_bytes()) == before
+    assert (trained_project.outputs(), train.MODEL.read_bytes()) == before
     assert "\n" not in str(stop.value)
     return str(stop.value)
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_features_of_another_recipe(judged_project, name) -> None:
-    judged_project.write_features(read_splits(train.SPLITS), fit="squash", normalize="l2")
-    assert refusal(READERS[name], judged_project) == (
+def test_features_of_another_recipe(trained_project, name) -> None:
+    trained_project.write_features(read_splits(train.SPLITS), fit="squash", normalize="l2")
+    assert refusal(READERS[name], trained_project) == (
         "error: features/tiny.h5 was built with fit squash, params say pad (also normalize: cache l2, params none): "
         "run `dvc repro extract`"
     )
 
 
 @pytest.mark.parametrize("name", ["evaluate", "audit"])
-def test_features_that_the_model_was_not_trained_on(judged_project, name) -> None:
-    """Of an unpinned backbone that is not here, params.yaml does not tell which it is; the model does."""
-    judged_project.write_features(read_splits(train.SPLITS), weights_sha256="1" * 64)
-    assert refusal(READERS[name], judged_project) == (
+def test_features_that_the_model_was_not_trained_on(trained_project, name) -> None:
+    """Of an unpinned backbone that is not found, params.yaml does not tell which it is; the model does."""
+    trained_project.write_features(read_splits(train.SPLITS), weights_sha256="1" * 64)
+    assert refusal(READERS[name], trained_project) == (
         f"error: models/best_model.pt was trained on features with weights_sha256 {'0' * 64}, "
         f"features/tiny.h5 has {'1' * 64}: run `dvc repro train`"
     )
 
 
-def test_the_command_line_refuses_them_too(judged_project, capsys) -> None:
-    judged_project.write_features(read_splits(train.SPLITS), pooling="mean")
+def test_the_command_line_refuses_them_too(trained_project, capsys) -> None:
+    trained_project.write_features(read_splits(train.SPLITS), pooling="mean")
     assert cli.main(["cache", "export", "out.parquet"]) == 1
     said = capsys.readouterr()
     assert said.err == (
@@ -53,8 +53,8 @@ def test_the_command_line_refuses_them_too(judged_project, capsys) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", READERS)
-def test_the_process_exits_with_1_and_one_line(judged_project, project_root, name) -> None:
-    judged_project.write_features(read_splits(train.SPLITS), interpolation="bilinear")
+def test_the_process_exits_with_1_and_one_line(trained_project, project_root, name) -> None:
+    trained_project.write_features(read_splits(train.SPLITS), interpolation="bilinear")
     code = f"import sys; sys.path.insert(0, {str(project_root)!r}); import runpy; "
     command = [sys.executable, "-c", f"{code}runpy.run_module('stages.{name}', run_name='__main__')"]
     done = subprocess.run(command, capture_output=True, text=True)

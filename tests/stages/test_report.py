@@ -9,7 +9,7 @@ from result_folder import write_result_folder
 
 from mirip.data.split import read_splits, split_digest
 from mirip.errors import DataError
-from mirip.models.evaluation_count import record_judged
+from mirip.models.evaluation_count import record_evaluated
 from stages import report
 
 
@@ -33,7 +33,7 @@ def test_it_writes_the_page_and_says_where(folder: Path, capsys: pytest.CaptureF
         ("metrics/train/curves.csv", "dvc repro train"),
         ("metrics/evaluate/coverage.csv", "dvc repro evaluate"),
         ("metrics/audit/shortcuts.csv", "dvc repro audit"),
-        ("metrics/audit/contradicted.csv", "dvc repro audit"),
+        ("metrics/audit/label_issues.csv", "dvc repro audit"),
         ("metrics/benchmark.json", "dvc repro benchmark"),
         ("models/best_model.pt", "dvc repro train"),
         ("data/thumbnails.parquet", "dvc repro prepare"),
@@ -42,7 +42,7 @@ def test_it_writes_the_page_and_says_where(folder: Path, capsys: pytest.CaptureF
 )
 def test_a_missing_input_is_an_error_that_names_it_and_the_command(folder: Path, missing: str, command: str) -> None:
     (folder / missing).unlink()
-    with pytest.raises(DataError, match=f"{missing} is not here.*{command}"):
+    with pytest.raises(DataError, match=f"{missing} is not found.*{command}"):
         report.main()
     assert not (folder / "metrics/report.html").exists()
 
@@ -54,7 +54,7 @@ def test_a_damaged_file_is_an_error(folder: Path) -> None:
 
 
 def test_a_table_that_lacks_a_column_is_an_error(folder: Path) -> None:
-    (folder / "metrics/evaluate/ladder.csv").write_text("model\nmirip\n")
+    (folder / "metrics/evaluate/baselines.csv").write_text("model\nmirip\n")
     with pytest.raises(DataError, match="lacks the columns pairwise_accuracy"):
         report.main()
 
@@ -64,7 +64,7 @@ def test_an_empty_list_of_findings_is_fine(folder: Path) -> None:
     report.main()
 
 
-@pytest.mark.parametrize("name", ["contradicted", "outliers", "near_duplicates"])
+@pytest.mark.parametrize("name", ["label_issues", "outliers", "near_duplicates"])
 def test_an_empty_table_of_the_audit_is_fine(folder: Path, name: str) -> None:
     path = folder / f"metrics/audit/{name}.csv"
     path.write_text(path.read_text().splitlines()[0] + "\n")
@@ -76,10 +76,10 @@ def test_the_models_judged_on_this_test_side_are_counted_when_the_page_is_made(f
     report.main()
     assert "is not known here" in (folder / "metrics/report.html").read_text()
     for model in ("a", "b"):
-        record_judged(digest, model, 0.7)
-    record_judged("another split", "c", 0.7)
+        record_evaluated(digest, model, 0.7)
+    record_evaluated("another split", "c", 0.7)
     report.main()
-    assert "2 models have been judged on this test side" in (folder / "metrics/report.html").read_text()
+    assert "2 models have been judged on this test split" in (folder / "metrics/report.html").read_text()
 
 
 def test_the_hash_of_the_code_tells_an_edit_and_not_the_folder(tmp_path: Path) -> None:
@@ -111,5 +111,5 @@ def test_the_module_runs_alone_and_an_error_is_one_line(folder: Path, project_ro
         check=False,
     )
     assert done.returncode == 1
-    assert done.stderr.startswith("error: metrics/evaluate.json is not here")
+    assert done.stderr.startswith("error: metrics/evaluate.json is not found")
     assert len(done.stderr.splitlines()) == 1

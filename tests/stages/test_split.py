@@ -82,7 +82,7 @@ def test_two_runs_write_the_same_bytes_and_another_seed_others() -> None:
 @pytest.mark.usefixtures("workspace")
 def test_a_missing_manifest_says_what_to_run() -> None:
     split.MANIFEST.unlink()
-    with pytest.raises(SystemExit, match=r"^error: data/manifest\.parquet is not here: run `dvc repro prepare`$"):
+    with pytest.raises(SystemExit, match=r"^error: data/manifest\.parquet is not found: run `dvc repro prepare`$"):
         run(split.main)
 
 

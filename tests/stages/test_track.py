@@ -165,7 +165,7 @@ def test_the_receipt_names_the_result_and_is_no_part_of_it(folder: Path) -> None
 
 def test_without_a_result_there_is_nothing_to_publish(folder: Path) -> None:
     (folder / "metrics/evaluate.json").unlink()
-    with pytest.raises(DataError, match=r"metrics/evaluate.json is not here.*dvc repro evaluate"):
+    with pytest.raises(DataError, match=r"metrics/evaluate.json is not found.*dvc repro evaluate"):
         track.main()
 
 

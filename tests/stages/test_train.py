@@ -5,19 +5,19 @@ import json
 import pandas as pd
 import pytest
 
-from mirip.files import main_root
 from mirip.models.checkpoint import load_checkpoint
+from mirip.workspace import main_root
 from stages import run, train
 
 SHORT = {"max_epochs": 6, "images_per_step": 64, "learning_rate": 0.003, "save_every_n_epochs": 2}
 
 
 @pytest.fixture
-def project(judged_project, monkeypatch):
-    monkeypatch.setenv("DVC_ROOT", str(judged_project.folder))
-    judged_project.write_params(train=SHORT)
+def project(trained_project, monkeypatch):
+    monkeypatch.setenv("DVC_ROOT", str(trained_project.folder))
+    trained_project.write_params(train=SHORT)
     train.MODEL.unlink()
-    return judged_project
+    return trained_project
 
 
 def test_it_writes_model_figures_and_curves(project, capsys) -> None:
@@ -93,5 +93,5 @@ def test_features_of_another_recipe_are_refused_naming_the_field(project) -> Non
 
 def test_missing_inputs_are_one_line(project) -> None:
     train.SPLITS.unlink()
-    with pytest.raises(SystemExit, match=r"error: data/splits\.parquet is not here: run `dvc repro split`"):
+    with pytest.raises(SystemExit, match=r"error: data/splits\.parquet is not found: run `dvc repro split`"):
         run(train.main)

@@ -208,7 +208,7 @@ def test_nothing_is_left_behind(repository: Repository) -> None:
 
 def test_where_there_is_no_project_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(DataError, match=r"params\.yaml is not here"):
+    with pytest.raises(DataError, match=r"params\.yaml is not found"):
         list(backfill())
 
 

@@ -14,7 +14,7 @@ from made_checkpoint import DIM, write_checkpoint
 
 from mirip.cli.main import main
 from mirip.errors import PromotionError, TrackingError
-from mirip.models.evaluation_count import record_judged
+from mirip.models.evaluation_count import record_evaluated
 from mirip.tracking.dataset import Dataset
 from mirip.tracking.logged_model import Ranker
 from mirip.tracking.promotion import promote
@@ -26,7 +26,7 @@ SPLIT = "5" * 64
 
 
 def write_scores(noise: float, seed: int, works: int) -> None:
-    """Write metrics/scores.csv of a model that errs by `noise`, on a test side that `works` names."""
+    """Write metrics/scores.csv of a model that errs by `noise`, on a test split that `works` names."""
     rank = np.random.default_rng(works).choice(4, size=N, p=[0.25, 0.4, 0.25, 0.1])
     table = pd.DataFrame(
         {
@@ -87,7 +87,7 @@ def test_the_first_model_is_promoted_and_that_is_said(desk: Path, capfd: pytest.
     assert printed.err == ""
     assert printed.out == (
         f"run first ({run_id[:8]}) is the champion now, mirip-ranker version 1: there was no champion before it; "
-        "1 model has been judged on this test side: compare runs by val_pairwise_accuracy\n"
+        "1 model has been judged on this test split: compare runs by val_pairwise_accuracy\n"
     )
     assert champion().run_id == run_id
 
@@ -132,7 +132,7 @@ def test_what_is_within_noise_or_worse_is_refused_and_the_champion_stays(
         assert printed.err.startswith(f"error: run {name} (")
         assert printed.err.count("\n") == 1
         assert says in printed.err
-        assert "3 models have been judged on this test side: compare runs by val_pairwise_accuracy" in printed.err
+        assert "3 models have been judged on this test split: compare runs by val_pairwise_accuracy" in printed.err
         assert "--force" in printed.err
     assert champion().run_id == first
     assert len(versions()) == 1
@@ -163,7 +163,7 @@ def test_models_judged_on_different_sides_are_not_compared(desk: Path) -> None:
     published("first")
     promote("first")
     other = published("other", noise=0.1, works=1, split="6" * 64)
-    with pytest.raises(PromotionError, match=r"cannot be compared with the champion, version 1.*different test sides"):
+    with pytest.raises(PromotionError, match=r"cannot be compared with the champion, version 1.*different test splits"):
         promote("other")
     assert "by force" in promote("other", force=True)
     assert champion().run_id == other
@@ -182,7 +182,7 @@ def test_a_champion_without_scores_is_beaten_only_by_force(desk: Path) -> None:
 
 def test_models_that_only_this_repository_has_judged_count_too(desk: Path) -> None:
     for k in range(7):
-        record_judged(SPLIT, f"checkpoint {k}", 0.5)
+        record_evaluated(SPLIT, f"checkpoint {k}", 0.5)
     published("first")
     assert "7 models have been judged" in promote("first")
 

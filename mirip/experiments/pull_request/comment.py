@@ -35,7 +35,7 @@ def comment(
         params: what `dvc params diff --json` says.
         stale: stages that dvc.lock records wrongly; the figures are then not those of this code.
     """
-    figures = headline_table(before, after, same_test_side=judgement.same_test_side)
+    figures = headline_table(before, after, same_test_split=judgement.same_test_split)
     parts = [
         MARKER,
         f"## Mirip: {'dvc.lock is out of date' if stale else judgement.title}",

@@ -11,7 +11,7 @@ import pandas as pd
 
 from mirip.errors import DataError
 from mirip.experiments.git import git
-from mirip.experiments.scores import SCORES, JudgedScores, read_scores
+from mirip.experiments.scores import SCORES, ModelScores, read_scores
 
 # Of metrics/*.json those that are results: the receipt of a publication is in no clone.
 STAGES = ("data", "split", "extract", "train", "evaluate", "audit", "benchmark")
@@ -27,7 +27,7 @@ class Side:
         metrics: content of metrics/<stage>.json by stage; of a stage without one an empty dict.
         curves: metrics/train/curves.csv.
         tier_pairs: metrics/evaluate/tier_pairs.csv.
-        scores: of the test side.
+        scores: of the test split.
         no_scores: why there are none.
         dirty: the working tree holds more than the commit does.
     """
@@ -37,7 +37,7 @@ class Side:
     metrics: Mapping[str, Mapping[str, Any]]
     curves: pd.DataFrame | None
     tier_pairs: pd.DataFrame | None
-    scores: JudgedScores | None
+    scores: ModelScores | None
     no_scores: str | None
     dirty: bool = False
 

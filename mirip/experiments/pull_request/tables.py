@@ -46,13 +46,13 @@ def params_table(changed: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
     return table(("param", *_HEAD[:2]), rows) if rows else ""
 
 
-def headline_table(before: Side, after: Side, *, same_test_side: bool) -> str:
+def headline_table(before: Side, after: Side, *, same_test_split: bool) -> str:
     """Return the figures that a reviewer looks at first, intervals beside them; empty where none has changed.
 
-    A figure of the test side is subtracted only where both sides were judged on the same works, and one of the
-    validation side only where the split is the same.
+    A figure of the test split is subtracted only where both sides were judged on the same works, and one of the
+    validation split only where the split is the same.
     """
-    comparable = {"train": _same_split(before, after), "evaluate": same_test_side, "audit": True}
+    comparable = {"train": _same_split(before, after), "evaluate": same_test_split, "audit": True}
     rows = []
     for stage, name, label, style in _HEADLINES:
         old, new = (side.metrics[stage] for side in (before, after))
@@ -86,7 +86,7 @@ def speed(before: Side, after: Side) -> str:
         missing = " and ".join(side.name for side in (before, after) if not side.metrics["benchmark"])
         return f"Latency and memory are not compared: no measurement on the side of {code(missing)}."
     if old == new:
-        return "Latency and memory were not measured anew."
+        return "Latency and memory were not measured again."
     hardware = [f"{side.get('hardware') or 'unknown hardware'} ({side.get('device')})" for side in (old, new)]
     if hardware[0] != hardware[1] or not old.get("hardware"):
         return (

@@ -20,13 +20,13 @@ class Judgement:
     Attributes:
         title: in two or three words.
         sentences: what was found, then what a reader must know beside it.
-        same_test_side: the two are judged on the same works, so that their figures may be subtracted.
+        same_test_split: the two are judged on the same works, so that their figures may be subtracted.
         same_scores: every work has the same score on both sides.
     """
 
     title: str
     sentences: tuple[str, ...]
-    same_test_side: bool
+    same_test_split: bool
     same_scores: bool
 
 
@@ -58,7 +58,7 @@ def _compared(found: ModelComparison, n_works: int) -> tuple[str, ...]:
         f"By a paired bootstrap over the {found.support.n_groups} groups of the {n_works} test works, "
         f"{fmt.percent(CONFIDENCE, 0)} interval.",
     ]
-    single = [name for name, heads in (("before", found.heads_b), ("after", found.heads_a)) if heads == 1]
+    single = [name for name, heads in (("before", found.members_b), ("after", found.members_a)) if heads == 1]
     if single:
         sentences.append(
             f"One training seed {' and '.join(single)}: another seed may turn the verdict; with `train.seeds` above 1 "

@@ -23,7 +23,7 @@ from mirip.features.backbones.weights import (
 from mirip.files import canonical_json, sha256_bytes
 from mirip.params import IMPORTED, Recipe
 
-# Raise these when code changes the value of a feature: every cached row is then computed anew.
+# Raise these when code changes the value of a feature: every cached row is then computed again.
 EXTRACTOR_VERSION = 3  # batches, pooling, normalisation, rounding
 TRANSFORM_VERSION = 2  # EXIF orientation, colours, fit, padding, resampling
 
@@ -143,7 +143,7 @@ def resolve(recipe: Recipe, *, root: Path | None = None, download: bool = True) 
         raise BackboneError(
             f"the weights of {recipe.backbone} have sha256 {weights}, the recipe pins {recipe.weights_sha256}: "
             "restore the weights, or set the recipe's weights_sha256 to the new value (all features are then "
-            "computed anew)"
+            "computed again)"
         )
     return _resolved(recipe, found, weights)
 
@@ -163,13 +163,13 @@ def declared_recipe(stored: Mapping[str, Any]) -> Recipe:
 
 
 def find_differences(declared: Recipe, stored: Mapping[str, Any], *, root: Path | None = None) -> list[Difference]:
-    """Compare the recipe in force with the one that features were built by, field by field.
+    """Compare the active recipe with the one that features were built by, field by field.
 
     The backbone need not be on this machine: what it is, is then told by pinned weights, hub id and commit, or
     at worst by the folder's name. Where its folder is here, its files are compared.
 
     Args:
-        declared: the recipe in force.
+        declared: the active recipe.
         stored: as `ResolvedRecipe.to_dict` gave it.
         root: what relative backbone folders are relative to; None is the working directory.
     """
@@ -194,7 +194,7 @@ def find_differences(declared: Recipe, stored: Mapping[str, Any], *, root: Path 
 
 
 def differences(declared: Recipe, stored: Mapping[str, Any], *, root: Path | None = None) -> list[str]:
-    """Say in words how features differ from the recipe in force, e.g. "fit: cache pad, params squash"."""
+    """Say in words how features differ from the active recipe, e.g. "fit: cache pad, params squash"."""
     return [str(difference) for difference in find_differences(declared, stored, root=root)]
 
 

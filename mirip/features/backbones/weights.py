@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from mirip.errors import BackboneError
-from mirip.files import main_root, sha256_bytes, sha256_file, write_json
+from mirip.files import sha256_bytes, sha256_file, write_json
+from mirip.workspace import main_root
 
 CONFIG = "config.json"
 PREPROCESSOR = "preprocessor_config.json"

@@ -1,6 +1,6 @@
 """Bound the store: whole fingerprints go, the least recently used first, never one that is being worked on.
 
-Those that no recipe of params.yaml has go before those that one has; that of the recipe in force, and imported ones,
+Those that no recipe of params.yaml has go before those that one has; that of the active recipe, and imported ones,
 which nothing here can compute again, stay unless they are asked for. A features file that is there fills the store
 again, so that often nothing is lost at all.
 """
@@ -44,7 +44,7 @@ def order_of_removal(holdings: Sequence[Holding], in_force: str, *, also_in_forc
 
     Args:
         holdings: what the store holds.
-        in_force: name of the recipe in force.
+        in_force: name of the active recipe.
         also_in_force: take its rows, and imported ones, too, last.
     """
 

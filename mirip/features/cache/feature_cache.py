@@ -42,11 +42,11 @@ class FeatureCache:
 
     @classmethod
     def open(cls, path: Path | str, recipe: Recipe | None = None) -> Self:
-        """Load a cache whole, and check that it is what was written, and of the recipe in force.
+        """Load a cache whole, and check that it is what was written, and of the active recipe.
 
         Args:
             path: the HDF5 file.
-            recipe: the recipe in force; None takes what is there.
+            recipe: the active recipe; None takes what is there.
 
         Raises:
             CacheError: the file is missing or damaged, or was built by another recipe.
@@ -160,7 +160,7 @@ def stored_recipe(rows: Rows) -> dict[str, Any]:
 
 
 def check_recipe(path: Path | str, stored: Mapping[str, Any], recipe: Recipe) -> None:
-    """Raise CacheError where the file at `path`, built by `stored`, is not of the recipe in force."""
+    """Raise CacheError where the file at `path`, built by `stored`, is not of the active recipe."""
     if found := find_differences(recipe, stored):
         others = f" (also {'; '.join(map(str, found[1:]))})" if found[1:] else ""
         raise CacheError(

@@ -198,7 +198,7 @@ def read_rows(path: Path | str, *, any_order: bool = False) -> Rows:
     """
     path = Path(path)
     if not path.is_file():
-        raise CacheError(f"{path} is not here: run `dvc repro extract`, or `dvc pull extract` to fetch it")
+        raise CacheError(f"{path} is not found: run `dvc repro extract`, or `dvc pull extract` to fetch it")
     try:
         # A file is never changed in place, and locks fail on read-only and network file systems.
         with h5py.File(path, "r", locking=False) as file:

@@ -21,7 +21,8 @@ from mirip.features.cache.feature_cache import attributes_of
 from mirip.features.cache.gathering import Gathering
 from mirip.features.cache.locks import locked_file
 from mirip.features.cache.rows import Rows, as_keys, read_rows, what_is_wrong, write_rows
-from mirip.files import main_root, sha256_file, sync_folder
+from mirip.files import sha256_file, sync_folder
+from mirip.workspace import main_root
 
 _FOLD_SHARDS = 64
 
@@ -129,7 +130,7 @@ class FeatureStore:
                 return
             rows.check_digest()
         except CacheError as error:
-            _warn(f"{_what(error)}: it is not used and written anew")
+            _warn(f"{_what(error)}: it is not used and written again")
             return
         gathering = Gathering(new)
         gathering.add(rows)

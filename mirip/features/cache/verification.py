@@ -99,7 +99,7 @@ def verify_cache(path: Path | str, recipe: Recipe | None = None) -> Findings:
 
     Args:
         path: the file.
-        recipe: the recipe in force; None takes any.
+        recipe: the active recipe; None takes any.
     """
     (header,) = probe([Path(path)])
     if isinstance(header, CacheError):

@@ -52,7 +52,7 @@ def open_vector_file(path: Path | str) -> VectorFile:
     if path.suffix not in openers:
         raise DataError(f"{path} is neither .parquet nor .npz: save the vectors as one of these")
     if not path.is_file():
-        raise DataError(f"{path} is not here: give the file that holds the vectors")
+        raise DataError(f"{path} is not found: give the file that holds the vectors")
     try:
         return openers[path.suffix](path)
     except (OSError, ValueError, EOFError, pa.ArrowException, zipfile.BadZipFile, zlib.error) as error:

@@ -24,7 +24,7 @@ class Explanation:
     """What `dvc repro extract` would do.
 
     Attributes:
-        fingerprint: of the recipe in force; None where its backbone is not here and nothing here was made by it.
+        fingerprint: of the active recipe; None where its backbone is not found and nothing here was made by it.
         images: distinct images of the manifest.
         from_file: rows that the features file has.
         from_store: rows that only the store has.
@@ -35,7 +35,7 @@ class Explanation:
         up_to_date: the features file is what an extraction would write.
         running: an extraction of this recipe is at work.
         reasons: why rows are computed or a file is not used, a line each.
-        unknown: what cannot be told since the backbone is not here; None where it is.
+        unknown: what cannot be told since the backbone is not found; None where it is.
         rate: how fast this recipe was computed last; None where that is not known.
     """
 
@@ -68,7 +68,7 @@ def explain_extraction(params: Params, paths: Mapping[str, str], store_root: Pat
     """Find out what is here already of what an extraction would write.
 
     Args:
-        params: with the recipe in force.
+        params: with the active recipe.
         paths: path by sha256 of each image content of the manifest.
         store_root: the folder of all stores.
 
@@ -118,7 +118,7 @@ def _held(keys: NDArray[np.bytes_], others: NDArray[np.bytes_]) -> NDArray[np.bo
 
 def _opened(path: Path, reasons: list[str]) -> Rows | None:
     if not path.is_file():
-        reasons.append(f"{path} is not here")
+        reasons.append(f"{path} is not found")
         return None
     (header,) = probe([path])
     try:
@@ -160,7 +160,7 @@ def _usable(rows: Rows | None, recipe: Recipe, fingerprint: str | None, reasons:
         reasons.append(_what(error))
         return None
     if differences:
-        reasons.append(f"{rows.path} is written anew, no value changes: {differences}")
+        reasons.append(f"{rows.path} is written again, no value changes: {differences}")
     return rows
 
 

@@ -14,7 +14,8 @@ import pandas as pd
 
 from mirip.data.tables import read_table, write_table
 from mirip.errors import DataError
-from mirip.files import main_root, sha256_bytes, write_json
+from mirip.files import sha256_bytes, write_json
+from mirip.workspace import main_root
 
 _FOLDER = Path(".mirip") / "extractions"
 _LISTING = ("image_path", "image_sha256")

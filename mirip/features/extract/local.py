@@ -62,7 +62,7 @@ def compute_features(
 
     Args:
         items: images that the store lacks.
-        extractor: the backbone of the recipe in force.
+        extractor: the backbone of the active recipe.
         store: where the rows go.
         image_root: the folder that the items' paths are relative to.
         batch_size: images in a pass of the backbone.
@@ -96,7 +96,7 @@ def compute_features(
         item, error = failures[0]
         others = f" (and {len(failures) - 1} more files)" if len(failures) > 1 else ""
         message = f"{item.path} {error}{others}; the features of the other {done} new images are kept"
-        raise ImageError(message, error.kind) if isinstance(error, ImageError) else DataError(message)
+        raise ImageError(message, kind=error.kind) if isinstance(error, ImageError) else DataError(message)
 
 
 def _prepared(

@@ -32,7 +32,7 @@ def reextract(rows: Rows, params: Params, paths: Mapping[str, str], n_rows: int,
     A row whose bytes differ by no more than another device's rounding is a note; by more, a bad row.
 
     Args:
-        rows: the file, of the recipe in force.
+        rows: the file, of the active recipe.
         params: the recipe, and batch size, workers and device of the extraction.
         paths: path by sha256 of each image content of the manifest.
         n_rows: how many rows.

@@ -34,20 +34,20 @@ def test_a_figure_has_its_interval_in_its_row(repository: ResultRepository) -> N
     repository.commit("x")
     repository.git("branch", "-qf", "main")
     repository.set_metrics("evaluate", pairwise_accuracy=0.713)
-    cells = row(headline_table(*sides(), same_test_side=True), "Test pairwise accuracy")
+    cells = row(headline_table(*sides(), same_test_split=True), "Test pairwise accuracy")
     assert cells[1:] == ["70.0 % (62.0 to 78.0)", "71.3 % (62.0 to 78.0)", "+1.3 points"]
 
 
 def test_the_validation_figure_stands_first(repository: ResultRepository) -> None:
     repository.set_metrics("train", val_pairwise_accuracy=0.75)
-    table = headline_table(*sides(), same_test_side=True)
+    table = headline_table(*sides(), same_test_split=True)
     assert table.splitlines()[2] == "| Validation pairwise accuracy | 70.8 % | 75.0 % | +4.2 points |"
 
 
 def test_figures_of_other_test_sides_are_not_subtracted(repository: ResultRepository) -> None:
     repository.set_metrics("evaluate", pairwise_accuracy=0.9)
     repository.set_metrics("split", digest="other")
-    table = headline_table(*sides(), same_test_side=False)
+    table = headline_table(*sides(), same_test_split=False)
     assert row(table, "Test pairwise accuracy")[3] == "not comparable"
     assert row(table, "Validation pairwise accuracy")[3] == "not comparable"
 
@@ -55,11 +55,11 @@ def test_figures_of_other_test_sides_are_not_subtracted(repository: ResultReposi
 def test_a_base_without_figures_shows_those_of_the_branch(repository: ResultRepository) -> None:
     before, after = sides()
     empty = Side("main", before.commit, {stage: {} for stage in before.metrics}, None, None, None, "none")
-    assert row(headline_table(empty, after, same_test_side=False), "Best shortcut")[1:3] == ["–", "`department`"]
+    assert row(headline_table(empty, after, same_test_split=False), "Best shortcut")[1:3] == ["–", "`department`"]
 
 
 def test_nothing_that_changed_is_no_table(repository: ResultRepository) -> None:
-    assert headline_table(*sides(), same_test_side=True) == ""
+    assert headline_table(*sides(), same_test_split=True) == ""
     assert other_figures(*sides()) == ""
 
 
@@ -97,4 +97,4 @@ def test_speed_that_was_not_measured_on_one_side_is_named(repository: ResultRepo
 
 
 def test_speed_that_was_not_measured_anew_is_no_table(repository: ResultRepository) -> None:
-    assert speed(*sides()) == "Latency and memory were not measured anew."
+    assert speed(*sides()) == "Latency and memory were not measured again."

@@ -25,7 +25,7 @@ def test_a_small_change_is_within_noise(repository: ResultRepository) -> None:
     scores.to_csv(path, index=False)
     found = judged()
     assert found.title == "within noise"
-    assert found.same_test_side
+    assert found.same_test_split
     assert not found.same_scores
 
 
@@ -61,7 +61,7 @@ def test_other_test_sides_give_no_verdict_and_say_how_many_works_differ(reposito
     path.write_text("".join(scores[:-5]))
     found = judged()
     assert found.title == "no verdict"
-    assert not found.same_test_side
+    assert not found.same_test_split
     assert "the two cannot be compared" in found.sentences[0]
     assert "0 of " in found.sentences[1]
     assert "5 of " in found.sentences[1]

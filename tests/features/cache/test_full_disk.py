@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from extraction_project import MakePictures, Project
+from extraction_project import MakeImages, Project
 
 from mirip.features.backbones.recipe import resolve
 from mirip.features.cache.feature_cache import FeatureCache
@@ -53,7 +53,7 @@ class SmallDisk:
         (self.folder / "filler").unlink()
 
     def allow_writes(self, allowed: bool) -> None:
-        """Mount it anew, read-only or not."""
+        """Mount it again, read-only or not."""
         said = self.run(f"mount -o remount,{'rw' if allowed else 'ro'} none '{self.mount_point}'")
         assert not said, said
 
@@ -110,10 +110,10 @@ def rows_kept(project: Project) -> int:
 
 
 def test_a_full_store_keeps_what_was_computed_and_goes_on_when_there_is_room(
-    project: Project, make_pictures: MakePictures, disk: SmallDisk
+    project: Project, make_images: MakeImages, disk: SmallDisk
 ) -> None:
     project.store = disk.folder / "store"
-    items = make_pictures(range(200))
+    items = make_images(range(200))
     project.extract(items[:4])
     before = project.path.read_bytes()
     disk.fill(ROOM_BYTES)
@@ -130,10 +130,10 @@ def test_a_full_store_keeps_what_was_computed_and_goes_on_when_there_is_room(
 
 
 def test_a_full_features_folder_leaves_the_old_file_and_computes_nothing_twice(
-    project: Project, make_pictures: MakePictures, disk: SmallDisk
+    project: Project, make_images: MakeImages, disk: SmallDisk
 ) -> None:
     project.path = disk.folder / "features" / "tiny.h5"
-    items = make_pictures(range(12))
+    items = make_images(range(12))
     project.extract(items[:4])
     before = project.path.read_bytes()
     disk.fill()
@@ -164,10 +164,10 @@ def test_a_store_without_room_to_be_compacted_keeps_its_parts(
 
 
 def test_a_read_only_features_folder_leaves_the_old_file_which_can_be_read(
-    project: Project, make_pictures: MakePictures, disk: SmallDisk
+    project: Project, make_images: MakeImages, disk: SmallDisk
 ) -> None:
     project.path = disk.folder / "features" / "tiny.h5"
-    items = make_pictures(range(12))
+    items = make_images(range(12))
     project.extract(items[:4])
     before = project.path.read_bytes()
     disk.allow_writes(False)
@@ -182,10 +182,10 @@ def test_a_read_only_features_folder_leaves_the_old_file_which_can_be_read(
 
 
 def test_a_read_only_store_is_named_before_anything_is_computed(
-    project: Project, make_pictures: MakePictures, disk: SmallDisk
+    project: Project, make_images: MakeImages, disk: SmallDisk
 ) -> None:
     project.store = disk.folder / "store"
-    items = make_pictures(range(6))
+    items = make_images(range(6))
     project.extract(items[:4])
     before = project.path.read_bytes()
     disk.allow_writes(False)
@@ -199,11 +199,11 @@ def test_a_read_only_store_is_named_before_anything_is_computed(
 
 
 def test_a_project_that_is_read_only_as_a_whole_can_be_read(
-    project: Project, make_pictures: MakePictures, disk: SmallDisk, project_root: Path
+    project: Project, make_images: MakeImages, disk: SmallDisk, project_root: Path
 ) -> None:
     """Also the first time, when nobody has remembered the hash of the backbone's weights yet."""
     project.path = disk.folder / "features" / "tiny.h5"
-    project.extract(make_pictures(range(4)))
+    project.extract(make_images(range(4)))
     (disk.folder / ".mirip").mkdir()
     disk.allow_writes(False)
     code = (

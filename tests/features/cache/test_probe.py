@@ -36,7 +36,7 @@ def test_what_cannot_be_opened_is_an_error_among_the_others(path: Path, tmp_path
     assert isinstance(cut, CacheError)
     assert "cut.h5 is damaged" in str(cut)
     assert isinstance(absent, CacheError)
-    assert "is not here" in str(absent)
+    assert "is not found" in str(absent)
     assert isinstance(sound, Header)
 
 

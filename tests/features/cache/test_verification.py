@@ -175,7 +175,7 @@ def test_a_truncated_file_is_damaged(path: Path, lost: int) -> None:
 
 
 def test_a_missing_file_is_a_problem_not_a_crash(tmp_path: Path) -> None:
-    assert "is not here" in verify_cache(tmp_path / "absent.h5").problems[0]
+    assert "is not found" in verify_cache(tmp_path / "absent.h5").problems[0]
 
 
 def test_a_recipe_that_is_not_in_force_is_named(path: Path, recipe: Recipe) -> None:

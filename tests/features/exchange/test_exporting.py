@@ -123,5 +123,5 @@ def test_a_damaged_cache_leaves_the_old_export(workspace: Path) -> None:
 
 
 def test_a_cache_that_is_not_here_is_said(workspace: Path) -> None:
-    with pytest.raises(CacheError, match=r"features/no\.h5 is not here"):
+    with pytest.raises(CacheError, match=r"features/no\.h5 is not found"):
         export_features("features/no.h5", "out.parquet", recipe=RECIPE)

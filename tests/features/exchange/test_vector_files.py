@@ -148,7 +148,7 @@ def test_a_file_damaged_in_the_middle_is_an_error_not_a_crash(tmp_path: Path) ->
 
 
 def test_a_file_that_is_not_here(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="is not here"):
+    with pytest.raises(DataError, match="is not found"):
         open_vector_file(tmp_path / "v.npz")
 
 

@@ -10,7 +10,7 @@ from mirip.features.extract.extraction import extract_features
 from mirip.features.extract.history import Rate, remember_rate
 from mirip.params import Params, Recipe
 
-MakePictures = Callable[[range], list[tuple[str, str]]]
+MakeImages = Callable[[range], list[tuple[str, str]]]
 
 
 @pytest.fixture
@@ -40,9 +40,9 @@ def extract(params: Params, items: list[tuple[str, str]]) -> int:
 
 
 @pytest.mark.parametrize("chosen", [range(0, 6), range(2, 9), range(7, 9), range(3, 4)])
-def test_what_is_foretold_is_what_happens(params: Params, make_pictures: MakePictures, chosen: range) -> None:
-    extract(params, make_pictures(range(6)))
-    items = make_pictures(chosen)
+def test_what_is_foretold_is_what_happens(params: Params, make_images: MakeImages, chosen: range) -> None:
+    extract(params, make_images(range(6)))
+    items = make_images(chosen)
     found = explain(params, items)
     assert found.images == len(chosen)
     assert found.new == found.to_compute
@@ -51,28 +51,28 @@ def test_what_is_foretold_is_what_happens(params: Params, make_pictures: MakePic
     assert explain(params, items).up_to_date
 
 
-def test_without_a_listing_the_words_are_lost_and_nothing_else(params: Params, make_pictures: MakePictures) -> None:
-    extract(params, make_pictures(range(3)))
+def test_without_a_listing_the_words_are_lost_and_nothing_else(params: Params, make_images: MakeImages) -> None:
+    extract(params, make_images(range(3)))
     for listing in Path(".mirip").rglob("listing.parquet"):
         listing.unlink()
-    found = explain(params, make_pictures(range(5)))
+    found = explain(params, make_images(range(5)))
     assert (found.from_file, found.to_compute, found.new, found.changed, found.renamed) == (3, 2, 0, 0, 0)
 
 
-def test_the_rate_is_that_of_the_device_in_force(params: Params, make_pictures: MakePictures) -> None:
+def test_the_rate_is_that_of_the_device_in_force(params: Params, make_images: MakeImages) -> None:
     fingerprint = resolve(params.recipe).fingerprint
     remember_rate(fingerprint, Rate("cpu", "slow", 100, 50.0, "2026-01-01"))
     remember_rate(fingerprint, Rate("cuda", "fast", 100, 1.0, "2026-01-02"))
-    items = make_pictures(range(4))
+    items = make_images(range(4))
     assert explain(params, items).seconds == 2.0
     automatic = params.model_copy(update={"extract": params.extract.model_copy(update={"device": "auto"})})
     assert explain(automatic, items).seconds == 0.04
 
 
-def test_a_file_out_of_order_is_no_source(params: Params, make_pictures: MakePictures) -> None:
+def test_a_file_out_of_order_is_no_source(params: Params, make_images: MakeImages) -> None:
     import h5py
 
-    items = make_pictures(range(3))
+    items = make_images(range(3))
     extract(params, items)
     with h5py.File(params.features_path, "r+") as file:
         file["image_sha256"][...] = file["image_sha256"][...][::-1]

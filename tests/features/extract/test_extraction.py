@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from extraction_project import Items, MakePictures, Project
+from extraction_project import Items, MakeImages, Project
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -35,11 +35,11 @@ def project(tmp_path: Path, recipe: Recipe) -> Project:
     return Project(tmp_path, recipe)
 
 
-def test_features_are_those_of_the_backbone(project: Project, make_pictures: MakePictures) -> None:
+def test_features_are_those_of_the_backbone(project: Project, make_images: MakeImages) -> None:
     from mirip.data.decoding import decode_image
     from mirip.features.backbones.backbone import DINOv2FeatureExtractor
 
-    items = make_pictures(range(6))
+    items = make_images(range(6))
     project.extract(items)
     extractor = DINOv2FeatureExtractor.from_recipe(project.recipe, "cpu")
     cache = FeatureCache.open(project.path, project.recipe)
@@ -50,9 +50,9 @@ def test_features_are_those_of_the_backbone(project: Project, make_pictures: Mak
 
 
 def test_what_is_new_is_computed_and_the_bytes_are_those_from_scratch(
-    project: Project, make_pictures: MakePictures
+    project: Project, make_images: MakeImages
 ) -> None:
-    items = make_pictures(range(10))
+    items = make_images(range(10))
     assert project.extract(items[:7]).computed == 7
     summary = project.extract(items)
     assert (summary.rows, summary.computed, summary.reused, summary.dim) == (10, 3, 7, 32)
@@ -61,14 +61,12 @@ def test_what_is_new_is_computed_and_the_bytes_are_those_from_scratch(
     assert verify_cache(project.path).sound
 
 
-def test_one_new_one_changed_one_renamed_one_deleted_computes_two(
-    project: Project, make_pictures: MakePictures
-) -> None:
-    old = make_pictures(range(8))
+def test_one_new_one_changed_one_renamed_one_deleted_computes_two(project: Project, make_images: MakeImages) -> None:
+    old = make_images(range(8))
     project.extract(old)
     before = project.path.read_bytes()
     (project.images / "5.png").rename(project.images / "renamed.png")
-    changed, new = make_pictures(range(100, 102))
+    changed, new = make_images(range(100, 102))
     items = [*old[:4], (old[5][0], "renamed.png"), *old[6:], changed, new]  # 4 deleted, 7 stays
     assert project.extract(items).computed == 2
     assert project.path.read_bytes() == project.from_scratch(items)
@@ -77,22 +75,22 @@ def test_one_new_one_changed_one_renamed_one_deleted_computes_two(
     assert project.path.read_bytes() == before
 
 
-def test_touched_files_are_not_computed_again(project: Project, make_pictures: MakePictures) -> None:
-    items = make_pictures(range(5))
+def test_touched_files_are_not_computed_again(project: Project, make_images: MakeImages) -> None:
+    items = make_images(range(5))
     project.extract(items)
     for path in project.images.iterdir():
         os.utime(path, (0, 0))
     assert project.extract(items).computed == 0
 
 
-def test_identical_files_are_one_row(project: Project, make_pictures: MakePictures) -> None:
-    items = make_pictures(range(3))
+def test_identical_files_are_one_row(project: Project, make_images: MakeImages) -> None:
+    items = make_images(range(3))
     shutil.copy(project.images / "0.png", project.images / "copy.png")
     assert project.extract([*items, (items[0][0], "copy.png")]).rows == 3
 
 
-def test_from_recipe_to_recipe_and_back_computes_nothing(project: Project, make_pictures: MakePictures) -> None:
-    items = make_pictures(range(5))
+def test_from_recipe_to_recipe_and_back_computes_nothing(project: Project, make_images: MakeImages) -> None:
+    items = make_images(range(5))
     squash = project.recipe.model_copy(update={"fit": "squash"})
     project.extract(items)
     before = project.path.read_bytes()
@@ -103,14 +101,12 @@ def test_from_recipe_to_recipe_and_back_computes_nothing(project: Project, make_
     assert project.extract(items, squash).computed == 0
 
 
-def test_native_batches_by_shape_and_gives_the_bytes_from_scratch(
-    project: Project, make_pictures: MakePictures
-) -> None:
+def test_native_batches_by_shape_and_gives_the_bytes_from_scratch(project: Project, make_images: MakeImages) -> None:
     from mirip.data.decoding import decode_image
     from mirip.features.backbones.backbone import DINOv2FeatureExtractor
 
     native = project.recipe.model_copy(update={"fit": "native", "image_size": 56})
-    items = make_pictures(range(40))  # of many shapes: no batch of 4 is full of what came in a row
+    items = make_images(range(40))  # of many shapes: no batch of 4 is full of what came in a row
     assert project.extract(items[:13], native).computed == 13
     assert project.extract(items, native).computed == 27
     assert project.path.read_bytes() == project.from_scratch(items, native)
@@ -122,7 +118,7 @@ def test_native_batches_by_shape_and_gives_the_bytes_from_scratch(
 
 @pytest.mark.parametrize("fit", ["pad", "native"])
 def test_every_batch_has_the_full_size_whatever_is_in_it(
-    project: Project, make_pictures: MakePictures, monkeypatch: pytest.MonkeyPatch, fit: str
+    project: Project, make_images: MakeImages, monkeypatch: pytest.MonkeyPatch, fit: str
 ) -> None:
     from mirip.features.backbones.backbone import DINOv2FeatureExtractor
 
@@ -134,13 +130,13 @@ def test_every_batch_has_the_full_size_whatever_is_in_it(
         return forward(extractor, images)
 
     monkeypatch.setattr(DINOv2FeatureExtractor, "forward", noted)
-    project.extract(make_pictures(range(10)), project.recipe.model_copy(update={"fit": fit}), batch_size=4)
+    project.extract(make_images(range(10)), project.recipe.model_copy(update={"fit": fit}), batch_size=4)
     assert {shape[0] for shape in received} == {4}
     assert 4 * len(received) > 10  # so that some were padded
 
 
-def test_another_batch_size_midway_keeps_the_rows_that_are_there(project: Project, make_pictures: MakePictures) -> None:
-    items = make_pictures(range(10))
+def test_another_batch_size_midway_keeps_the_rows_that_are_there(project: Project, make_images: MakeImages) -> None:
+    items = make_images(range(10))
     old = [sha256 for sha256, _ in items[:5]]
     project.extract(items[:5], batch_size=4)
     before = FeatureCache.open(project.path).rows(old)
@@ -151,10 +147,10 @@ def test_another_batch_size_midway_keeps_the_rows_that_are_there(project: Projec
 
 @pytest.mark.parametrize("change", [{"revision": "another"}, {"image_size": 41}])
 def test_what_changes_no_value_of_a_local_backbone_computes_nothing(
-    project: Project, make_pictures: MakePictures, change: dict[str, object]
+    project: Project, make_images: MakeImages, change: dict[str, object]
 ) -> None:
     """The revision of a folder, and an image_size of as many whole patches: docs/feature_cache.md says so."""
-    items = make_pictures(range(3))
+    items = make_images(range(3))
     project.extract(items)
     changed = project.recipe.model_copy(update=change)
     assert project.extract(items, changed).computed == 0
@@ -162,18 +158,18 @@ def test_what_changes_no_value_of_a_local_backbone_computes_nothing(
 
 
 def test_pictures_that_wait_for_their_shape_are_bounded(
-    project: Project, make_pictures: MakePictures, monkeypatch: pytest.MonkeyPatch
+    project: Project, make_images: MakeImages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mirip.features.extract.local._MOST_WAITING", 2)
     native = project.recipe.model_copy(update={"fit": "native", "image_size": 56})
-    items = make_pictures(range(40))
+    items = make_images(range(40))
     assert project.extract(items, native).computed == 40
     monkeypatch.undo()
     assert project.path.read_bytes() == project.from_scratch(items, native)
 
 
-def test_a_change_that_changes_no_value_computes_nothing(project: Project, make_pictures: MakePictures) -> None:
-    items = make_pictures(range(5))
+def test_a_change_that_changes_no_value_computes_nothing(project: Project, make_images: MakeImages) -> None:
+    items = make_images(range(5))
     project.extract(items)
     larger = project.recipe.model_copy(update={"image_size": 41})  # the same whole patches
     with pytest.raises(CacheError, match="was built with image_size 28, params say 41"):
@@ -182,8 +178,8 @@ def test_a_change_that_changes_no_value_computes_nothing(project: Project, make_
     assert FeatureCache.open(project.path, larger).recipe["image_size"] == 41
 
 
-def test_the_old_file_fills_a_store_that_was_deleted(project: Project, make_pictures: MakePictures) -> None:
-    items = make_pictures(range(6))
+def test_the_old_file_fills_a_store_that_was_deleted(project: Project, make_images: MakeImages) -> None:
+    items = make_images(range(6))
     project.extract(items[:5])
     shutil.rmtree(project.store)
     assert project.extract(items).computed == 1
@@ -192,16 +188,16 @@ def test_the_old_file_fills_a_store_that_was_deleted(project: Project, make_pict
     assert project.extract(items).computed == 6
 
 
-def test_a_file_that_is_up_to_date_is_left(project: Project, make_pictures: MakePictures) -> None:
-    items = make_pictures(range(3))
+def test_a_file_that_is_up_to_date_is_left(project: Project, make_images: MakeImages) -> None:
+    items = make_images(range(3))
     project.extract(items)
     state = project.path.stat()
     project.extract(list(reversed(items)))
     assert (project.path.stat().st_ino, project.path.stat().st_mtime_ns) == (state.st_ino, state.st_mtime_ns)
 
 
-def test_a_hard_linked_copy_keeps_its_bytes(project: Project, make_pictures: MakePictures, tmp_path: Path) -> None:
-    items = make_pictures(range(4))
+def test_a_hard_linked_copy_keeps_its_bytes(project: Project, make_images: MakeImages, tmp_path: Path) -> None:
+    items = make_images(range(4))
     project.extract(items[:3])
     os.link(project.path, tmp_path / "in_dvc_cache")
     before = project.path.read_bytes()
@@ -211,9 +207,9 @@ def test_a_hard_linked_copy_keeps_its_bytes(project: Project, make_pictures: Mak
 
 @pytest.mark.parametrize("where", ["features", "store", "both"])
 def test_damage_heals(
-    project: Project, make_pictures: MakePictures, where: str, capsys: pytest.CaptureFixture[str]
+    project: Project, make_images: MakeImages, where: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    items = make_pictures(range(6))
+    items = make_images(range(6))
     digest = project.extract(items).content_digest
     before = project.path.read_bytes()
     shards = list(project.store.rglob("*.h5"))
@@ -228,8 +224,8 @@ def test_damage_heals(
     assert "is damaged" in capsys.readouterr().err or where == "features"
 
 
-def test_a_picture_that_changed_since_prepare_is_named(project: Project, make_pictures: MakePictures) -> None:
-    items = make_pictures(range(6))
+def test_a_picture_that_changed_since_prepare_is_named(project: Project, make_images: MakeImages) -> None:
+    items = make_images(range(6))
     Image.new("RGB", (20, 20)).save(project.images / "2.png")
     with pytest.raises(DataError, match=r"^2\.png .*changed since: run `dvc repro prepare`"):
         project.extract(items)
@@ -237,8 +233,8 @@ def test_a_picture_that_changed_since_prepare_is_named(project: Project, make_pi
     assert project.extract([item for item in items if item[1] != "2.png"]).computed == 0
 
 
-def test_a_broken_picture_is_named_and_loses_nothing(project: Project, make_pictures: MakePictures) -> None:
-    items = make_pictures(range(6))
+def test_a_broken_picture_is_named_and_loses_nothing(project: Project, make_images: MakeImages) -> None:
+    items = make_images(range(6))
     (project.images / "3.png").unlink()
     with pytest.raises(ImageError, match=r"^3\.png is missing.*the other 5 new images are kept") as caught:
         project.extract(items)
@@ -246,16 +242,16 @@ def test_a_broken_picture_is_named_and_loses_nothing(project: Project, make_pict
     assert project.extract([item for item in items if item[1] != "3.png"]).computed == 0
 
 
-def test_a_picture_above_the_limit_is_named(project: Project, make_pictures: MakePictures) -> None:
+def test_a_picture_above_the_limit_is_named(project: Project, make_images: MakeImages) -> None:
     with pytest.raises(ImageError, match=r"0\.png is too large.*and 1 more"):
-        project.extract(make_pictures(range(2)), max_image_pixels=50)
+        project.extract(make_images(range(2)), max_image_pixels=50)
 
 
 @pytest.mark.parametrize("damaged", ["row_crc32", "content_xxh3"])
 def test_damaged_checksums_heal_though_the_rows_are_sound(
-    project: Project, make_pictures: MakePictures, damaged: str
+    project: Project, make_images: MakeImages, damaged: str
 ) -> None:
-    items = make_pictures(range(3))
+    items = make_images(range(3))
     project.extract(items)
     before = project.path.read_bytes()
     with h5py.File(project.path, "r+") as file:
@@ -267,8 +263,8 @@ def test_damaged_checksums_heal_though_the_rows_are_sound(
     assert project.path.read_bytes() == before
 
 
-def test_an_extraction_leaves_its_listing_and_its_rate(project: Project, make_pictures: MakePictures) -> None:
-    items = make_pictures(range(20))
+def test_an_extraction_leaves_its_listing_and_its_rate(project: Project, make_images: MakeImages) -> None:
+    items = make_images(range(20))
     summary = project.extract(items)
     assert last_extraction(project.path) == summary
     assert last_listing(project.path) == {path: sha256 for sha256, path in items}
@@ -285,7 +281,7 @@ def test_no_images_is_an_error(project: Project) -> None:
 
 
 def test_features_that_float16_cannot_hold_are_named(
-    project: Project, make_pictures: MakePictures, dinov2: Path, tmp_path: Path
+    project: Project, make_images: MakeImages, dinov2: Path, tmp_path: Path
 ) -> None:
     from safetensors.torch import load_file, save_file
 
@@ -294,21 +290,21 @@ def test_features_that_float16_cannot_hold_are_named(
     tensors["layernorm.weight"] = tensors["layernorm.weight"] * 1e6
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     loud = project.recipe.model_copy(update={"backbone": str(folder)})
-    items = make_pictures(range(2))
+    items = make_images(range(2))
     with pytest.raises(CacheError, match=r"0\.png has features that are not finite.*stored_dtype to float32"):
         project.extract(items, loud)
     project.extract(items, loud.model_copy(update={"stored_dtype": "float32"}))
     assert np.abs(FeatureCache.open(project.path).features).max() > 65504
 
 
-def test_a_backbone_that_is_not_the_pinned_one_is_refused(project: Project, make_pictures: MakePictures) -> None:
+def test_a_backbone_that_is_not_the_pinned_one_is_refused(project: Project, make_images: MakeImages) -> None:
     pinned = project.recipe.model_copy(update={"weights_sha256": "0" * 64})
     with pytest.raises(BackboneError, match="the recipe pins 0000"):
-        project.extract(make_pictures(range(2)), pinned)
+        project.extract(make_images(range(2)), pinned)
 
 
-def test_a_store_that_cannot_be_written_leaves_the_old_file(project: Project, make_pictures: MakePictures) -> None:
-    items = make_pictures(range(3))
+def test_a_store_that_cannot_be_written_leaves_the_old_file(project: Project, make_images: MakeImages) -> None:
+    items = make_images(range(3))
     project.extract(items[:2])
     before = project.path.read_bytes()
     blocked = project.store.with_name("blocked")
@@ -319,11 +315,11 @@ def test_a_store_that_cannot_be_written_leaves_the_old_file(project: Project, ma
 
 
 def test_ctrl_c_keeps_what_was_computed(
-    project: Project, make_pictures: MakePictures, capfd: pytest.CaptureFixture[str]
+    project: Project, make_images: MakeImages, capfd: pytest.CaptureFixture[str]
 ) -> None:
     if threading.current_thread() is not threading.main_thread():
         pytest.skip("signals reach the main thread only")
-    items = make_pictures(range(50))
+    items = make_images(range(50))
 
     def press() -> None:
         deadline = time.monotonic() + 30
@@ -377,17 +373,17 @@ print(*[1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="its own peak of memory is told on Linux alone")
 def test_memory_is_flat_whatever_the_number_of_images(
-    project: Project, make_pictures: MakePictures, make_dinov2: Callable[..., Path], tmp_path: Path
+    project: Project, make_images: MakeImages, make_dinov2: Callable[..., Path], tmp_path: Path
 ) -> None:
     """The fitted pictures of the larger extraction would take 180 MB more, their files and features next to nothing."""
-    n, picture_bytes = 100, 3 * 448 * 448
+    n, image_bytes = 100, 3 * 448 * 448
     folder, backbone = project.images.parent, make_dinov2(tmp_path / "patches", patch_size=56, image_size=448)
-    (folder / "items.txt").write_text("\n".join(" ".join(item) for item in make_pictures(range(4 * n))))
+    (folder / "items.txt").write_text("\n".join(" ".join(item) for item in make_images(range(4 * n))))
     peaks = []
     for size in (n, 4 * n):
         command = [sys.executable, "-c", MEMORY_SCRIPT, str(folder), str(backbone), str(size)]
         peaks.append(int(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout))
-    assert peaks[1] - peaks[0] < n * picture_bytes  # a third of what it has more
+    assert peaks[1] - peaks[0] < n * image_bytes  # a third of what it has more
 
 
 def start_process(project: Project, items: Items, batch_size: int) -> subprocess.Popen[str]:
@@ -413,8 +409,8 @@ def rows_kept(project: Project) -> int:
     return len(keys)
 
 
-def test_kill_9_loses_at_most_a_batch(project: Project, make_pictures: MakePictures) -> None:
-    items = make_pictures(range(100))
+def test_kill_9_loses_at_most_a_batch(project: Project, make_images: MakeImages) -> None:
+    items = make_images(range(100))
     kill_when(start_process(project, items, 2), lambda: len(list(project.store.glob("*/*.h5"))) >= 9)
     kept = rows_kept(project)
     assert not project.path.exists()
@@ -426,8 +422,8 @@ def test_kill_9_loses_at_most_a_batch(project: Project, make_pictures: MakePictu
 
 
 @pytest.mark.slow
-def test_ten_kills_at_random_moments_end_in_the_same_bytes(project: Project, make_pictures: MakePictures) -> None:
-    items = make_pictures(range(400))
+def test_ten_kills_at_random_moments_end_in_the_same_bytes(project: Project, make_images: MakeImages) -> None:
+    items = make_images(range(400))
     rng = np.random.default_rng(0)
     kept = rows_kept(project)
     for _ in range(10):
@@ -451,10 +447,10 @@ def test_ten_kills_at_random_moments_end_in_the_same_bytes(project: Project, mak
 
 @pytest.mark.slow
 def test_kills_while_files_are_written_and_compacted_lose_no_row(
-    project: Project, make_pictures: MakePictures, tmp_path: Path
+    project: Project, make_images: MakeImages, tmp_path: Path
 ) -> None:
     """All rows stand in the store in many parts; an old file holds a quarter of them."""
-    items, rng = make_pictures(range(80)), np.random.default_rng(0)
+    items, rng = make_images(range(80)), np.random.default_rng(0)
     old = project.from_scratch(items[:20])
     for number in range(0, 80, 4):
         part = Project(tmp_path / str(number), project.recipe)
@@ -490,16 +486,16 @@ def test_kills_while_files_are_written_and_compacted_lose_no_row(
 
 
 @pytest.mark.slow
-def test_two_processes_compute_each_row_once(project: Project, make_pictures: MakePictures) -> None:
-    items = make_pictures(range(60))
+def test_two_processes_compute_each_row_once(project: Project, make_images: MakeImages) -> None:
+    items = make_images(range(60))
     processes = [start_process(project, items, 4) for _ in range(2)]
     outputs = [process.communicate() for process in processes]
     assert sorted(int(out.split()[1]) for out, _ in outputs) == [0, 60]
     assert project.path.read_bytes() == project.from_scratch(items)
 
 
-def test_two_at_once_compute_each_row_once(project: Project, make_pictures: MakePictures) -> None:
-    items = make_pictures(range(20))
+def test_two_at_once_compute_each_row_once(project: Project, make_images: MakeImages) -> None:
+    items = make_images(range(20))
     computed: list[int] = []
     threads = [threading.Thread(target=lambda: computed.append(project.extract(items).computed)) for _ in range(2)]
     for thread in threads:
@@ -510,14 +506,14 @@ def test_two_at_once_compute_each_row_once(project: Project, make_pictures: Make
 
 
 @pytest.mark.parametrize("workers", [0, 1, 4])
-def test_workers_and_company_change_no_bit(project: Project, make_pictures: MakePictures, workers: int) -> None:
-    items = make_pictures(range(9))
+def test_workers_and_company_change_no_bit(project: Project, make_images: MakeImages, workers: int) -> None:
+    items = make_images(range(9))
     project.extract(list(reversed(items)), workers=workers)
     assert project.path.read_bytes() == project.from_scratch(items)
 
 
-def test_nothing_missing_loads_no_torch(project: Project, make_pictures: MakePictures) -> None:
-    items = make_pictures(range(4))
+def test_nothing_missing_loads_no_torch(project: Project, make_images: MakeImages) -> None:
+    items = make_images(range(4))
     project.extract(items)
     code = SCRIPT + "\nprint('torch' in sys.modules)"
     (project.images.parent / "items.txt").write_text("\n".join(" ".join(item) for item in items))
@@ -527,9 +523,9 @@ def test_nothing_missing_loads_no_torch(project: Project, make_pictures: MakePic
 
 
 def test_the_store_stands_in_the_main_repository_by_default(
-    project: Project, make_pictures: MakePictures, main_repository: Path
+    project: Project, make_images: MakeImages, main_repository: Path
 ) -> None:
-    summary = project.extract(make_pictures(range(2)), store_root=None)
+    summary = project.extract(make_images(range(2)), store_root=None)
     assert (default_store_root() / summary.fingerprint).is_dir()
     assert default_store_root() == main_repository / ".mirip" / "store"
 
@@ -618,12 +614,12 @@ STEPS = st.lists(
 def test_any_history_ends_in_the_bytes_from_scratch(
     steps: list[tuple[str, set[int], str, int | None]],
     cut: float,
-    make_pictures: MakePictures,
+    make_images: MakeImages,
     recipe: Recipe,
     tmp_path: Path,
 ) -> None:
     """Whatever was added, deleted, lost, damaged or cut off: nothing that is still held is computed again."""
-    pool = make_pictures(range(10))
+    pool = make_images(range(10))
     with tempfile.TemporaryDirectory() as folder:
         project = Project(Path(folder), recipe)
         project.images = tmp_path / "images"

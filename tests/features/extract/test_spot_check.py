@@ -23,8 +23,8 @@ def params(recipe: Recipe, tmp_path: Path) -> Params:
 
 
 @pytest.fixture
-def items(make_pictures: Callable[[range], Items]) -> Items:
-    return make_pictures(range(10))
+def items(make_images: Callable[[range], Items]) -> Items:
+    return make_images(range(10))
 
 
 @pytest.fixture
