@@ -29,11 +29,14 @@ repro: $(VENV)/.installed
 	dvc repro
 	@mirip summary
 
+# Tests that share an expensive fixture are in one group, and a group stays in one process.
+TEST := python -m pytest -n auto --dist loadgroup
+
 test: $(VENV)/.installed
-	python -m pytest -m "not gpu"
+	$(TEST) -m "not gpu"
 
 test-fast: $(VENV)/.installed
-	python -m pytest -n auto
+	$(TEST)
 
 check: $(VENV)/.installed
 	ruff format --check .
@@ -45,7 +48,7 @@ format: $(VENV)/.installed
 	ruff check --fix .
 
 coverage: $(VENV)/.installed
-	python -m pytest -m "not gpu" --cov --cov-report=term --cov-fail-under=90
+	$(TEST) -m "not gpu" --cov --cov-report=term --cov-fail-under=96
 
 docs: $(VENV)/.installed
 	python -m mirip.cli.reference > docs/cli.md
