@@ -74,7 +74,7 @@ def _save(folder: Path, scratch: Path, checkpoint: Path, artifacts: dict[str, st
     ]
     pyfunc.save_model(
         str(folder),
-        python_model=shutil.copy(Path(__file__).with_name("image_ranker.py"), scratch),
+        python_model=shutil.copy(Path(__file__).with_name("image_model_code.py"), scratch),
         artifacts={
             "checkpoint": str(shutil.copy(checkpoint, scratch)),
             "mirip": str(zip_package(scratch / "mirip.zip")),

@@ -1,6 +1,6 @@
 """The ranker of pictures as MLflow loads it: bytes or paths of image files in; scores, percentiles and tiers out.
 
-Like `ranker.py` it travels with its model. Decoding, transform and backbone are those of the package mirip.
+Like `logged_model_code.py` it travels with its model. Decoding, transform and backbone are those of the package mirip.
 """
 
 import sys

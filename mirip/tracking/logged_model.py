@@ -1,6 +1,6 @@
 """The trained ranker as an MLflow model of its run, logged once.
 
-What is logged: the checkpoint's bytes, the package mirip as a zip, `ranker.py`, which MLflow runs to load them, the
+What is logged: the checkpoint's bytes, the package mirip as a zip, `logged_model_code.py`, which MLflow runs to load them, the
 signature, an input example and exact requirements. torch is never imported for it and the checkpoint is not read: the
 stage `train` wrote it whole, and publishing has to stay quick. Every step looks first at what the server has, so
 that a publication cut off anywhere is completed by the next one, without a second model.
@@ -105,7 +105,7 @@ def save_ranker(folder: Path, ranker: Ranker, mlflow_model: "Model | None" = Non
     signature = ModelSignature(Schema([TensorSpec(np.dtype("float32"), shape)]), Schema(output_columns()))
     rng = np.random.default_rng(0)  # real rows would be pictures of people's work
     with tempfile.TemporaryDirectory() as scratch:
-        code = shutil.copy(Path(__file__).with_name("ranker.py"), scratch)  # its path is written down: not ours
+        code = shutil.copy(Path(__file__).with_name("logged_model_code.py"), scratch)  # its path is written down: not ours
         checkpoint = shutil.copy(ranker.checkpoint, scratch)
         package = zip_package(Path(scratch) / "mirip.zip")
         pyfunc.save_model(
