@@ -1,4 +1,4 @@
-"""What the audit found, for the page: the model next to predictors blind to what is depicted, and findings."""
+"""What the audit found: the model next to predictors that are blind to what is depicted, and the findings."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,41 +17,51 @@ _NOTHING_FOUND = (
 )
 
 
-def shortcut_sentence(audit: Mapping[str, Any], *, small_sample: bool) -> str:
+def shortcut_sentence(audit: Mapping[str, Any]) -> str:
     """Say how far the model is above the best predictor that is blind to what is depicted."""
     best = audit.get("best_shortcut")
     if not fmt.known(best) or not fmt.known(audit.get("best_shortcut_accuracy")):
         return f"The best predictor that is blind to what is depicted: {fmt.NOT_AVAILABLE}."
-    margin = (audit.get(f"margin_over_shortcut{end}") for end in ("", "_ci_low", "_ci_high"))
+    name = "margin_over_shortcut"
     return (
         f"The best predictor that is blind to what is depicted, {best}, orders "
-        f"{fmt.percent(audit['best_shortcut_accuracy'])} of the pairs. "
-        f"{fmt.against('it', *margin, small_sample=small_sample)}"
+        f"{fmt.percent(audit['best_shortcut_accuracy'])} of the pairs correctly. "
+        f"{fmt.against('it', audit.get(name), fmt.interval_of(audit, name))}"
     )
 
 
 def tiles(audit: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """Return name, figure and remark of what the audit measured beside its findings."""
-    margin, low, high = (fmt.points(audit.get(f"margin_over_shortcut{end}")) for end in ("", "_ci_low", "_ci_high"))
+    """Return name, value and remark of what the audit measured beside its findings."""
+    margin = fmt.interval_of(audit, "margin_over_shortcut")
     n_near = audit.get("n_near_duplicates")
-    interval = fmt.span(*(audit.get(f"out_of_fold_accuracy_ci_{end}") for end in ("low", "high")))
     alone = fmt.known(audit.get("n_images")) and audit.get("n_images") == audit.get("n_groups")
-    why = "each is its own group" if alone else "works of one group are alike"
-    images = f"of {fmt.number(audit.get('n_images'), 0)}; {why}"
+    why = "each is its own group" if alone else "works of one group are similar"
     return [
-        ("Out of fold", fmt.percent(audit.get("out_of_fold_accuracy")), interval),
-        ("Above the best shortcut", margin, f"points, {low} to {high}" if low != fmt.NOT_AVAILABLE else ""),
-        ("Independent images", fmt.number(audit.get("n_effective_images"), 0), images),
+        (
+            "Out of fold",
+            fmt.percent(audit.get("out_of_fold_accuracy")),
+            fmt.span(fmt.interval_of(audit, "out_of_fold_accuracy")),
+        ),
+        (
+            "Above the best shortcut",
+            fmt.points(audit.get("margin_over_shortcut")),
+            "" if margin is None else f"points, {fmt.points(margin.low)} to {fmt.points(margin.high)}",
+        ),
+        (
+            "Independent images",
+            fmt.number(audit.get("n_effective_images"), 0),
+            f"of {fmt.number(audit.get('n_images'), 0)}; {why}",
+        ),
         ("Near-duplicates", fmt.number(n_near, 0), f"pair{'' if n_near == 1 else 's'} in two splits"),
     ]
 
 
 def how(audit: Mapping[str, Any]) -> str:
-    """Say on what the audit's figures rest."""
+    """Say how the values of the audit were measured."""
     said = (
-        f"Judged out of fold: {fmt.number(audit.get('n_folds'), 0)} models, each on the works that it did not see, "
-        f"over {fmt.number(audit.get('n_pairs'), 0)} pairs of {fmt.number(audit.get('n_images'), 0)} images in "
-        f"{fmt.number(audit.get('n_groups'), 0)} groups; hence another figure than the headline's."
+        f"Measured out of fold: {fmt.number(audit.get('n_folds'), 0)} models score each the works that they did not "
+        f"see, {fmt.number(audit.get('n_pairs'), 0)} pairs of {fmt.number(audit.get('n_images'), 0)} images in "
+        f"{fmt.number(audit.get('n_groups'), 0)} groups. So the accuracy here differs from the headline's."
     )
     left_out = audit.get("columns_left_out")
     return f"{said} Not looked at: {left_out}." if left_out else said
@@ -59,33 +69,39 @@ def how(audit: Mapping[str, Any]) -> str:
 
 def shortcut_rows(audit: Mapping[str, Any], shortcuts: pd.DataFrame) -> list[dict[str, Any]]:
     """Return the model and each predictor, with its place on a common line in percent of its length (None: unknown)."""
-    model = {
-        "name": "the model",
-        "accuracy": audit.get("out_of_fold_accuracy"),
-        "low": audit.get("out_of_fold_accuracy_ci_low"),
-        "high": audit.get("out_of_fold_accuracy_ci_high"),
-        "margin": "",
-        "ours": True,
-    }
     rows = [
+        {
+            "name": "the model",
+            "accuracy": audit.get("out_of_fold_accuracy"),
+            "interval": fmt.interval_of(audit, "out_of_fold_accuracy"),
+            "margin": "",
+            "ours": True,
+        }
+    ]
+    rows += [
         {
             "name": row["shortcut"],
             "accuracy": row["pairwise_accuracy"],
-            "low": row["ci_low"],
-            "high": row["ci_high"],
-            "margin": fmt.margin(row["margin"], row["margin_ci_low"], row["margin_ci_high"]),
+            "interval": fmt.interval_of(row),
+            "margin": fmt.margin(row["margin"], fmt.interval_of(row, "margin")),
             "ours": False,
         }
         for row in shortcuts.to_dict("records")
     ]
-    known = [row[end] for row in (model, *rows) for end in ("low", "high", "accuracy") if fmt.known(row[end])]
+    known = [row["accuracy"] for row in rows if fmt.known(row["accuracy"])]
+    known += [bound for row in rows if row["interval"] for bound in (row["interval"].low, row["interval"].high)]
     start, stop = min([0.45, *known]) - 0.01, max([0.55, *known]) + 0.01
-    for row in (model, *rows):
-        row["chance"] = _place(0.5, start, stop)
-        row["target"] = _place(model["accuracy"], start, stop)
-        row["at"] = {end: _place(row[end], start, stop) for end in ("low", "high", "accuracy")}
+    target = _place(rows[0]["accuracy"], start, stop)
+    for row in rows:
+        interval = row["interval"]
+        row["chance"], row["target"] = _place(0.5, start, stop), target
+        row["at"] = {
+            "accuracy": _place(row["accuracy"], start, stop),
+            "low": None if interval is None else _place(interval.low, start, stop),
+            "high": None if interval is None else _place(interval.high, start, stop),
+        }
         row["drawn"] = all(place is not None for place in row["at"].values())
-    return [model, *rows]
+    return rows
 
 
 def column_rows(columns: pd.DataFrame) -> list[tuple[str, str, str]]:
@@ -104,7 +120,7 @@ def findings(audit: Mapping[str, Any], table: pd.DataFrame) -> dict[str, Any]:
             "name": row["name"],
             "severity": row["severity"],
             "tone": _TONES.get(row["severity"], ""),
-            "figure": figure_in_words(row["name"], row["value"]),
+            "value": value_in_words(row["name"], row["value"]),
             "p": f"family-wise p {fmt.number(row['p_value'], 4)}" if fmt.known(row["p_value"]) else "no test",
             "advice": row["advice"],
         }
@@ -129,10 +145,10 @@ def severities(table: pd.DataFrame) -> tuple[str, list[str]]:
     return next(iter(found), ""), [fmt.plural(int(counts[severity]), nouns[severity]) for severity in found]
 
 
-def figure_in_words(name: str, value: Any) -> str:
-    """Say what the number of a finding is, which its name tells."""
+def value_in_words(name: str, value: Any) -> str:
+    """Say what the value of a finding is; its name tells the kind."""
     if not fmt.known(value):
-        return f"figure {fmt.NOT_AVAILABLE}"
+        return f"value {fmt.NOT_AVAILABLE}"
     if name.startswith("shortcut:"):
         return f"accuracy {fmt.percent(value)}"
     if name.startswith(("tier told by:", "label leak:")):
