@@ -6,6 +6,7 @@
 #   make format     format, and mend what the linter can
 #   make check      format, lint, types
 #   make coverage   tests with coverage of mirip/
+#   make docs       write docs/cli.md from the parser
 #   make ui         the MLflow UI on http://127.0.0.1:5000
 #   make sweep      run a small grid of experiments; another one: make sweep GRID="train.seed=42,43 train.dropout=0.1,0.3"
 #   make lock       compile requirements*.txt anew from pyproject.toml
@@ -16,7 +17,7 @@ BIN := $(CURDIR)/$(VENV)/bin
 export PATH := $(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: install repro test test-fast check format coverage ui sweep lock clean
+.PHONY: install repro test test-fast check format coverage docs ui sweep lock clean
 
 GRID ?= train.learning_rate=0.0001,0.001 train.loss=logistic,margin train.pair_balance=natural,balanced \
   train.dropout=0.1,0.3 train.seed=42,43
@@ -45,6 +46,9 @@ format: $(VENV)/.installed
 
 coverage: $(VENV)/.installed
 	python -m pytest -m "not gpu" --cov --cov-report=term --cov-fail-under=90
+
+docs: $(VENV)/.installed
+	python -m mirip.cli.reference > docs/cli.md
 
 ui: $(VENV)/.installed
 	mirip ui

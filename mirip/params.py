@@ -60,7 +60,7 @@ class DataParams(_Section):
 
 
 class Recipe(_Section):
-    """All that decides the value of a feature: the backbone and how a picture is fitted to it.
+    """All that decides the value of a feature: the backbone and how an image is fitted to it.
 
     Batch size, workers and device are not here: they decide how fast, not what.
 
@@ -174,7 +174,7 @@ class TrainParams(_Section):
 
 
 class EvaluateParams(_Section):
-    """Judgement on the test split."""
+    """Evaluation on the test split."""
 
     seed: int = 42
     target_accuracy: Fraction = 0.6

@@ -165,7 +165,7 @@ def private_folder() -> PrivateFolder:
 
 
 def main_root() -> Path:
-    """Return the root of the main repository, where `.mirip/` and `mlflow.db` stand.
+    """Return the root of the main repository, which holds `.mirip/` and `mlflow.db`.
 
     DVC runs temporary and queued experiments in a copy of the repository and names the original in the
     environment variable DVC_ROOT. Elsewhere it is the nearest folder upwards that holds `.dvc` or `.git`,

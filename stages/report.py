@@ -15,8 +15,8 @@ from stages import run
 
 def main() -> None:
     """Write the page."""
-    print(report(Workspace(), load_params()).line)
+    print(f"report: {report(Workspace(), load_params()).summary()}")
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main)  # report: metrics/report.html

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from mirip.data.manifest import Prepared, check_usable, prepare_images, write_manifest
+from mirip.data.manifest import Prepared, check_usable, prepare_images
 from mirip.data.split import DataSplitter, check_disjoint, split_digest
 from mirip.data.tables import write_csv, write_table
 from mirip.errors import MetadataError, TrackingError
@@ -51,7 +51,7 @@ def train_job(params: Params, output: Path, *, resume: bool = False) -> None:
     splits = DataSplitter(**params.split.model_dump()).split(prepared.manifest)
     check_disjoint(splits, prepared.manifest, params.prepare.near_duplicate_bits)
     write_csv(output / "rejected.csv", prepared.rejected)
-    write_manifest(output / "manifest.parquet", prepared.manifest)
+    write_table(output / "manifest.parquet", prepared.manifest)
     write_table(output / "splits.parquet", splits)
     cache = _extract(params, params.recipe, splits, output / "features.h5")
     checkpoints = output / "checkpoints"

@@ -8,7 +8,7 @@ from mirip.cli.command import add_command
 from mirip.errors import LockError
 
 
-def add_pull_request_commands(commands: Any) -> None:
+def add_commands(commands: Any) -> None:
     """Add them to the command line."""
     command = add_command(commands, "pr-report", pr_report)
     command.add_argument("base", metavar="BASE", help="branch, tag or commit that the work is to be merged into")

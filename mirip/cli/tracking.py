@@ -11,7 +11,7 @@ from mirip.errors import ParamsError
 CHECKPOINT = Path("models/best_model.pt")
 
 
-def add_tracking_commands(commands: Any) -> None:
+def add_commands(commands: Any) -> None:
     """Add `mirip track`, `mirip ui`, `mirip promote` and `mirip export`."""
     command = add_command(commands, "track", track)
     command.add_argument(

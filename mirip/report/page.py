@@ -23,10 +23,9 @@ class Page:
 
     path: Path
 
-    @property
-    def line(self) -> str:
-        """What the stage prints."""
-        return f"report: {self.path}"
+    def summary(self) -> str:
+        """Return the path, which is all there is to say."""
+        return str(self.path)
 
 
 def report(workspace: Workspace, params: Params) -> Page:

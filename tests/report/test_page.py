@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 from result_folder import write_result_folder
 
-from mirip.data.split import public_id, public_ids
 from mirip.params import Recipe, load_params
 from mirip.report.inputs import Inputs, read_inputs
 from mirip.report.page import render
@@ -112,15 +111,11 @@ def test_a_page_of_empty_metrics_shows_no_value_as_if_measured(inputs: Inputs) -
 def test_file_names_and_advice_are_escaped(inputs: Inputs) -> None:
     attack = '<script>alert("x")</script>.jpg'
     splits = inputs.splits.copy()
-    best = inputs.scores["score"].idxmax()
-    ids = public_ids(splits)
-    place = ids.index(inputs.scores.loc[best, "id"])
-    splits.loc[place, "image_path"] = attack
-    scores = inputs.scores.copy()
-    scores.loc[best, "id"] = public_id(splits.loc[place, "image_sha256"], attack)
+    best = inputs.scores.loc[inputs.scores["score"].idxmax(), "id"]
+    splits.loc[splits["public_id"] == best, "image_path"] = attack
     rejected = pd.DataFrame({"row": [1], "image_path": [attack], "reason": [attack]})
     findings = inputs.findings.assign(advice=attack)
-    page = render(replace(inputs, splits=splits, scores=scores, rejected=rejected, findings=findings))
+    page = render(replace(inputs, splits=splits, rejected=rejected, findings=findings))
     assert "<script" not in page
     assert page.count("&lt;script&gt;") >= 4
 
