@@ -59,8 +59,8 @@ def tiles(audit: Mapping[str, Any]) -> list[tuple[str, str, str]]:
 def how(audit: Mapping[str, Any]) -> str:
     """Say how the values of the audit were measured."""
     said = (
-        f"Measured out of fold: {fmt.number(audit.get('n_folds'), 0)} models score each the works that they did not "
-        f"see, {fmt.number(audit.get('n_pairs'), 0)} pairs of {fmt.number(audit.get('n_images'), 0)} images in "
+        f"Measured out of fold: {fmt.number(audit.get('n_folds'), 0)} models, each on the works that it did not see; "
+        f"{fmt.number(audit.get('n_pairs'), 0)} pairs of {fmt.number(audit.get('n_images'), 0)} images in "
         f"{fmt.number(audit.get('n_groups'), 0)} groups. So the accuracy here differs from the headline's."
     )
     left_out = audit.get("columns_left_out")

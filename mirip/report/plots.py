@@ -202,7 +202,7 @@ def coverage_svg(coverage: pd.DataFrame, min_confidence: float | None = None) ->
     if not len(rows):
         axes.text(0.5, 0.5, "no pairs", ha="center", va="center", transform=axes.transAxes, color=INK)
     axes.set(
-        xlim=(-0.03, 1.12), ylim=(bottom, top), xlabel="share of pairs called", ylabel="share of those that is right"
+        xlim=(-0.03, 1.12), ylim=(bottom, top), xlabel="share of pairs called", ylabel="share of those that are right"
     )
     percent_axis(axes.xaxis, 0, 1)
     percent_axis(axes.yaxis, bottom, top)
