@@ -6,7 +6,7 @@ import pytest
 
 from mirip.metrics import findings as judged
 from mirip.metrics.columns import Column
-from mirip.metrics.near_duplicates import NearDuplicates
+from mirip.metrics.image_issues import NearDuplicates
 from mirip.report import audit_section
 
 SHORTCUTS = pd.DataFrame(
