@@ -101,6 +101,5 @@ def sweep(options: argparse.Namespace) -> None:
 def summary(options: argparse.Namespace) -> None:
     """Print the result of the last `dvc repro` as a short table."""
     from mirip.report.summary import print_summary
-    from mirip.workspace import Workspace
 
     print_summary(Workspace(), load_params(options.params or "params.yaml"))

@@ -19,11 +19,11 @@ from mirip.files import write_json
 from mirip.models.checkpoint import Checkpoint, save_checkpoint
 from mirip.models.evaluation import (
     baseline_scores,
+    images_in_test_split,
     judge,
     load_trained_model,
     public_scores,
     seed_scores,
-    test_split,
 )
 from mirip.models.evaluation_count import count_evaluated
 from mirip.models.ranking import PairwiseRankingModel
@@ -65,7 +65,7 @@ def train_job(params: Params, output: Path, *, resume: bool = False) -> None:
     figures = training_summary(checkpoint, result)
     write_json(output / "train.json", figures)
     model, _ = load_trained_model(output / "best_model.pt", splits, cache, params.data.tiers)
-    test = test_split(splits)
+    test = images_in_test_split(splits)
     test_x = cache.rows(test["image_sha256"].tolist())
     baselines = baseline_scores(splits, cache, test_x, params.train)
     evaluation, scores = judge(model, test, cache, params.evaluate, baselines)

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from mirip.metrics.intervals import Interval, comparison
 
@@ -13,24 +13,11 @@ NOT_AVAILABLE = "not available"
 Tone = Literal["good", "open", "bad"]
 
 
-class ComparisonWords(NamedTuple):
-    """How a comparison of two models is said.
-
-    Attributes:
-        than: before the name of the other model: "A is better than B".
-        meaning: on its own: "better, beyond noise".
-        tone: of a label.
-    """
-
-    than: str
-    meaning: str
-    tone: Tone
-
-
-COMPARISONS: dict[str, ComparisonWords] = {
-    "better": ComparisonWords("better than", "better, beyond noise", "good"),
-    "worse": ComparisonWords("worse than", "worse, beyond noise", "bad"),
-    "within noise": ComparisonWords("within noise of", "within noise: no difference is shown", "open"),
+# A verdict on a comparison as a label says it, and the label's tone; `comparison_text` says it as a sentence.
+COMPARISONS: dict[str, tuple[str, Tone]] = {
+    "better": ("better, beyond noise", "good"),
+    "worse": ("worse, beyond noise", "bad"),
+    "within noise": ("within noise: no difference is shown", "open"),
 }
 _TARGETS: dict[str, tuple[str, Tone]] = {
     "met": ("Target met", "good"),
@@ -152,13 +139,18 @@ def against(name: str, margin: Any, interval: Interval | None) -> str:
     """Compare the model with `name`, given its margin (a difference of accuracies) and the interval of that."""
     if interval is None or not known(margin):
         return f"How far the model is above {name} is {NOT_AVAILABLE}."
-    verdict = comparison(interval)
-    remark = ": no gain over it is shown" if verdict == "within noise" else ", beyond noise"
+    said = comparison_text(comparison(interval), "the model", name)
     bounds = f"{points(interval.low)} to {points(interval.high)}"
-    return (
-        f"The model is {COMPARISONS[verdict].than} {name}{remark} "
-        f"(difference {points(margin)} points, interval {bounds})."
-    )
+    return sentence(f"{said} (difference {points(margin)} points, interval {bounds})")
+
+
+def comparison_text(verdict: str, subject: str, other: str) -> str:
+    """Say a verdict in words, without a full stop: "the model is better than ridge"."""
+    return {
+        "better": f"{subject} is better than {other}",
+        "worse": f"{subject} is worse than {other}",
+        "within noise": f"{subject} is within noise of {other}: no difference is shown",
+    }[verdict]
 
 
 def models_evaluated(count: int) -> str:

@@ -82,13 +82,13 @@ def baselines(table: pd.DataFrame) -> list[dict[str, str]]:
     simpler = table[~table["model"].isin(["chance", MODEL])].sort_values("pairwise_accuracy", ascending=False)
     for row in simpler.to_dict("records"):
         interval = fmt.interval_of(row, "margin")
-        words = None if interval is None else fmt.COMPARISONS[comparison(interval)]
+        label, tone = (fmt.NOT_AVAILABLE, "open") if interval is None else fmt.COMPARISONS[comparison(interval)]
         rows.append(
             {
                 "name": row["model"],
                 "what": _BASELINES.get(row["model"], ""),
-                "verdict": fmt.NOT_AVAILABLE if words is None else words.meaning,
-                "tone": "open" if words is None else words.tone,
+                "verdict": label,
+                "tone": tone,
                 "margin": fmt.margin(row["margin"], interval),
             }
         )

@@ -105,7 +105,9 @@ def save_ranker(folder: Path, ranker: Ranker, mlflow_model: "Model | None" = Non
     signature = ModelSignature(Schema([TensorSpec(np.dtype("float32"), shape)]), Schema(output_columns()))
     rng = np.random.default_rng(0)  # real rows would be pictures of people's work
     with tempfile.TemporaryDirectory() as scratch:
-        code = shutil.copy(Path(__file__).with_name("logged_model_code.py"), scratch)  # its path is written down: not ours
+        code = shutil.copy(
+            Path(__file__).with_name("logged_model_code.py"), scratch
+        )  # its path is written down: not ours
         checkpoint = shutil.copy(ranker.checkpoint, scratch)
         package = zip_package(Path(scratch) / "mirip.zip")
         pyfunc.save_model(

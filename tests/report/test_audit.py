@@ -6,7 +6,7 @@ import pytest
 
 from mirip.metrics import findings as found_by_audit
 from mirip.metrics.columns import Column
-from mirip.metrics.near_duplicates import NearDuplicates
+from mirip.metrics.image_issues import NearDuplicates
 from mirip.report import audit
 
 SHORTCUTS = pd.DataFrame(

@@ -70,9 +70,9 @@ def test_only_a_small_sample_is_warned_of() -> None:
 @pytest.mark.parametrize(
     ("low", "high", "said"),
     [
-        (0.01, 0.1, "The model is better than ridge, beyond noise"),
-        (-0.1, -0.01, "The model is worse than ridge, beyond noise"),
-        (-0.05, 0.05, "The model is within noise of ridge: no gain over it is shown"),
+        (0.01, 0.1, "The model is better than ridge (difference +5.5 points"),
+        (-0.1, -0.01, "The model is worse than ridge (difference −5.5 points"),
+        (-0.05, 0.05, "The model is within noise of ridge: no difference is shown"),
     ],
 )
 def test_a_difference_is_compared_by_its_interval(low: float, high: float, said: str) -> None:

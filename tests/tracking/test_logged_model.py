@@ -18,7 +18,7 @@ import torch
 from local_servers import free_port, wait_for
 from made_checkpoint import DIM, write_checkpoint
 
-from mirip.models.percentiles import standing
+from mirip.models.percentiles import score_summary
 from mirip.models.ranking import PairwiseRankingModel
 from mirip.tracking import logged_model
 from mirip.tracking.logged_model import Ranker, exact_requirements, save_ranker, zip_package
@@ -86,7 +86,7 @@ def test_percentile_and_tier_are_those_of_mirip_score(saved: Path) -> None:
     model = PairwiseRankingModel.from_checkpoint(saved.parent / "best_model.pt", device="cpu")
     assert model.checkpoint is not None
     for row in found.itertuples():
-        expected = standing(model.checkpoint, row.score)
+        expected = score_summary(model.checkpoint, row.score)
         assert row.percentile == pytest.approx(expected.percentile)
         assert row.likeliest_tier == expected.likeliest_tier
     assert found["likeliest_tier"].nunique() > 1

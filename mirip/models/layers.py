@@ -1,6 +1,8 @@
-"""Layers of n networks side by side: parameters with a leading axis of heads, one batched operation for all.
+"""The trainable layers: projector and score head, alone or n of them side by side.
 
-Head k computes what the plain layer with the k-th slice of the parameters computes, up to float32 rounding.
+n members are trained at once by stacked layers, whose parameters have a leading axis of n: one batched operation for
+all of them. Member k computes what the plain layer with the k-th slice of the parameters computes, up to float32
+rounding.
 """
 
 from collections.abc import Sequence
@@ -11,6 +13,75 @@ import torch
 from torch import nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
+
+
+class Projector(nn.Module):
+    """An MLP from backbone features to a smaller embedding: in_dim -> hidden_dim -> out_dim.
+
+    Features enter standardised by the mean and deviation of the training split (`fit_standardizer`); both are
+    buffers, so that they travel with the weights. Each layer is followed by LayerNorm and GELU.
+
+    Args:
+        in_dim: width of the features, D.
+        hidden_dim: width of the hidden layer.
+        out_dim: width of the embedding.
+        dropout: share of hidden units dropped in training, in [0, 1).
+        n_members: 1, or n for n projectors side by side, whose parameters bear a leading axis of n.
+    """
+
+    feature_mean: torch.Tensor
+    feature_std: torch.Tensor
+
+    def __init__(
+        self, in_dim: int = 1024, hidden_dim: int = 512, out_dim: int = 256, dropout: float = 0.1, n_members: int = 1
+    ) -> None:
+        super().__init__()
+        self.register_buffer("feature_mean", torch.zeros(in_dim))
+        self.register_buffer("feature_std", torch.ones(in_dim))
+        self.layers = nn.Sequential(
+            linear_layer(n_members, in_dim, hidden_dim),
+            layer_norm_layer(n_members, hidden_dim),
+            nn.GELU(),
+            dropout_layer(n_members, dropout),
+            linear_layer(n_members, hidden_dim, out_dim),
+            layer_norm_layer(n_members, out_dim),
+            nn.GELU(),
+            dropout_layer(n_members, dropout),
+        )
+
+    @torch.no_grad()
+    def fit_standardizer(self, features: torch.Tensor) -> None:
+        """Take mean and deviation per feature from `features` (N, in_dim); a constant feature keeps deviation 1."""
+        std, mean = torch.std_mean(features, dim=0, correction=0)
+        self.feature_mean.copy_(mean)
+        self.feature_std.copy_(torch.where(std > 1e-6 * (1 + mean.abs()), std, torch.ones_like(std)))
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Project `features` (B, in_dim) float32 to (B, out_dim) float32.
+
+        With n heads the output is (n, B, out_dim), and `features` may be (n, B, in_dim): rows of its own for each.
+        """
+        standardised = (features - self.feature_mean).div_(self.feature_std)
+        embedding: torch.Tensor = self.layers(standardised)  # (B, D) -> (B, 256)
+        return embedding
+
+
+class ScoreHead(nn.Module):
+    """Two layers from an embedding to one score: in_dim -> hidden_dim -> 1. Higher is better.
+
+    With `n_members` above 1 it holds n such heads, whose parameters bear a leading axis of n.
+    """
+
+    def __init__(self, in_dim: int = 256, hidden_dim: int = 64, n_members: int = 1) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            linear_layer(n_members, in_dim, hidden_dim), nn.GELU(), linear_layer(n_members, hidden_dim, 1)
+        )
+
+    def forward(self, embedding: torch.Tensor) -> torch.Tensor:
+        """Score `embedding` (B, in_dim) float32 as (B, 1) float32; (n, B, in_dim) as (n, B, 1) with n heads."""
+        score: torch.Tensor = self.layers(embedding)  # (B, 256) -> (B, 1)
+        return score
 
 
 @dataclass
