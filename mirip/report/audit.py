@@ -69,7 +69,7 @@ def how(audit: Mapping[str, Any]) -> str:
 
 def shortcut_rows(audit: Mapping[str, Any], shortcuts: pd.DataFrame) -> list[dict[str, Any]]:
     """Return the model and each predictor, with its place on a common line in percent of its length (None: unknown)."""
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "name": "the model",
             "accuracy": audit.get("out_of_fold_accuracy"),

@@ -64,11 +64,7 @@ def tiles(
     )
     return [
         ("Validation accuracy", fmt.percent(train.get("val_pairwise_accuracy")), "chooses the model"),
-        (
-            "Mean over tier pairs",
-            fmt.percent(evaluate.get("pairwise_accuracy_macro")),
-            "each tier pair counts the same",
-        ),
+        ("Macro accuracy", fmt.percent(evaluate.get("pairwise_accuracy_macro")), "mean over tier pairs"),
         *([within] if contexts else []),
         ("Kendall τ-b", fmt.number(evaluate.get("kendall_tau_b")), "−1 to 1, 0 is chance"),
         ("Spearman ρ", fmt.number(evaluate.get("spearman")), "−1 to 1, 0 is chance"),

@@ -1,7 +1,7 @@
 """Works as thumbnails, each with what the page says of it."""
 
 import base64
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,7 +69,7 @@ class Gallery:
         ]
         return self._works(shown["id"], said, _LABEL_ISSUES)
 
-    def label_issue_rows(self, table: pd.DataFrame) -> list[dict[str, Any]]:
+    def label_issue_rows(self, table: pd.DataFrame) -> list[dict[Hashable, Any]]:
         """Return all rows of metrics/audit/label_issues.csv, each with the `path` of its file."""
         rows = table.to_dict("records")
         return [{**row, "path": str(self._find(row["id"], _LABEL_ISSUES)["image_path"])} for row in rows]
