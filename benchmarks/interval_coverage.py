@@ -23,9 +23,8 @@ from joblib import Parallel, delayed
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from mirip.metrics.intervals import bootstrap_accuracies, resampled_accuracy_interval
+from mirip.metrics.intervals import bootstrap_accuracies, group_support, resampled_accuracy_interval
 from mirip.metrics.pairwise import pairwise_accuracy, sample_pairs
-from mirip.metrics.support import group_support
 
 SHARES = (0.10, 0.49, 0.37, 0.04)  # C, B, A, S: tier ranks from 0
 HALVES = (0.5, 0.5)

@@ -10,12 +10,10 @@ if TYPE_CHECKING:
     from mirip.data.pairs import PairwiseDataset
     from mirip.data.split import DataSplitter
     from mirip.features.backbones.backbone import DINOv2FeatureExtractor
-    from mirip.models.config import TrainingConfig
     from mirip.models.evaluator import Evaluator
-    from mirip.models.projector import Projector
+    from mirip.models.layers import Projector, ScoreHead
     from mirip.models.ranking import PairwiseRankingModel
-    from mirip.models.score_head import ScoreHead
-    from mirip.models.trainer import Trainer
+    from mirip.models.trainer import Trainer, TrainingConfig
 
 __all__ = [
     "DINOv2FeatureExtractor",
@@ -35,10 +33,10 @@ _HOMES = {
     "Evaluator": "mirip.models.evaluator",
     "PairwiseDataset": "mirip.data.pairs",
     "PairwiseRankingModel": "mirip.models.ranking",
-    "Projector": "mirip.models.projector",
-    "ScoreHead": "mirip.models.score_head",
+    "Projector": "mirip.models.layers",
+    "ScoreHead": "mirip.models.layers",
     "Trainer": "mirip.models.trainer",
-    "TrainingConfig": "mirip.models.config",
+    "TrainingConfig": "mirip.models.trainer",
 }
 
 

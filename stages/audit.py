@@ -22,9 +22,7 @@ from mirip.files import write_json
 from mirip.metrics.audit import Audit, audit_ranker
 from mirip.metrics.columns import shortcut_columns
 from mirip.metrics.findings import at_least, duplicate_findings
-from mirip.metrics.label_issues import label_issues
-from mirip.metrics.near_duplicates import NearDuplicates, near_duplicates
-from mirip.metrics.outliers import outliers
+from mirip.metrics.image_issues import NearDuplicates, label_issues, near_duplicates, outliers
 from mirip.models.evaluation import load_trained_model
 from mirip.models.training import cross_fitted_scores
 from mirip.params import load_params

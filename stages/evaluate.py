@@ -22,11 +22,11 @@ from mirip.features.cache.feature_cache import FeatureCache
 from mirip.files import write_json
 from mirip.models.evaluation import (
     baseline_scores,
+    images_in_test_split,
     judge,
     load_trained_model,
     public_scores,
     seed_scores,
-    test_split,
 )
 from mirip.models.evaluation_count import count_evaluated
 from mirip.models.evaluator import Evaluation
@@ -68,7 +68,7 @@ def main() -> None:
     splits = read_splits(SPLITS)
     cache = FeatureCache.open(params.features_path, params.recipe)
     model, trained = load_trained_model(MODEL, splits, cache, params.data.tiers)
-    test = test_split(splits)
+    test = images_in_test_split(splits)
     test_x = cache.rows(test["image_sha256"].tolist())
     baselines = baseline_scores(splits, cache, test_x, trained.train_params)
     evaluation, scores = judge(model, test, cache, params.evaluate, baselines)

@@ -51,14 +51,14 @@ def compare_models(options: argparse.Namespace) -> None:
 
     A and B are each a scores.csv, a folder that holds one, or a Git revision or DVC experiment of this repository.
     """
-    from mirip.experiments.scores import compare_scores, comparison_scalars, comparison_text, read_scores
+    from mirip.experiments.scores import compare_scores, comparison_lines, comparison_scalars, read_scores
     from mirip.files import write_json
 
     a, b = read_scores(options.a), read_scores(options.b)
     found = compare_scores(a, b, confidence=options.confidence, n_bootstrap=options.n_bootstrap, seed=options.seed)
     if options.json is not None:
         write_json(options.json, comparison_scalars(found))
-    print(comparison_text(a, b, found, options.confidence))
+    print(*comparison_lines(a, b, found, options.confidence), sep="\n")
 
 
 def crossval(options: argparse.Namespace) -> None:
@@ -102,4 +102,4 @@ def summary(options: argparse.Namespace) -> None:
     """Print the result of the last `dvc repro` as a short table."""
     from mirip.report.summary import print_summary
 
-    print_summary(load_params(options.params or "params.yaml"))
+    print_summary(Workspace(), load_params(options.params or "params.yaml"))

@@ -67,11 +67,11 @@ def evaluate(options: argparse.Namespace) -> None:
 
 def score(options: argparse.Namespace) -> None:
     """Print the score of each image file, its percentile among the training images, and its likeliest tier."""
-    from mirip.models.percentiles import standing
+    from mirip.models.percentiles import score_summary
 
     model = _model(options)
     for path, value in zip(options.images, model.score_images(options.images), strict=True):
-        found = standing(model.checkpoint, value, options.context)
+        found = score_summary(model.checkpoint, value, options.context)
         print(f"{value:+.4f}  {found.percentile:3.0f} %  {found.likeliest_tier}  {path}")
 
 

@@ -2,38 +2,36 @@
 
 import sys
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from mirip.data.manifest import Prepared, check_usable, prepare_images
-from mirip.data.split import DataSplitter, check_disjoint, split_digest
+from mirip.data.split import DataSplitter, check_disjoint, counts_by_split, split_digest
 from mirip.data.tables import write_csv, write_table
-from mirip.errors import MetadataError, TrackingError
+from mirip.errors import MetadataError
 from mirip.features.backbones.recipe import resolve
 from mirip.features.cache.feature_cache import FeatureCache
 from mirip.features.extract.extraction import extract_features
+from mirip.features.extract.history import last_extraction
 from mirip.files import write_json
 from mirip.models.checkpoint import Checkpoint, save_checkpoint
 from mirip.models.evaluation import (
     baseline_scores,
+    images_in_test_split,
     judge,
     load_trained_model,
     public_scores,
     seed_scores,
-    test_split,
 )
 from mirip.models.evaluation_count import count_evaluated
 from mirip.models.ranking import PairwiseRankingModel
 from mirip.models.trainer import Trainer
 from mirip.models.training import short_keys, train_ranker, training_summary
 from mirip.params import Params, Recipe
-from mirip.tracking.dataset import Dataset, counts_of
-from mirip.tracking.logged_model import Ranker
-from mirip.tracking.publishing import log_training_run
-from mirip.workspace import main_root
+from mirip.tracking.publishing import track
+from mirip.workspace import Workspace, main_root
 
 
 def train_job(params: Params, output: Path, *, resume: bool = False) -> None:
@@ -65,7 +63,7 @@ def train_job(params: Params, output: Path, *, resume: bool = False) -> None:
     figures = training_summary(checkpoint, result)
     write_json(output / "train.json", figures)
     model, _ = load_trained_model(output / "best_model.pt", splits, cache, params.data.tiers)
-    test = test_split(splits)
+    test = images_in_test_split(splits)
     test_x = cache.rows(test["image_sha256"].tolist())
     baselines = baseline_scores(splits, cache, test_x, params.train)
     evaluation, scores = judge(model, test, cache, params.evaluate, baselines)
@@ -78,14 +76,17 @@ def train_job(params: Params, output: Path, *, resume: bool = False) -> None:
     if notice := params.report.notices.get(params.extract.recipe):
         print(f"note: {notice}")
     print(f"model: {output / 'best_model.pt'}, val_pairwise_accuracy {result.val_pairwise_accuracy:.3f}")
+    write_json(output / "data.json", prepared.counts)
+    write_json(output / "split.json", {**counts_by_split(splits), "digest": split_digest(splits)})
+    if extracted := last_extraction(output / "features.h5"):
+        names = ("rows", "dim", "fingerprint", "content_digest")
+        write_json(output / "extract.json", {name: getattr(extracted, name) for name in names})
     if params.track.enabled:
-        metrics = {f"train.{name}": value for name, value in figures.items()}
-        judged = {f"evaluate.{name}": value for name, value in evaluation.metrics.items()}
-        published = {**metrics, **judged, "split.digest": checkpoint.split_digest}
-        ranker = Ranker(output / "best_model.pt", test_x.shape[1])
-        name, source = params.data.images.name, str(params.data.metadata)
-        dataset = Dataset(name, checkpoint.split_digest, source, counts_of(splits))
-        _publish(params, output, published, result.curves, ranker, dataset)
+        tracked = track(Workspace(output, flat=True), params)
+        if tracked.warning:
+            print(f"warning: {tracked.warning}", file=sys.stderr)
+        else:
+            print(f"track: {tracked.summary()}")
 
 
 def evaluate_job(params: Params, model: PairwiseRankingModel, output: Path | None) -> None:
@@ -149,30 +150,3 @@ def _extract(params: Params, recipe: Recipe, images: pd.DataFrame, path: Path) -
         max_image_pixels=params.prepare.max_image_pixels,
     )
     return FeatureCache.open(path, recipe)
-
-
-def _publish(
-    params: Params,
-    output: Path,
-    figures: Mapping[str, object],
-    curves: pd.DataFrame,
-    ranker: Ranker,
-    dataset: Dataset,
-) -> None:
-    files = ("best_model.pt", "curves.csv", "train.json", "evaluate.json", "scores.csv")
-    try:
-        published = log_training_run(
-            experiment=params.track.experiment,
-            run_name=params.track.run_name,
-            params=params.model_dump(mode="json", include={"data", "prepare", "split", "extract", "train", "evaluate"})
-            | {"recipe": params.recipe.model_dump(mode="json")},
-            metrics=figures,
-            curves=curves,
-            artifacts=[output / name for name in files],
-            ranker=ranker,
-            dataset=dataset,
-        )
-    except TrackingError as error:
-        print(f"warning: {error}; the results in {output} stand: run the same command to publish", file=sys.stderr)
-        return
-    print(f"track: {published}")

@@ -22,16 +22,17 @@ from numpy.typing import NDArray
 from mirip.metrics.columns import ALL_TOGETHER, Column
 from mirip.metrics.findings import SEVERITIES, Finding, as_table, column_findings, shortcut_findings
 from mirip.metrics.intervals import (
+    GroupSupport,
     Interval,
     bootstrap_accuracies,
     comparison,
+    group_support,
     percentile_interval,
     resampled_accuracy_interval,
 )
 from mirip.metrics.pairwise import PairCounter, pairwise_accuracy
 from mirip.metrics.permutation import against_chance, entropy, family_wise_p, tier_information
 from mirip.metrics.shortcuts import Shortcuts
-from mirip.metrics.support import GroupSupport, group_support
 
 Floats = NDArray[np.float64]
 

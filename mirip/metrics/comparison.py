@@ -24,14 +24,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from mirip.metrics.intervals import (
     Comparison,
+    GroupSupport,
     Interval,
     bootstrap_accuracies,
     comparison,
+    group_support,
     percentile_interval,
     resampled_accuracy_interval,
 )
 from mirip.metrics.pairwise import PairCounter
-from mirip.metrics.support import GroupSupport, group_support
 
 Floats = NDArray[np.float64]
 

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mirip.metrics.columns import Column
-from mirip.metrics.near_duplicates import NearDuplicates
+from mirip.metrics.image_issues import NearDuplicates
 
 Floats = NDArray[np.float64]
 Severity = Literal["info", "warning", "critical"]

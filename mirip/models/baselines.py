@@ -1,17 +1,23 @@
-"""What a ranker has to beat: classical regressors of the tier index, and of pairs, on the same features.
+"""Baselines: simpler models on the same features, which the trained model has to beat.
 
-Each takes the training split's features (N, D) and tier ranks (N,) and scores the features (M, D) of another side as
-(M,) float64, higher is better. None looks at the labels of what it scores.
+Each learns from the training split's features (N, D) and tier ranks (N,) and scores the features (M, D) of another
+split as (M,) float64, higher is better. None looks at the labels of what it scores.
 """
 
 from collections.abc import Iterator
 from itertools import islice
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
+from torch import nn
 
 from mirip.data.pairs import count_cross_tier_pairs
 from mirip.metrics.pairwise import pairwise_accuracy, sample_pairs
+from mirip.models.ranking import PairwiseRankingModel
+from mirip.models.ranking_data import RankingData
+from mirip.models.trainer import Trainer
+from mirip.params import TrainParams
 
 Floats = NDArray[np.float64]
 
@@ -124,3 +130,26 @@ def _standardised(train_x: ArrayLike, test_x: ArrayLike) -> tuple[Floats, Floats
     mean, deviation = train.mean(axis=0), train.std(axis=0)
     scale = np.divide(1.0, deviation, out=np.zeros_like(deviation), where=deviation > 1e-12 * (1 + np.abs(mean)))
     return (train - mean) * scale, (test - mean) * scale
+
+
+def linear_model(feature_dim: int, config: TrainParams) -> PairwiseRankingModel:
+    """Build a model whose score is a weighted sum of the standardised features (D,), `config.seeds` being 1."""
+    model = PairwiseRankingModel(feature_dim=feature_dim, config=config)
+    model.projector.layers = nn.Sequential()  # the standardised features as they are
+    model.score_head.layers = nn.Sequential(nn.Linear(feature_dim, 1))
+    return model
+
+
+def linear_scores(
+    train: RankingData, val: RankingData, test_x: NDArray[np.floating], config: TrainParams
+) -> NDArray[np.float64]:
+    """Train a linear head as `config` says, its epoch chosen by `val`, and score features (M, D) as (M,) float64.
+
+    Raises:
+        DataError: a side holds no cross-tier pair.
+    """
+    alone = config.model_copy(update={"seeds": 1, "device": "cpu"})  # judged where there may be no GPU
+    model = Trainer(alone, make_model=linear_model).fit(train, val).model
+    with torch.inference_mode():
+        scores = model.score(torch.from_numpy(np.asarray(test_x, dtype=np.float32)))
+    return np.asarray(scores.numpy(), dtype=np.float64)

@@ -14,10 +14,9 @@ from mirip.features.backbones.recipe import first_decisive_difference
 from mirip.features.cache.feature_cache import FeatureCache
 from mirip.files import sha256_bytes
 from mirip.metrics.calibration import tier_probabilities
-from mirip.models.baselines import knn_scores, logistic_scores, ridge_scores
+from mirip.models.baselines import knn_scores, linear_scores, logistic_scores, ridge_scores
 from mirip.models.checkpoint import Checkpoint
 from mirip.models.evaluator import Evaluation, Evaluator
-from mirip.models.linear import linear_scores
 from mirip.models.ranking import PairwiseRankingModel
 from mirip.models.training import ranking_data
 from mirip.params import EvaluateParams, TrainParams
@@ -58,7 +57,7 @@ def load_trained_model(
     return model, trained
 
 
-def test_split(splits: pd.DataFrame) -> pd.DataFrame:
+def images_in_test_split(splits: pd.DataFrame) -> pd.DataFrame:
     """Return the test split's rows.
 
     Raises:

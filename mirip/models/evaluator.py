@@ -16,10 +16,13 @@ from mirip.metrics.calibration import (
     win_probability,
 )
 from mirip.metrics.intervals import (
+    GroupSupport,
     Interval,
     bootstrap_accuracies,
+    group_support,
     percentile_interval,
     resampled_accuracy_interval,
+    seed_spread,
     verdict,
 )
 from mirip.metrics.pairwise import (
@@ -30,8 +33,6 @@ from mirip.metrics.pairwise import (
     rank_correlations,
     sample_pairs,
 )
-from mirip.metrics.seed_spread import seed_spread
-from mirip.metrics.support import GroupSupport, group_support
 from mirip.models.comparison_text import Scalar, baseline_metrics, versus
 
 MODEL_NAME = "mirip"

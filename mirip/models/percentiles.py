@@ -1,12 +1,16 @@
-"""Where a score stands: among the works that the model was trained on, and between the tiers."""
+"""What a score means: its percentile among the images that the model was trained on, and the likeliest tier."""
 
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
 
 from mirip.errors import CheckpointError
 from mirip.metrics.calibration import percentile_of, tier_probabilities
 from mirip.models.checkpoint import Checkpoint
+
+Floats = NDArray[np.float64]
 
 
 class ScoreSummary(NamedTuple):
@@ -28,8 +32,8 @@ class ScoreSummary(NamedTuple):
         return max(self.tiers, key=lambda name: self.tiers[name])
 
 
-def standing(checkpoint: Checkpoint, score: float, context: str | None = None) -> ScoreSummary:
-    """Say where a score stands.
+def score_summary(checkpoint: Checkpoint, score: float, context: str | None = None) -> ScoreSummary:
+    """Return the percentile and the tier probabilities of one score.
 
     Args:
         checkpoint: of the model that gave it.
@@ -37,16 +41,37 @@ def standing(checkpoint: Checkpoint, score: float, context: str | None = None) -
         context: compare within this context of the training split; None: with all of it.
 
     Raises:
-        CheckpointError: the training split had too few works of that context, or none.
+        CheckpointError: the training split had too few images of that context, or none.
     """
+    percentiles, chances = _percentiles_and_tiers(checkpoint, [score], context)
+    tiers = dict(zip(checkpoint.tiers, chances[0].tolist(), strict=True))
+    return ScoreSummary(score, float(percentiles[0]), tiers)
+
+
+def score_table(checkpoint: Checkpoint, scores: ArrayLike) -> pd.DataFrame:
+    """Return `score`, `percentile` and `likeliest_tier`, one row for each of `scores` (N,)."""
+    percentiles, chances = _percentiles_and_tiers(checkpoint, scores)
+    best_first = np.array(checkpoint.tiers, dtype=object)
+    return pd.DataFrame(
+        {
+            "score": np.asarray(scores, dtype=np.float64),
+            "percentile": percentiles,
+            "likeliest_tier": best_first[chances.argmax(axis=1)],
+        }
+    )
+
+
+def _percentiles_and_tiers(
+    checkpoint: Checkpoint, scores: ArrayLike, context: str | None = None
+) -> tuple[Floats, Floats]:
+    """Return percentiles (N,) and tier probabilities (N, K), the best tier in column 0."""
     percentiles = checkpoint.score_percentiles
     if context is not None:
         if context not in checkpoint.context_percentiles:
             known = ", ".join(sorted(checkpoint.context_percentiles)) or "none"
             raise CheckpointError(
-                f"the model knows too few works of context {context!r} to compare with; it knows enough of: {known}"
+                f"the model knows too few images of context {context!r} to compare with", f"it knows enough of: {known}"
             )
         percentiles = checkpoint.context_percentiles[context]
-    chances = tier_probabilities([score], checkpoint.ordinal_slope, checkpoint.ordinal_thresholds)[0]
-    tiers = dict(zip(checkpoint.tiers, np.flip(chances).tolist(), strict=True))  # columns go by rank, worst first
-    return ScoreSummary(score, float(percentile_of(score, percentiles)), tiers)
+    worst_first = tier_probabilities(scores, checkpoint.ordinal_slope, checkpoint.ordinal_thresholds)  # (N, K)
+    return percentile_of(scores, percentiles), np.flip(worst_first, axis=1)

@@ -13,8 +13,7 @@ from mirip.features.backbones.backbone import DINOv2FeatureExtractor, resolve_de
 from mirip.features.backbones.recipe import declared_recipe
 from mirip.metrics.calibration import win_probability
 from mirip.models.checkpoint import Checkpoint, load_checkpoint
-from mirip.models.projector import Projector
-from mirip.models.score_head import ScoreHead
+from mirip.models.layers import Projector, ScoreHead
 from mirip.params import TrainParams
 
 _ROWS_AT_ONCE = 4096

@@ -11,12 +11,23 @@ import torch
 from mirip.data.pairs import count_cross_tier_pairs
 from mirip.errors import DataError
 from mirip.metrics.pairwise import pairwise_accuracy
-from mirip.models.config import TrainingConfig
 from mirip.models.ranking import PairwiseRankingModel
 from mirip.models.ranking_data import RankingData
-from mirip.models.training_state import ModelFactory, TrainingRun
+from mirip.models.training_state import ModelFactory, TrainingState
 from mirip.params import TrainParams
 from mirip.progress import Progress
+
+
+class TrainingConfig(TrainParams):
+    """Options of training (those of the section `train`) and of tracking.
+
+    Frozen; an unknown or invalid option raises pydantic.ValidationError. With `images_per_step` None, a step
+    takes `batch_size` cross-tier pairs; with a number, that many distinct images and all their pairs.
+    """
+
+    tracking: bool = True
+    experiment: str = "mirip"
+    run_name: str | None = None
 
 
 @dataclass(frozen=True)
@@ -95,7 +106,7 @@ class Trainer:
         """
         if not count_cross_tier_pairs(val.tier_rank):
             raise DataError("the validation split holds no cross-tier pair: more images or another split are needed")
-        run = TrainingRun(self.config, train, self.make_model)
+        run = TrainingState(self.config, train, self.make_model)
         data = f"{train.digest()} {val.digest()}" if self.checkpoint_dir or resume_from else ""
         if resume_from is not None:
             run.load(Path(resume_from), data)
@@ -128,7 +139,7 @@ class Trainer:
         Raises:
             DataError: the data hold no cross-tier pair.
         """
-        run = TrainingRun(self.config, train, self.make_model)
+        run = TrainingState(self.config, train, self.make_model)
         last = [epochs] * len(run.seeds) if isinstance(epochs, int) else list(epochs)
         while True:
             for head, epoch in enumerate(last):
@@ -138,7 +149,7 @@ class Trainer:
                 return run.best_model()
             run.train_epoch()
 
-    def _save(self, run: TrainingRun, data: str) -> None:
+    def _save(self, run: TrainingState, data: str) -> None:
         every = self.config.save_every_n_epochs
         if self.checkpoint_dir is None or not every or run.epoch % every:
             return

@@ -14,7 +14,7 @@ from mirip.errors import DataError
 from mirip.features.cache.feature_cache import FeatureCache
 from mirip.files import canonical_json, sha256_bytes, sha256_file
 from mirip.metrics.calibration import fit_ordinal, fit_temperature, score_percentiles
-from mirip.metrics.seed_spread import seed_spread
+from mirip.metrics.intervals import seed_spread
 from mirip.models.checkpoint import Checkpoint
 from mirip.models.ranking_data import RankingData
 from mirip.models.trainer import Trainer, TrainingResult

@@ -19,10 +19,10 @@ from mirip.features.backbones.backbone import resolve_device
 from mirip.metrics.pairwise import pairwise_accuracy
 from mirip.models.batches import image_batches, pair_batches
 from mirip.models.checkpoint import load_state, save_state
+from mirip.models.layers import DropoutStreams, clip_each_member, set_streams, stack_parameters
 from mirip.models.losses import all_pairs_loss, weighted_pair_loss
 from mirip.models.ranking import PairwiseRankingModel
 from mirip.models.ranking_data import RankingData
-from mirip.models.stacked import DropoutStreams, clip_each_member, set_streams, stack_parameters
 from mirip.params import TrainParams
 
 Indices = NDArray[np.int64]
@@ -41,7 +41,7 @@ _STATE = {
 }  # fmt: skip
 
 
-class TrainingRun:
+class TrainingState:
     """n heads in training: seeds `config.seed`, `config.seed` + 1, ...; n is `config.seeds`.
 
     Each head has its own initial weights, dropout, order of images and best epoch. Nothing is shared but the time:

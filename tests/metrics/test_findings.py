@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from mirip.metrics.findings import Finding, as_table, at_least, duplicate_findings
-from mirip.metrics.near_duplicates import NearDuplicates
+from mirip.metrics.image_issues import NearDuplicates
 
 FINDINGS = as_table(
     [

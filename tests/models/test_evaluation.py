@@ -7,7 +7,7 @@ import pytest
 
 from mirip.errors import DataError
 from mirip.features.cache.feature_cache import FeatureCache
-from mirip.models.evaluation import baseline_scores, public_scores, test_split
+from mirip.models.evaluation import baseline_scores, images_in_test_split, public_scores
 from mirip.params import HeadParams, TrainParams
 
 CONFIG = TrainParams(
@@ -45,7 +45,7 @@ def cache(splits):
 
 
 def test_baselines_see_no_label_of_the_judged_side(splits, cache):
-    test = test_split(splits)
+    test = images_in_test_split(splits)
     relabelled = splits.assign(tier_rank=splits["tier_rank"].where(splits["split"] != "test", 0))
     test_x = cache.rows(test["image_sha256"].tolist())
     first, second = (baseline_scores(table, cache, test_x, CONFIG) for table in (splits, relabelled))
@@ -56,14 +56,14 @@ def test_baselines_see_no_label_of_the_judged_side(splits, cache):
 
 def test_the_linear_rung_alone_looks_at_the_validation_side(splits, cache):
     """It chooses its epoch there; the classical ones have no epoch to choose."""
-    test_x = cache.rows(test_split(splits)["image_sha256"].tolist())
+    test_x = cache.rows(images_in_test_split(splits)["image_sha256"].tolist())
     relabelled = splits.assign(tier_rank=splits["tier_rank"].where(splits["split"] != "val", 3 - splits["tier_rank"]))
     first, second = (baseline_scores(table, cache, test_x, CONFIG) for table in (splits, relabelled))
     assert [name for name in first if not np.array_equal(first[name], second[name])] == ["linear"]
 
 
 def test_each_seed_has_a_column_behind_the_score(splits):
-    test = test_split(splits)
+    test = images_in_test_split(splits)
     by_seed = {7: np.arange(20.0), 8: np.arange(20.0)[::-1]}
     scores = public_scores(test, np.zeros(20), by_seed)
     assert list(scores)[-3:] == ["score", "score_seed_7", "score_seed_8"]
@@ -71,7 +71,7 @@ def test_each_seed_has_a_column_behind_the_score(splits):
 
 
 def test_public_scores_tell_groups_apart_and_name_nobody(splits):
-    test = test_split(splits)
+    test = images_in_test_split(splits)
     scores = public_scores(test, np.arange(20.0))
     assert scores["id"].is_unique
     assert scores["group"].nunique() == test["group_id"].nunique()
@@ -83,4 +83,4 @@ def test_public_scores_tell_groups_apart_and_name_nobody(splits):
 def test_a_test_side_without_a_pair_is_refused(splits, kept, found):
     usable = (splits["split"] == "train") | splits["tier"].isin(kept)
     with pytest.raises(DataError, match=f"of the tiers {found}, so no pair to judge: raise split.test"):
-        test_split(splits[usable])
+        images_in_test_split(splits[usable])

@@ -5,7 +5,7 @@ import torch
 from mirip.errors import CheckpointError
 from mirip.metrics.calibration import score_percentiles
 from mirip.models.checkpoint import Checkpoint
-from mirip.models.percentiles import standing
+from mirip.models.percentiles import score_summary
 
 TRAINED = Checkpoint(
     model_state_dict={},
@@ -25,18 +25,18 @@ TRAINED = Checkpoint(
 
 
 def test_a_score_stands_at_its_percentile_of_all_or_of_one_context() -> None:
-    assert standing(TRAINED, 0.5).percentile == pytest.approx(75)
-    assert standing(TRAINED, 0.5, "oil").percentile == pytest.approx(50)
+    assert score_summary(TRAINED, 0.5).percentile == pytest.approx(75)
+    assert score_summary(TRAINED, 0.5, "oil").percentile == pytest.approx(50)
 
 
 @pytest.mark.parametrize(("score", "tier"), [(3.0, "S"), (0.0, "A"), (-3.0, "B")])
 def test_the_best_tier_belongs_to_high_scores(score: float, tier: str) -> None:
-    found = standing(TRAINED, score)
+    found = score_summary(TRAINED, score)
     assert found.likeliest_tier == tier
     assert list(found.tiers) == TRAINED.tiers
     assert sum(found.tiers.values()) == pytest.approx(1)
 
 
 def test_a_context_of_too_few_works_is_refused_with_those_there_are() -> None:
-    with pytest.raises(CheckpointError, match=r"too few works of context 'ink'.*enough of: oil"):
-        standing(TRAINED, 0.5, "ink")
+    with pytest.raises(CheckpointError, match=r"too few images of context 'ink'.*enough of: oil"):
+        score_summary(TRAINED, 0.5, "ink")

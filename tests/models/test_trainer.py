@@ -7,9 +7,8 @@ from made_ranking_data import SMALL, made_data
 
 from mirip.errors import CheckpointError, DataError
 from mirip.models.checkpoint import save_state
-from mirip.models.config import TrainingConfig
 from mirip.models.ranking_data import RankingData
-from mirip.models.trainer import Trainer
+from mirip.models.trainer import Trainer, TrainingConfig
 
 
 def config(**changes) -> TrainingConfig:

@@ -13,7 +13,7 @@ from mirip.data.split import split_digest
 from mirip.errors import DataError
 from mirip.features.cache.feature_cache import FeatureCache
 from mirip.metrics.calibration import win_probability
-from mirip.metrics.label_issues import label_issues
+from mirip.metrics.image_issues import label_issues
 from mirip.metrics.pairwise import pairwise_accuracy
 from mirip.models.ranking_data import RankingData
 from mirip.models.trainer import Trainer

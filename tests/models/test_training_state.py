@@ -10,11 +10,10 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 from mirip.errors import CheckpointError
 from mirip.metrics.pairwise import pairwise_accuracy
 from mirip.models.batches import image_batches
-from mirip.models.config import TrainingConfig
 from mirip.models.losses import all_pairs_loss
 from mirip.models.ranking import PairwiseRankingModel
 from mirip.models.ranking_data import RankingData
-from mirip.models.trainer import Trainer
+from mirip.models.trainer import Trainer, TrainingConfig
 
 TRAIN, VAL = made_data(300, 0, 0.5), made_data(80, 1, 0.5)
 
