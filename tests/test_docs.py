@@ -6,6 +6,7 @@ import io
 import re
 import shlex
 import shutil
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,6 +30,8 @@ PUBLIC = {name: getattr(mirip, name) for name in mirip.__all__} | {
     "FeatureCache": FeatureCache,
     "compare_models": compare_models,
 }
+# Linked before they are there: to be removed once docs/architecture.md and docs/images/report.png are in the project.
+WRITTEN_LAST = {"architecture.md", "report.png"}
 
 
 class Example(NamedTuple):
@@ -119,7 +122,8 @@ def test_the_commands_of_a_page_are_those_of_the_command_line(page: Path) -> Non
         try:
             build_parser().parse_args(arguments)
         except SystemExit as stopped:
-            assert stopped.code == 0, command
+            if stopped.code:
+                pytest.fail(f"{page.name}: `{command}` is not a command")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -130,13 +134,26 @@ def test_what_a_page_runs_with_make_is_a_target(page: Path) -> None:
     assert set(named) <= targets
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_links_of_a_page_lead_somewhere(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    headings = {
+        re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in re.findall(r"^#+ (.*)$", text, re.M)
+    }
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if target.startswith("#"):
+            assert target[1:] in headings, f"{page.name} has no heading for {target}"
+        elif "://" not in target and Path(target).name not in WRITTEN_LAST:
+            assert (page.parent / target).exists(), f"{page.name} links to {target}, which is not found"
+
+
 @pytest.mark.parametrize("page", OWN_PAGES, ids=lambda page: page.name)
 def test_the_values_that_a_page_sets_are_valid_params(page: Path, tmp_path: Path) -> None:
     from dvc.utils.hydra import apply_overrides
 
     for command in commands(page, "dvc"):
         words = shlex.split(command, comments=True)
-        changes = [value for option, value in zip(words, words[1:], strict=False) if option == "-S"]
+        changes = [value for option, value in pairwise(words) if option == "-S"]
         # Several values of one param are a grid; each is set alone, here the first.
         changes = [value if "=[" in value else value.split(",")[0] for value in changes]
         if changes:
