@@ -56,6 +56,12 @@ def commands(page: Path, program: str) -> list[str]:
     return [line for line in lines if line.split()[:1] == [program]]
 
 
+def anchors(page: Path) -> set[str]:
+    """Return what a link may name behind "#": the headings, as GitHub spells them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+
+
 def sections() -> dict[str, str]:
     """Return the reference's sections by heading."""
     parts = re.split(r"^## (\w+)\n", REFERENCE.read_text(encoding="utf-8"), flags=re.MULTILINE)
@@ -136,15 +142,13 @@ def test_what_a_page_runs_with_make_is_a_target(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_the_links_of_a_page_lead_somewhere(page: Path) -> None:
-    text = page.read_text(encoding="utf-8")
-    headings = {
-        re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in re.findall(r"^#+ (.*)$", text, re.M)
-    }
-    for target in re.findall(r"\]\(([^)\s]+)\)", text):
-        if target.startswith("#"):
-            assert target[1:] in headings, f"{page.name} has no heading for {target}"
-        elif "://" not in target and Path(target).name not in WRITTEN_LAST:
-            assert (page.parent / target).exists(), f"{page.name} links to {target}, which is not found"
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        name, _, anchor = link.partition("#")
+        target = page.parent / name if name else page
+        if "://" in link or target.name in WRITTEN_LAST:
+            continue
+        assert target.exists(), f"{page.name} links to {link}, which is not found"
+        assert not anchor or anchor in anchors(target), f"{page.name} links to {link}, which is no heading there"
 
 
 @pytest.mark.parametrize("page", OWN_PAGES, ids=lambda page: page.name)
