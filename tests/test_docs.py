@@ -111,6 +111,23 @@ def test_a_section_lists_every_argument_with_its_default(name: str) -> None:
         assert row[1].strip(' `"') == default, f"{name}: the default of `{argument.name}` is {default!r}"
 
 
+def test_the_methods_that_a_section_lists_exist_with_these_arguments() -> None:
+    listed = [
+        (name, method, [argument.split("=")[0].strip() for argument in arguments.split(",")])
+        for name in PUBLIC
+        for method, arguments in re.findall(r"^- `(\w+)\((.*?)\)`", sections()[name], re.MULTILINE)
+        if method != "len" and callable(getattr(PUBLIC[name], method))
+    ]
+    assert len(listed) > 10
+    for name, method, arguments in listed:
+        taken = [
+            argument for argument in inspect.signature(getattr(PUBLIC[name], method)).parameters if argument != "self"
+        ]
+        if "..." in arguments:  # the others are in a table
+            arguments += re.findall(r"^\| `(\w+)` \|", sections()[name].split(f"- `{method}(")[1], re.MULTILINE)
+        assert [argument for argument in arguments if argument not in ("*", "...")] == taken, f"{name}.{method}"
+
+
 def test_the_reference_lists_every_option_of_training_with_its_default() -> None:
     for name, field in mirip.TrainingConfig.model_fields.items():
         assert f"\n| `{name}` | `{field.default!r}` |" in sections()["TrainingConfig"]
