@@ -23,4 +23,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)  # prepare: 596 images in 385 groups, 4 rejected (data/rejected.csv)
+    run(main)  # prepare: 596 images in 397 groups, 4 rejected (data/rejected.csv)
