@@ -186,8 +186,21 @@ def check_tiers(splits: pd.DataFrame, tiers: Sequence[str]) -> None:
             )
 
 
+def public_ids(splits: pd.DataFrame) -> pd.Series:
+    """Return the name of each row in files that Git keeps, where paths may name people: 16 hexadecimal digits.
+
+    Args:
+        splits: with image_sha256 and image_path.
+
+    Returns:
+        A series "id" with the index of `splits`.
+    """
+    ids = [public_id(*row) for row in zip(splits["image_sha256"], splits["image_path"], strict=True)]
+    return pd.Series(ids, index=splits.index, name="id", dtype=object)
+
+
 def public_id(image_sha256: str, image_path: str) -> str:
-    """Return the 16 hexadecimal digits by which a row may be named in Git, where paths may name people."""
+    """Return the id of one row, see `public_ids`."""
     return hashlib.sha256(f"{image_sha256} {image_path}".encode()).hexdigest()[:16]
 
 

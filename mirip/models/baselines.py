@@ -4,8 +4,9 @@ Each learns from the training split's features (N, D) and tier ranks (N,) and sc
 split as (M,) float64, higher is better. None looks at the labels of what it scores.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
 from mirip.data.pairs import count_cross_tier_pairs
+from mirip.errors import DataError
 from mirip.metrics.pairwise import pairwise_accuracy, sample_pairs
 from mirip.models.ranking import PairwiseRankingModel
 from mirip.models.ranking_data import RankingData
@@ -73,19 +75,69 @@ def logistic_scores(
         train_x: (N, D).
         train_rank: (N,) integers, higher is better.
         test_x: (M, D).
-        group_id: (N,) labels of what is held out together; None: every image stands alone.
+        group_id: (N,) labels of what is held out together; None: every image is a group of its own.
     """
     train, test = (part.astype(np.float32) for part in _standardised(train_x, test_x))
     rank = np.asarray(train_rank, dtype=np.int64)
     group = np.arange(len(rank)) if group_id is None else np.asarray(group_id)
     right: list[list[float]] = []
-    for learn, judge in _folds_of_groups(group):
-        if count_cross_tier_pairs(rank[learn]) and count_cross_tier_pairs(rank[judge]):
+    for learn, held_out in _folds_of_groups(group):
+        if count_cross_tier_pairs(rank[learn]) and count_cross_tier_pairs(rank[held_out]):
             path = _logistic_path(train[learn], rank[learn], _LOGISTIC_PENALTIES)
-            right.append([pairwise_accuracy(train[judge] @ weights, rank[judge]) for weights in path])
+            right.append([pairwise_accuracy(_product(train[held_out], weights), rank[held_out]) for weights in path])
     best = int(np.argmax(np.mean(right, axis=0))) if right else len(_LOGISTIC_PENALTIES) // 2
     weights = _logistic_path(train, rank, _LOGISTIC_PENALTIES[best : best + 1])[0]
-    return np.asarray(test @ weights, dtype=np.float64)
+    return np.asarray(_product(test, weights), dtype=np.float64)
+
+
+def linear_model(feature_dim: int, config: TrainParams) -> PairwiseRankingModel:
+    """Build a model whose score is a weighted sum of the standardised features (D,), `config.seeds` being 1."""
+    model = PairwiseRankingModel(feature_dim=feature_dim, config=config)
+    model.projector.layers = nn.Sequential()  # the standardised features as they are
+    model.score_head.layers = nn.Sequential(nn.Linear(feature_dim, 1))
+    return model
+
+
+def linear_scores(train: RankingData, val: RankingData, test_x: NDArray[np.floating], config: TrainParams) -> Floats:
+    """Score by a head without hidden layers, trained as `config` says; its epoch is chosen by `val`.
+
+    Raises:
+        DataError: a split holds no cross-tier pair.
+    """
+    alone = config.model_copy(update={"seeds": 1, "device": "cpu"})  # evaluated where there may be no GPU
+    model = Trainer(alone, make_model=linear_model).fit(train, val).model
+    with torch.inference_mode():
+        scores = model.score(torch.from_numpy(np.asarray(test_x, dtype=np.float32)))
+    return np.asarray(scores.numpy(), dtype=np.float64)
+
+
+class BaselineData(NamedTuple):
+    """What a baseline may use.
+
+    Attributes:
+        train: the training split, N images.
+        val: the validation split.
+        group_id: (N,) groups of the training split.
+        test_x: (M, D) features to score.
+        config: options of the trained model.
+    """
+
+    train: RankingData
+    val: RankingData
+    group_id: NDArray[np.generic]
+    test_x: NDArray[np.float32]
+    config: TrainParams
+
+
+# Name in metrics/evaluate.json -> the scores (M,) of `test_x`. A new baseline is one entry.
+BASELINES: dict[str, Callable[[BaselineData], Floats]] = {
+    "knn": lambda data: knn_scores(data.train.features, data.train.tier_rank, data.test_x),
+    "ridge": lambda data: ridge_scores(data.train.features, data.train.tier_rank, data.test_x),
+    "logistic": lambda data: logistic_scores(
+        data.train.features, data.train.tier_rank, data.test_x, group_id=data.group_id
+    ),
+    "linear": lambda data: linear_scores(data.train, data.val, data.test_x, data.config),
+}
 
 
 def _folds_of_groups(group: NDArray[np.generic]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
@@ -107,12 +159,12 @@ def _logistic_path(x: NDArray[np.float32], rank: NDArray[np.int64], penalties: F
     n_images, n_pairs = len(x), len(better)
 
     def loss(weights: Floats, penalty: float) -> tuple[float, Floats]:
-        scores = x @ weights.astype(np.float32)
+        scores = _product(x, weights.astype(np.float32))
         difference = scores[better] - scores[worse]
         tail = np.exp(-np.abs(difference))  # one exponential for the loss and its gradient, none that overflows
         wrong = np.where(difference > 0, tail, 1) / (1 + tail)
         by_image = np.bincount(worse, wrong, n_images) - np.bincount(better, wrong, n_images)
-        gradient = (by_image.astype(np.float32) @ x) / n_pairs + penalty / n_images * weights
+        gradient = _product(by_image.astype(np.float32), x) / n_pairs + penalty / n_images * weights
         value = float(np.mean(np.log1p(tail) - np.minimum(difference, 0), dtype=np.float64))
         return value + 0.5 * penalty / n_images * float(weights @ weights), gradient.astype(np.float64)
 
@@ -132,24 +184,16 @@ def _standardised(train_x: ArrayLike, test_x: ArrayLike) -> tuple[Floats, Floats
     return (train - mean) * scale, (test - mean) * scale
 
 
-def linear_model(feature_dim: int, config: TrainParams) -> PairwiseRankingModel:
-    """Build a model whose score is a weighted sum of the standardised features (D,), `config.seeds` being 1."""
-    model = PairwiseRankingModel(feature_dim=feature_dim, config=config)
-    model.projector.layers = nn.Sequential()  # the standardised features as they are
-    model.score_head.layers = nn.Sequential(nn.Linear(feature_dim, 1))
-    return model
+def _product(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Multiply in float32 and check the result.
 
-
-def linear_scores(
-    train: RankingData, val: RankingData, test_x: NDArray[np.floating], config: TrainParams
-) -> NDArray[np.float64]:
-    """Train a linear head as `config` says, its epoch chosen by `val`, and score features (M, D) as (M,) float64.
-
-    Raises:
-        DataError: a side holds no cross-tier pair.
+    Some BLAS libraries raise the flag "invalid value" for products that are finite, on processors with AMX. So numpy's
+    warning is turned off, and what it would have warned of is looked for in the result.
     """
-    alone = config.model_copy(update={"seeds": 1, "device": "cpu"})  # judged where there may be no GPU
-    model = Trainer(alone, make_model=linear_model).fit(train, val).model
-    with torch.inference_mode():
-        scores = model.score(torch.from_numpy(np.asarray(test_x, dtype=np.float32)))
-    return np.asarray(scores.numpy(), dtype=np.float64)
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        product = np.asarray(left @ right, dtype=np.float32)
+    if not np.isfinite(product).all():
+        raise DataError(
+            "the logistic baseline met a number that is not finite", "look for such features: `mirip cache verify`"
+        )
+    return product

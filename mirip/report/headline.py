@@ -5,7 +5,8 @@ from typing import Any
 
 import pandas as pd
 
-from mirip.metrics.intervals import Interval, comparison
+from mirip.metrics.comparison import comparison
+from mirip.metrics.intervals import Interval
 from mirip.report import formatting as fmt
 
 RUNGS = {

@@ -1,6 +1,6 @@
 """The result that the stages left in a folder, as one MLflow run would hold it.
 
-A folder is the repository, or a copy of what one of its revisions knows (see `mirip.tracking.history`).
+A folder is the repository, or a copy of what one of its revisions knows (see `mirip.tracking.backfill`).
 """
 
 import json
