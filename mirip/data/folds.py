@@ -54,7 +54,7 @@ def allocate(counts: np.ndarray, fractions: np.ndarray, *, seed: int, max_drift:
 
 
 def deal_folds(
-    group_id: NDArray[np.integer], tier_rank: NDArray[np.integer], n_folds: int, rng: np.random.Generator
+    group_id: NDArray[np.generic], tier_rank: NDArray[np.integer], n_folds: int, rng: np.random.Generator
 ) -> NDArray[np.int64]:
     """Deal whole groups to folds, best tier first, so that every fold holds its share of each tier.
 
@@ -77,7 +77,7 @@ def deal_folds(
 
 
 def balanced_folds(
-    group_id: NDArray[np.generic], kind: NDArray[np.integer], n_folds: int, *, seed: int
+    group_id: NDArray[np.generic], kind: NDArray[np.integer], n_folds: int, *, rng: np.random.Generator
 ) -> NDArray[np.int64]:
     """Put whole groups in folds of equal size, each with its share of every kind of image.
 
@@ -85,7 +85,7 @@ def balanced_folds(
         group_id: (N,) labels.
         kind: (N,) integers, such as tier ranks; one value throughout balances sizes alone.
         n_folds: 2 or more, at most the number of groups.
-        seed: decides which groups go together.
+        rng: decides which groups go together.
 
     Returns:
         The fold of each image, (N,) from 0.
@@ -95,7 +95,8 @@ def balanced_folds(
     kinds = np.unique(kind, return_inverse=True)[1].reshape(-1)
     counts = np.zeros((len(groups), int(kinds.max()) + 1), dtype=np.int64)
     np.add.at(counts, (member, kinds), 1)
-    order = np.random.default_rng(seed).permutation(len(groups))
+    order = rng.permutation(len(groups))
+    seed = int(rng.integers(2**32))
     fold_of_group = np.empty(len(groups), dtype=np.int64)
     fold_of_group[order] = allocate(counts[order], np.full(n_folds, 1 / n_folds), seed=seed, max_drift=5.0)
     return fold_of_group[member]

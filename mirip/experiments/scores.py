@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from mirip.errors import DataError, ParamsError
 from mirip.experiments.git import git
 from mirip.metrics.comparison import ModelComparison, compare_models
+from mirip.randomness import stream
 
 SCORES = Path("metrics/scores.csv")
 _COLUMNS = ("id", "group", "tier", "tier_rank", "score")
@@ -75,7 +76,7 @@ def compare_scores(
         b.heads,
         a.works["tier_rank"].to_numpy(),
         a.works["group"].to_numpy(),
-        rng=np.random.default_rng(seed),
+        rng=stream(seed, "bootstrap"),
         n_bootstrap=n_bootstrap,
         confidence=confidence,
     )

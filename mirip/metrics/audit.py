@@ -27,6 +27,7 @@ from mirip.metrics.intervals import bootstrap_accuracies, group_support
 from mirip.metrics.pairwise import PairCounter
 from mirip.metrics.permutation import against_chance, entropy, family_wise_p, tier_information
 from mirip.metrics.shortcuts import Shortcuts
+from mirip.randomness import stream
 
 Floats = NDArray[np.float64]
 
@@ -81,14 +82,15 @@ def audit_ranker(
     Raises:
         ValueError: the shapes do not fit, a score is not finite, or there are fewer than three folds.
     """
-    rng = np.random.default_rng(seed)
     predictors = {name: list(parts) for name, parts in shortcuts.items()}
     columns = list({id(column): column for parts in predictors.values() for column in parts}.values())
     if len(predictors) > 1:
         predictors[ALL_TOGETHER] = columns
     fitted = Shortcuts(predictors or {"none": []}, fold)
     sets = np.vstack([np.asarray(model_scores, dtype=np.float64), fitted.scores(tier_rank)])
-    resampled = bootstrap_accuracies(sets, tier_rank, group_id, rng=rng, n_bootstrap=n_bootstrap, context=fold)
+    resampled = bootstrap_accuracies(
+        sets, tier_rank, group_id, rng=stream(seed, "bootstrap"), n_bootstrap=n_bootstrap, context=fold
+    )
     support = group_support(tier_rank, group_id, fold)
     counts = [PairCounter(scores, tier_rank, fold).count() for scores in sets]
     accuracies = [float(count.micro) for count in counts]
@@ -103,7 +105,7 @@ def audit_ranker(
         tier_rank,
         group_id,
         n_permutations=n_bootstrap,
-        rng=rng,
+        rng=stream(seed, "permutations"),
         fold=fold,
     )
     table["p_value"], column_p = family_wise_p([agreement, information])
@@ -119,7 +121,12 @@ def audit_ranker(
         ]
     )
     by_image = bootstrap_accuracies(
-        sets[:1], tier_rank, np.arange(len(tier_rank)), rng=rng, n_bootstrap=n_bootstrap, context=fold
+        sets[:1],
+        tier_rank,
+        np.arange(len(tier_rank)),
+        rng=stream(seed, "bootstrap of images"),
+        n_bootstrap=n_bootstrap,
+        context=fold,
     )
     return Audit(
         {

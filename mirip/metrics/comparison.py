@@ -178,7 +178,7 @@ def compare_models(
         members_b: the same for b.
         tier_rank: (N,) integers from 0, higher is better.
         group_id: (N,) labels of what is resampled together.
-        rng: source of the resamples.
+        rng: source of the resamples; with `stream(seed, "bootstrap")` they are those of the stage evaluate.
         n_bootstrap: resamples over groups.
         confidence: nominal coverage of all intervals.
         context: (N,) labels; only pairs of one context count. None: all pairs.
@@ -190,8 +190,16 @@ def compare_models(
     means = np.stack([members.mean(axis=0) for members in models])  # (2, N)
     support = group_support(tier_rank, group_id, context)
     replicates = bootstrap_accuracies(means, tier_rank, group_id, rng=rng, n_bootstrap=n_bootstrap, context=context)
-    spreads = [_seed_spread(members, tier_rank, group_id, context, rng) for members in models]
-    noise = [np.sqrt(spread.beyond_images) * rng.standard_normal(n_bootstrap) for spread in spreads]
+    # Each further use of randomness has a generator of its own, so that the resamples above do not depend on it.
+    *of_members, of_a, of_b = rng.spawn(4)
+    spreads = [
+        _seed_spread(members, tier_rank, group_id, context, own)
+        for members, own in zip(models, of_members, strict=True)
+    ]
+    noise = [
+        np.sqrt(spread.beyond_images) * own.standard_normal(n_bootstrap)
+        for spread, own in zip(spreads, (of_a, of_b), strict=True)
+    ]
     a, b = (float(PairCounter(mean, tier_rank, context).count().micro) for mean in means)
     own = [
         resampled_accuracy_interval(

@@ -8,7 +8,6 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import pandas as pd
 
 from mirip.data.manifest import read_manifest
@@ -27,6 +26,7 @@ from mirip.models.checkpoint import load_checkpoint
 from mirip.models.evaluation import check_trained_on
 from mirip.models.training import cross_fitted_scores
 from mirip.params import Params
+from mirip.randomness import stream
 from mirip.workspace import Workspace
 
 _PAIRS_NAMED = 3
@@ -108,11 +108,12 @@ def audit(workspace: Workspace, params: Params, *, verbose: bool = True) -> Mode
     cache = FeatureCache.open(workspace.features(params.extract.recipe), params.recipe)
     trained = load_checkpoint(workspace.model)
     check_trained_on(trained, workspace.model, splits, cache, params.data.tiers)
-    rng = np.random.default_rng(settings.seed)
-    scores, fold = cross_fitted_scores(splits, cache, trained, n_folds=settings.folds, rng=rng, verbose=verbose)
+    scores, fold = cross_fitted_scores(
+        splits, cache, trained, n_folds=settings.folds, rng=stream(settings.seed, "folds"), verbose=verbose
+    )
     features, rank = cache.rows(splits["image_sha256"].tolist()), splits["tier_rank"].to_numpy()
     ids = public_ids(splits)
-    near = near_duplicates(features, splits["split"].to_numpy(), rng=rng)
+    near = near_duplicates(features, splits["split"].to_numpy(), rng=stream(settings.seed, "near-duplicates"))
     pairs = _public_pairs(near, ids, splits)
     found = audit_ranker(
         scores,
@@ -132,7 +133,7 @@ def audit(workspace: Workspace, params: Params, *, verbose: bool = True) -> Mode
         "findings": found.findings,
         "near_duplicates": pairs,
         "label_issues": _public_rows(label_issues(scores, rank, fold), ids, tiers),
-        "outliers": _public_rows(outliers(features, rng=rng), ids, tiers[["tier"]]),
+        "outliers": _public_rows(outliers(features, rng=stream(settings.seed, "outliers")), ids, tiers[["tier"]]),
     }
     folder = workspace.tables("audit")
     for name, table in tables.items():

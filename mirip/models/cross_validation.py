@@ -31,6 +31,7 @@ from mirip.models.trainer import Trainer
 from mirip.models.training import train_ranker
 from mirip.params import EvaluateParams, TrainParams
 from mirip.progress import Progress
+from mirip.randomness import stream
 
 By = Literal["tier", "context", "group"]
 Floats = NDArray[np.float64]
@@ -165,7 +166,9 @@ def held_out_folds(images: pd.DataFrame, by: By, n_folds: int, *, seed: int) -> 
             "give more groups, a finer data.group, or another --folds",
         )
     kind = images["tier_rank"].to_numpy() if by == "tier" else np.zeros(len(images), dtype=np.int64)
-    return balanced_folds(images["group_id"].to_numpy(), kind, n_folds, seed=seed), [str(k + 1) for k in range(n_folds)]
+    return balanced_folds(images["group_id"].to_numpy(), kind, n_folds, rng=stream(seed, "folds")), [
+        str(k + 1) for k in range(n_folds)
+    ]
 
 
 def _as_split(

@@ -37,6 +37,7 @@ from mirip.metrics.pairwise import (
     rank_correlations,
     sample_pairs,
 )
+from mirip.randomness import stream
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
@@ -230,7 +231,7 @@ class Evaluator:
         counts = PairCounter(values, rank, block, n_tiers=len(tiers)).count()
         support = group_support(rank, group, block)
         compared = self._compared(values, rank, group, block, baselines or {}, support)
-        better, worse = sample_pairs(rank, rng=np.random.default_rng(self.seed), max_pairs=_MAX_CALIBRATION_PAIRS)
+        better, worse = sample_pairs(rank, rng=stream(self.seed, "calibration pairs"), max_pairs=_MAX_CALIBRATION_PAIRS)
         better, worse = (rows[block[better] == block[worse]] for rows in (better, worse))
         better_wins = win_probability(values[better] - values[worse], temperature)
         reliability, ece_high = self._reliability(better_wins, tier_probability, block)
@@ -269,7 +270,7 @@ class Evaluator:
         table = reliability_table(better_wins)
         if tier_probability is None:
             return table.assign(low=np.nan, high=np.nan), float("nan")
-        drawn = calibrated_range(tier_probability, rng=np.random.default_rng(self.seed), fold=block)
+        drawn = calibrated_range(tier_probability, rng=stream(self.seed, "calibrated range"), fold=block)
         of_bin = table["bin"].to_numpy() - 1
         ends = {"low": table["confidence"] + drawn.low[of_bin], "high": table["confidence"] + drawn.high[of_bin]}
         return table.assign(**{name: end.clip(0, 1) for name, end in ends.items()}), drawn.ece_high
@@ -285,7 +286,7 @@ class Evaluator:
     ) -> list[Compared]:
         """Compare chance, the baselines and the model, which comes last, on the same resamples."""
         score_sets = np.stack([*(np.asarray(b, dtype=np.float64) for b in baselines.values()), scores])
-        rng = np.random.default_rng(self.seed)
+        rng = stream(self.seed, "bootstrap")
         resampled = bootstrap_accuracies(score_sets, rank, group, rng=rng, n_bootstrap=self.n_bootstrap, context=block)
         accuracies = [float(PairCounter(row, rank, block).count().micro) for row in score_sets]
         # Chance orders every pair by a coin: exactly one half in any resample that has a pair.

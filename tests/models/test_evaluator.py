@@ -8,6 +8,7 @@ from whole_intervals import paired_difference_interval
 from mirip.metrics.calibration import tier_probabilities
 from mirip.metrics.pairwise import pairwise_accuracy
 from mirip.models.evaluator import Evaluator
+from mirip.randomness import stream
 
 TIERS = ("S", "A", "B", "C")
 
@@ -88,7 +89,7 @@ def test_the_baselines_are_compared_on_the_same_resamples(judged):
     )
     assert list(table.index) == ["chance", "ridge", "mirip"]
     assert table.loc["chance", ["pairwise_accuracy", "ci_low", "ci_high"]].tolist() == [0.5, 0.5, 0.5]
-    expected = paired_difference_interval(scores, other, rank, group, rng=np.random.default_rng(9), n_bootstrap=300)
+    expected = paired_difference_interval(scores, other, rank, group, rng=stream(9, "bootstrap"), n_bootstrap=300)
     assert tuple(table.loc["ridge", ["margin_ci_low", "margin_ci_high"]]) == pytest.approx(expected[:2])
     assert table.loc["mirip", "margin"] == 0
 
