@@ -91,7 +91,7 @@ def test_works_that_the_model_has_seen_are_left_out(desk, capsys) -> None:
     assert mirip(*own, "--output", "own.json") == 0
     n_test = (pd.read_parquet("run/splits.parquet")["split"] == "test").sum()
     assert json.loads(Path("own.json").read_text())["n_images"] == n_test
-    assert f"left out: {159 - n_test} of 159 works, which the model saw" in capsys.readouterr().err
+    assert f"left out: {159 - n_test} of 159 images, which the model saw" in capsys.readouterr().err
 
 
 def test_a_training_that_starts_anew_leaves_no_older_checkpoint_to_resume(desk) -> None:
