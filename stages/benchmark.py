@@ -17,8 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mirip.features.backbones.backbone import DINOv2FeatureExtractor
-from mirip.features.backbones.hardware import hardware
+from mirip.features.backbones.backbone import DINOv2FeatureExtractor, hardware
 from mirip.files import write_json
 from mirip.models.latency import cached_pair_latencies, pair_latencies, throughput, training_seconds
 from mirip.models.ranking import PairwiseRankingModel

@@ -19,11 +19,11 @@ from PIL import Image
 from mirip.cli.main import main
 from mirip.data.manifest import build_manifest, read_manifest, write_manifest
 from mirip.features.backbones.recipe import resolve
-from mirip.features.cache.locks import locked_file
 from mirip.features.cache.rows import read_rows
 from mirip.features.cache.store import default_store_root, lock_path
 from mirip.features.extract.extraction import extract_features
 from mirip.features.extract.history import known_rates
+from mirip.locks import locked_file
 from mirip.params import load_params
 
 N = 20

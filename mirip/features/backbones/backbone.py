@@ -1,6 +1,8 @@
 """The frozen backbone: transformed pictures in, one embedding a picture out."""
 
+import platform
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal, Self
 
 import torch
@@ -36,6 +38,21 @@ def resolve_device(device: str) -> torch.device:
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise BackboneError(f"device is {device!r} and torch {torch.__version__} sees no CUDA device: use auto or cpu")
     return torch.device(device)
+
+
+def hardware(device: torch.device) -> str:
+    """Describe a device, e.g. "NVIDIA H200" or "Intel(R) Xeon(R) Processor, 2 threads"."""
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    return f"{_cpu_name()}, {torch.get_num_threads()} threads"
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 class DINOv2FeatureExtractor(nn.Module):

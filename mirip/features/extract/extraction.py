@@ -9,8 +9,7 @@ from pathlib import Path
 from mirip.errors import CacheError, DataError
 from mirip.features.backbones.recipe import ResolvedRecipe, resolve
 from mirip.features.cache.feature_cache import write_gathered
-from mirip.features.cache.gathering import Gathering
-from mirip.features.cache.rows import as_keys
+from mirip.features.cache.rows import Gathering, as_keys
 from mirip.features.cache.store import FeatureStore, default_store_root
 from mirip.features.extract.history import ExtractionSummary, Rate, remember_extraction, remember_rate
 from mirip.params import Recipe
@@ -78,8 +77,7 @@ def extract_features(
                 "bring them with `mirip cache import FILE`"
             )
         if missing:
-            from mirip.features.backbones.backbone import DINOv2FeatureExtractor
-            from mirip.features.backbones.hardware import hardware
+            from mirip.features.backbones.backbone import DINOv2FeatureExtractor, hardware
             from mirip.features.extract.local import ImageItem, compute_features
 
             extractor = DINOv2FeatureExtractor.from_recipe(recipe, device)

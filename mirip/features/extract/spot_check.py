@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from mirip.data.decoding import read_image_bytes
 from mirip.errors import BackboneError, ImageError
 from mirip.features.backbones.recipe import resolve
-from mirip.features.cache.rows import Rows, as_keys, read_rows, row_checksums
+from mirip.features.cache.checksums import row_checksums
+from mirip.features.cache.rows import Rows, as_keys, read_rows
 from mirip.features.cache.verification import BadRow, Findings, Mend
 from mirip.features.extract.extraction import extract_features
 from mirip.files import sha256_bytes
