@@ -12,7 +12,7 @@ from torch.nn import functional as F  # noqa: N812 - its name everywhere
 
 from mirip.errors import BackboneError
 from mirip.features.backbones.frozen_dinov2 import FrozenDinov2, Tokens, can_run
-from mirip.features.backbones.recipe import ResolvedRecipe, resolve
+from mirip.features.backbones.recipe import ResolvedRecipe, declared_recipe, resolve
 from mirip.features.backbones.stock import (
     StockBackbone,
     lacking_tensors,
@@ -111,6 +111,13 @@ class DINOv2FeatureExtractor(nn.Module):
     def from_recipe(cls, recipe: Recipe, device: str = "auto") -> Self:
         """Make the extractor of a recipe."""
         return cls(**recipe.model_dump(), device=device)
+
+    @classmethod
+    def from_resolved(cls, resolved: ResolvedRecipe, device: str = "auto") -> Self:
+        """Make the extractor of a recipe whose backbone is found already: it is not looked for again."""
+        extractor = cls.from_recipe(declared_recipe(resolved.to_dict()), device)
+        extractor.resolved = resolved
+        return extractor
 
     @cached_property
     def resolved(self) -> ResolvedRecipe:

@@ -21,14 +21,8 @@ from mirip.features.cache.feature_cache import attributes_of
 from mirip.features.cache.rows import Gathering, Rows, as_keys, read_rows, write_rows
 from mirip.files import sha256_file, sync_folder
 from mirip.locks import locked_file
-from mirip.workspace import main_root
 
 _FOLD_SHARDS = 64
-
-
-def default_store_root() -> Path:
-    """Return .mirip/store in the main repository's root, also from a temporary or queued experiment."""
-    return main_root() / ".mirip" / "store"
 
 
 def lock_path(root: Path, fingerprint: str) -> Path:

@@ -13,12 +13,13 @@ from mirip.errors import CacheError, DataError, ParamsError
 from mirip.features.backbones.recipe import resolve
 from mirip.features.cache.checksums import KEY_DTYPE
 from mirip.features.cache.rows import as_keys
-from mirip.features.cache.store import FeatureStore, default_store_root
+from mirip.features.cache.store import FeatureStore
 from mirip.features.exchange.vector_files import PATH_NAMES, VectorFile, different_widths, open_vector_file
 from mirip.params import IMPORTED, Recipe
 from mirip.progress import Progress
+from mirip.workspace import Workspace, private_folder
 
-MANIFEST = Path("data/manifest.parquet")
+_MANIFEST = Workspace().manifest
 _SHA256 = re.compile("[0-9a-f]{64}")
 _BLOCK_ROWS = 8192
 
@@ -80,7 +81,7 @@ def import_features(
     *,
     recipe: Recipe,
     features_path: Path,
-    manifest_path: Path = MANIFEST,
+    manifest_path: Path = _MANIFEST,
     store_root: Path | None = None,
     skip_unknown: bool = False,
     visible: bool = True,
@@ -111,7 +112,7 @@ def import_features(
     brought = read_brought(
         open_vector_file(file), known, resolved.stored_dtype, skip_unknown=skip_unknown, visible=visible
     )
-    store = FeatureStore(store_root or default_store_root(), resolved)
+    store = FeatureStore(store_root or private_folder().store, resolved)
     with store.locked():
         store.adopt(features_path)
         held = np.isin(brought.keys, store.gather(brought.keys).missing, invert=True)
