@@ -40,8 +40,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from mirip.features.backbones.backbone import DINOv2FeatureExtractor, resolve_device
-from mirip.features.backbones.hardware import hardware
+from mirip.features.backbones.backbone import DINOv2FeatureExtractor, hardware, resolve_device
 from mirip.features.cache.feature_cache import FeatureCache
 from mirip.features.extract.extraction import extract_features
 from mirip.models.latency import made_photo

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mirip.data.decoding import decode_image
-from mirip.features.backbones.backbone import DINOv2FeatureExtractor
-from mirip.features.backbones.hardware import hardware
+from mirip.features.backbones.backbone import DINOv2FeatureExtractor, hardware
 from mirip.files import write_json
 from mirip.models.ranking import PairwiseRankingModel
 from mirip.models.ranking_data import RankingData

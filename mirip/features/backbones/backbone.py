@@ -1,6 +1,8 @@
 """The frozen backbone: transformed pictures in, one embedding a picture out."""
 
+import platform
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal, Self
 
 import torch
@@ -10,7 +12,7 @@ from torch.nn import functional as F  # noqa: N812 - its name everywhere
 
 from mirip.errors import BackboneError
 from mirip.features.backbones.frozen_dinov2 import FrozenDinov2, Tokens, can_run
-from mirip.features.backbones.recipe import ResolvedRecipe, resolve
+from mirip.features.backbones.recipe import ResolvedRecipe, declared_recipe, resolve
 from mirip.features.backbones.stock import (
     StockBackbone,
     lacking_tensors,
@@ -36,6 +38,21 @@ def resolve_device(device: str) -> torch.device:
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise BackboneError(f"device is {device!r} and torch {torch.__version__} sees no CUDA device: use auto or cpu")
     return torch.device(device)
+
+
+def hardware(device: torch.device) -> str:
+    """Describe a device, e.g. "NVIDIA H200" or "Intel(R) Xeon(R) Processor, 2 threads"."""
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    return f"{_cpu_name()}, {torch.get_num_threads()} threads"
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 class DINOv2FeatureExtractor(nn.Module):
@@ -94,6 +111,13 @@ class DINOv2FeatureExtractor(nn.Module):
     def from_recipe(cls, recipe: Recipe, device: str = "auto") -> Self:
         """Make the extractor of a recipe."""
         return cls(**recipe.model_dump(), device=device)
+
+    @classmethod
+    def from_resolved(cls, resolved: ResolvedRecipe, device: str = "auto") -> Self:
+        """Make the extractor of a recipe whose backbone is found already: it is not looked for again."""
+        extractor = cls.from_recipe(declared_recipe(resolved.to_dict()), device)
+        extractor.resolved = resolved
+        return extractor
 
     @cached_property
     def resolved(self) -> ResolvedRecipe:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from mirip.errors import BackboneError
 from mirip.files import sha256_bytes, sha256_file, write_json
-from mirip.workspace import main_root
+from mirip.workspace import main_root, private_folder
 
 CONFIG = "config.json"
 PREPROCESSOR = "preprocessor_config.json"
@@ -130,7 +130,7 @@ def _remembered_sha256(path: Path) -> str:
     """Hash a file once; remembered by path, size and time of change in .mirip/hashes.json."""
     path = path.resolve()
     state = path.stat()
-    memory = main_root() / ".mirip" / "hashes.json"
+    memory = private_folder().hashes
     try:
         known = json.loads(memory.read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from mirip.errors import CacheError
 from mirip.features.backbones.recipe import ResolvedRecipe, find_differences, fingerprint
-from mirip.features.cache.gathering import Gathering
-from mirip.features.cache.rows import Rows, as_keys, blocks_of, read_rows, row_checksums, write_rows
+from mirip.features.cache.checksums import row_checksums
+from mirip.features.cache.rows import Gathering, Rows, as_keys, blocks_of, read_rows, write_rows
 from mirip.files import canonical_json
 from mirip.params import Recipe
 

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from mirip.errors import BackboneError, CacheError, DataError
 from mirip.features.backbones.recipe import find_differences, resolve
 from mirip.features.cache.feature_cache import stored_recipe
-from mirip.features.cache.locks import is_locked
 from mirip.features.cache.probe import Header, probe
 from mirip.features.cache.rows import Rows, as_keys, read_rows
 from mirip.features.cache.store import lock_path, open_shard
 from mirip.features.extract.history import Rate, known_rates, last_listing
+from mirip.locks import is_locked
 from mirip.params import Params, Recipe
 
 
