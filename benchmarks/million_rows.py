@@ -33,7 +33,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mirip.data.manifest import _COLUMNS, first_paths, read_manifest, write_manifest
+from mirip.data.manifest import _COLUMNS, first_paths, read_manifest
+from mirip.data.tables import write_table
 from mirip.features.backbones.recipe import ResolvedRecipe, resolve
 from mirip.features.cache.feature_cache import FeatureCache, write_gathered
 from mirip.features.cache.rows import as_keys
@@ -103,7 +104,7 @@ class Cache:
             for start in range(0, self.rows, SHARD_ROWS):
                 stop = min(start + SHARD_ROWS, self.rows)
                 store.add(self.made_keys(start, stop), self.made_features(start, stop))
-        write_manifest(self.manifest, self.made_manifest(self.rows + NEW_ROWS))
+        write_table(self.manifest, self.made_manifest(self.rows + NEW_ROWS))
 
     def build(self) -> None:
         """Write the features file of all rows that the store holds."""

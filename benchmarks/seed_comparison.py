@@ -37,8 +37,8 @@ class Setting:
     slope_noise: float = 0.0
 
     def __str__(self) -> str:
-        heads = "a head" if self.n_members == 1 else f"{self.n_members} heads"
-        return f"{heads} each, seeds move images by {self.image_noise:.1f}, the slope by {self.slope_noise:.1f}"
+        members = "one member" if self.n_members == 1 else f"{self.n_members} members"
+        return f"{members} each, seeds move images by {self.image_noise:.1f}, the slope by {self.slope_noise:.1f}"
 
 
 SETTINGS = [

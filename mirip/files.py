@@ -42,7 +42,7 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
 
 
 def sync_folder(folder: Path) -> None:
-    """Wait until the names in a folder are on disk: only then is a file that was moved sure to bear its new one."""
+    """Wait until the names in a folder are on disk: only then does a file that was moved have its new name for sure."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -21,6 +21,14 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Device = Literal["auto", "cpu", "cuda"]
 
 
+class _InvalidError(ValueError):
+    """A value that cannot be used, in the two parts of a MiripError; pydantic hands it on."""
+
+    def __init__(self, problem: str, advice: str) -> None:
+        super().__init__(f"{problem}: {advice}")
+        self.problem, self.advice = problem, advice
+
+
 def _as_names(value: Any) -> Any:
     """Read null as no name, one string as one name."""
     if value is None:
@@ -30,7 +38,9 @@ def _as_names(value: Any) -> Any:
 
 def _known_pooling(value: str) -> str:
     if not re.fullmatch(r"cls|mean|cls\+mean|cls_last_[1-9][0-9]?", value):
-        raise ValueError(f"unknown pooling {value!r}: choose cls, mean, cls+mean, or cls_last_<n> such as cls_last_4")
+        raise _InvalidError(
+            f"unknown pooling {value!r}", "choose cls, mean, cls+mean, or cls_last_<n> such as cls_last_4"
+        )
     return value
 
 
@@ -55,12 +65,14 @@ class DataParams(_Section):
     @model_validator(mode="after")
     def _distinct_tiers(self) -> Self:
         if len(set(self.tiers)) < len(self.tiers):
-            raise ValueError(f"tiers must differ from each other, got {', '.join(self.tiers)}")
+            raise _InvalidError(
+                f"tiers must differ from each other, got {', '.join(self.tiers)}", "name each tier once"
+            )
         return self
 
 
 class Recipe(_Section):
-    """All that decides the value of a feature: the backbone and how a picture is fitted to it.
+    """All that decides the value of a feature: the backbone and how an image is fitted to it.
 
     Batch size, workers and device are not here: they decide how fast, not what.
 
@@ -89,12 +101,12 @@ class Recipe(_Section):
         if not self.imported:
             return self
         if not self.backbone.removeprefix(IMPORTED).strip():
-            raise ValueError(f"backbone {self.backbone!r} names no model: write {IMPORTED}<model and version>")
+            raise _InvalidError(f"backbone {self.backbone!r} names no model", f"write {IMPORTED}<model and version>")
         for name, field in type(self).model_fields.items():
             if name not in ("backbone", "stored_dtype") and (value := getattr(self, name)) != field.default:
-                raise ValueError(
-                    f"{name} {value!r} has no meaning for {self.backbone}, whose features are brought as they are: "
-                    "leave it out"
+                raise _InvalidError(
+                    f"{name} {value!r} has no meaning for {self.backbone}, whose features are brought as they are",
+                    "leave it out",
                 )
         return self
 
@@ -127,7 +139,10 @@ class SplitParams(_Section):
     @model_validator(mode="after")
     def _adds_up(self) -> Self:
         if abs(self.train + self.val + self.test - 1) > 1e-9:
-            raise ValueError(f"train, val and test must add up to 1, got {self.train} + {self.val} + {self.test}")
+            raise _InvalidError(
+                f"train, val and test must add up to 1, got {self.train} + {self.val} + {self.test}",
+                "set split.train, split.val and split.test",
+            )
         return self
 
 
@@ -174,7 +189,7 @@ class TrainParams(_Section):
 
 
 class EvaluateParams(_Section):
-    """Judgement on the test split."""
+    """Evaluation on the test split."""
 
     seed: int = 42
     target_accuracy: Fraction = 0.6
@@ -254,7 +269,7 @@ class Params(_Section):
     def named_recipe(self, name: str) -> Recipe:
         """Return the recipe of that name; raises ParamsError where there is none."""
         if name not in self.recipes:
-            raise ParamsError(f"{name!r} is not among recipes: {', '.join(self.recipes)}")
+            raise ParamsError(f"there is no recipe {name!r}", f"choose one of {', '.join(self.recipes)}")
         return self.recipes[name]
 
     @property
@@ -266,7 +281,9 @@ class Params(_Section):
     def _known_recipe(self) -> Self:
         if self.extract.recipe not in self.recipes:
             known = ", ".join(self.recipes)
-            raise ValueError(f"extract.recipe is {self.extract.recipe!r}, which is not among recipes: {known}")
+            raise _InvalidError(
+                f"extract.recipe is {self.extract.recipe!r}, which is not among recipes", f"choose one of {known}"
+            )
         return self
 
 
@@ -299,7 +316,9 @@ def override_params(path: Path | str | None, changes: Mapping[str, Any]) -> Para
                 section[part] = {}
             section = section[part]
             if not isinstance(section, dict):
-                raise ParamsError(f"{path}: {part} is {section!r}, expected a section with keys")
+                raise ParamsError(
+                    f"{path}: {part} is {section!r}, expected a section with keys", f"write keys under {part}"
+                )
         section[name] = value
     return _validated(values, str(path or "options"))
 
@@ -308,11 +327,13 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ParamsError(f"{path} is not found: run from the project's root") from None
+        raise ParamsError(f"{path} is not found", "run from the project's root") from None
     except yaml.YAMLError as error:
-        raise ParamsError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+        raise ParamsError(
+            f"{path} is not valid YAML ({' '.join(str(error).split())})", "mend it there, or restore it from Git"
+        ) from None
     if not isinstance(values, dict):
-        raise ParamsError(f"{path} holds {type(values).__name__}, not sections: restore it from Git")
+        raise ParamsError(f"{path} holds {type(values).__name__}, not sections", "restore it from Git")
     return values
 
 
@@ -320,21 +341,22 @@ def _validated(values: dict[str, Any], source: str) -> Params:
     try:
         return Params.model_validate(values)
     except ValidationError as error:
-        raise ParamsError(f"{source}: {_in_words(error)}") from None
+        problem, advice = _in_words(error)
+        raise ParamsError(f"{source}: {problem}", advice) from None
 
 
-def _in_words(error: ValidationError) -> str:
-    """Say the first problem of a validation in one line."""
+def _in_words(error: ValidationError) -> tuple[str, str]:
+    """Say the first problem of a validation in one line, and what to do about it where that is known."""
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"]) or "the file"
     if first["type"] == "extra_forbidden":
-        return f"unknown key {where}; valid keys here: {', '.join(_fields_at(first['loc'][:-1]))}"
+        return f"unknown key {where}", f"valid keys here are {', '.join(_fields_at(first['loc'][:-1]))}"
     if first["type"] == "missing":
-        return f"missing key {where}"
+        return f"missing key {where}", "add it"
     message = str(first["msg"]).removeprefix("Value error, ")
-    if first["type"] == "value_error":
-        return f"{where}: {message}" if first["loc"] else message
-    return f"{where}: {message}, got {first['input']!r}"
+    if isinstance(invalid := first.get("ctx", {}).get("error"), _InvalidError):
+        return (f"{where}: {invalid.problem}" if first["loc"] else invalid.problem), invalid.advice
+    return f"{where}: {message}, got {first['input']!r}", ""
 
 
 def _fields_at(location: tuple[int | str, ...]) -> list[str]:

@@ -8,6 +8,17 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+# The metrics files, metrics/<name>.json, each with the stage that writes it.
+METRICS = {
+    "data": "prepare",
+    "split": "split",
+    "extract": "extract",
+    "train": "train",
+    "evaluate": "evaluate",
+    "audit": "audit",
+    "benchmark": "benchmark",
+}
+
 
 @dataclass(frozen=True)
 class Workspace:
@@ -20,6 +31,16 @@ class Workspace:
 
     root: Path = Path()
     flat: bool = False
+
+    @property
+    def params(self) -> Path:
+        """The params of the pipeline."""
+        return self.root / "params.yaml"
+
+    @property
+    def lock(self) -> Path:
+        """What DVC recorded of the stages that ran."""
+        return self.root / "dvc.lock"
 
     @property
     def sample(self) -> Path:
@@ -84,6 +105,11 @@ class Workspace:
         return self._in("metrics", "scores.csv")
 
     @property
+    def receipt(self) -> Path:
+        """Which result was published: not in Git, so that a fresh clone publishes into its own store."""
+        return self.metrics("track")
+
+    @property
     def report(self) -> Path:
         """The page that shows the result."""
         return self._in("metrics", "report.html")
@@ -144,7 +170,7 @@ def private_folder() -> PrivateFolder:
 
 
 def main_root() -> Path:
-    """Return the root of the main repository, where `.mirip/` and `mlflow.db` stand.
+    """Return the root of the main repository, which holds `.mirip/` and `mlflow.db`.
 
     DVC runs temporary and queued experiments in a copy of the repository and names the original in the
     environment variable DVC_ROOT. Elsewhere it is the nearest folder upwards that holds `.dvc` or `.git`,

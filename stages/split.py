@@ -1,56 +1,21 @@
-"""Stage split: put whole groups on the train, val and test splits, with the same share of each tier.
+"""Put whole groups into train, val and test, with the same share of each tier in each.
 
-    python -m stages.split              (or: dvc repro split)
-
-Reads data/manifest.parquet. Writes
-
-    data/splits.parquet        the side of every image, in the manifest's order
-    metrics/split.json         images and groups a side, the largest tier drift, and a digest that names the split
+Reads   data/manifest.parquet
+Writes  data/splits.parquet        the split and the public id of every image, in the manifest's order
+        metrics/split.json         images and groups of each split, the largest tier drift, a digest
+Run     python -m stages.split     (or `dvc repro split`)
 """
 
-from pathlib import Path
-from typing import Any
-
-import pandas as pd
-
-from mirip.data.folds import SPLIT_NAMES
-from mirip.data.manifest import read_manifest
-from mirip.data.split import DataSplitter, check_disjoint, split_digest, tier_drift
-from mirip.data.tables import write_table
-from mirip.files import write_json
+from mirip.data.split import split
 from mirip.params import load_params
+from mirip.workspace import Workspace
 from stages import run
-
-MANIFEST = Path("data/manifest.parquet")
-SPLITS = Path("data/splits.parquet")
-METRICS = Path("metrics/split.json")
-
-
-def figures(splits: pd.DataFrame) -> dict[str, Any]:
-    """Return images and groups a side, the largest tier drift in percentage points, and the digest."""
-    sides = {side: splits[splits["split"] == side] for side in SPLIT_NAMES}
-    return {
-        **{f"n_{side}": len(rows) for side, rows in sides.items()},
-        **{f"n_groups_{side}": int(rows["group_id"].nunique()) for side, rows in sides.items()},
-        "max_tier_drift": round(tier_drift(splits), 6),
-        "digest": split_digest(splits),
-    }
 
 
 def main() -> None:
-    """Run the stage."""
-    params = load_params()
-    section = params.split
-    manifest = read_manifest(MANIFEST)
-    splitter = DataSplitter(section.train, section.val, section.test, section.seed, section.max_tier_drift)
-    splits = splitter.split(manifest)
-    check_disjoint(splits, manifest, params.prepare.near_duplicate_bits)
-    write_table(SPLITS, splits)
-    result = figures(splits)
-    write_json(METRICS, result)
-    sizes = ", ".join(f"{result[f'n_{side}']} {side}" for side in SPLIT_NAMES)
-    print(f"split: {sizes}; largest tier drift {result['max_tier_drift']:.1f} points")
+    """Split as params.yaml says."""
+    print(f"split: {split(Workspace(), load_params()).summary()}")
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main)  # split: 476 train, 60 val, 60 test; largest tier drift 0.1 points

@@ -63,7 +63,8 @@ def write_result_folder(root: Path, *, n_images: int = 600, seed: int = 0) -> Pa
     )
     _json(root / "metrics/evaluate.json", evaluation.metrics)
     for name in ("baselines", "tier_pairs", "reliability", "coverage"):
-        _csv(root / f"metrics/evaluate/{name}.csv", getattr(evaluation, name))
+        table = evaluation.baseline_table if name == "baselines" else getattr(evaluation, name)
+        _csv(root / f"metrics/evaluate/{name}.csv", table)
     public = pd.DataFrame(
         {
             "id": [public_id(*key) for key in zip(test["image_sha256"], test["image_path"], strict=True)],

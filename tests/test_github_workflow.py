@@ -27,8 +27,7 @@ def workflow() -> dict:
 
 @pytest.fixture(scope="module")
 def steps(workflow: dict) -> list[dict]:
-    (job,) = workflow["jobs"].values()
-    return job["steps"]
+    return workflow["jobs"]["ci"]["steps"]
 
 
 def named(steps: list[dict], name: str) -> dict:
@@ -51,9 +50,9 @@ def test_two_pushes_to_one_pull_request_do_not_race(workflow: dict) -> None:
     assert workflow["concurrency"]["cancel-in-progress"] is True
 
 
-def test_only_first_party_actions_of_a_pinned_major_version_are_used(steps: list[dict]) -> None:
-    used = [step["uses"] for step in steps if "uses" in step]
-    assert used
+def test_only_first_party_actions_of_a_pinned_major_version_are_used(workflow: dict) -> None:
+    used = [step["uses"] for job in workflow["jobs"].values() for step in job["steps"] if "uses" in step]
+    assert len(used) == 4
     assert all(re.fullmatch(r"actions/[a-z-]+@v\d+", action) for action in used)
 
 
@@ -62,8 +61,15 @@ def test_the_whole_history_is_checked_out_and_the_token_is_not_left_behind(steps
     assert steps[0]["with"]["persist-credentials"] is False
 
 
-def test_no_value_of_a_pull_request_is_pasted_into_a_script(steps: list[dict]) -> None:
-    assert not any("${{" in step.get("run", "") for step in steps)
+def test_no_value_of_a_pull_request_is_pasted_into_a_script(workflow: dict) -> None:
+    assert not any("${{" in step.get("run", "") for job in workflow["jobs"].values() for step in job["steps"])
+
+
+def test_the_fast_tests_run_on_windows_and_macos_without_make(workflow: dict) -> None:
+    job = workflow["jobs"]["other-systems"]
+    assert job["strategy"]["matrix"]["os"] == ["windows-latest", "macos-latest"]
+    assert job["steps"][-1]["run"] == "python -m pytest -n auto"
+    assert not any("make " in step.get("run", "") for step in job["steps"])
 
 
 def test_every_command_of_ours_exists(steps: list[dict]) -> None:

@@ -46,13 +46,16 @@ def test_a_new_recipe_needs_no_more_than_its_backbone(values, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("train", "learnin_rate", 1), r"unknown key train\.learnin_rate; valid keys here: seed, seeds, device, "),
-        (("recipes", "sample", {"size": 3}), r"unknown key recipes\.sample\.size; valid keys here: backbone, revision"),
-        (("recipes", "fit", {"backbon": "x"}), r"unknown key recipes\.fit\.backbon; valid keys here: backbone, "),
+        (("train", "learnin_rate", 1), r"unknown key train\.learnin_rate: valid keys here are seed, seeds, device, "),
+        (
+            ("recipes", "sample", {"size": 3}),
+            r"unknown key recipes\.sample\.size: valid keys here are backbone, revision",
+        ),
+        (("recipes", "fit", {"backbon": "x"}), r"unknown key recipes\.fit\.backbon: valid keys here are backbone, "),
         (("split", "train", 0), r"split\.train: .*greater than 0"),
         (("train", "learning_rate", -1), r"train\.learning_rate: .*greater than 0.*got -1"),
         (("train", "loss", "hinge"), r"train\.loss: .*'logistic' or 'margin'.*got 'hinge'"),
-        (("train", "head", {"depth": 3}), r"unknown key train\.head\.depth; valid keys here: hidden_dim"),
+        (("train", "head", {"depth": 3}), r"unknown key train\.head\.depth: valid keys here are hidden_dim"),
         (("split", "train", 0.9), r"must add up to 1, got 0\.9 \+ 0\.1 \+ 0\.1"),
         (("data", "tiers", ["S", "S"]), r"tiers must differ"),
         (
@@ -65,7 +68,7 @@ def test_a_new_recipe_needs_no_more_than_its_backbone(values, tmp_path) -> None:
         ),
         (("recipes", "clip", {"backbone": "import:c", "image_size": 224}), r"image_size 224 has no .*: leave it out"),
         (("recipes", "clip", {"backbone": "import:"}), r"'import:' names no model: write import:<model and version>"),
-        (("extract", "recipe", "nope"), r"'nope', which is not among recipes: sample, dinov2-small"),
+        (("extract", "recipe", "nope"), r"'nope', which is not among recipes: choose one of sample, dinov2-small"),
     ],
 )
 def test_a_wrong_value_is_one_line_that_says_what_is_right(values, tmp_path, change, message) -> None:
@@ -81,7 +84,7 @@ def test_a_recipe_of_imported_features_has_a_name_and_a_dtype(values, tmp_path) 
     params = load(values, tmp_path)
     assert params.named_recipe("clip").imported
     assert not params.named_recipe("sample").imported
-    with pytest.raises(ParamsError, match="'no' is not among recipes: sample, dinov2-small"):
+    with pytest.raises(ParamsError, match="there is no recipe 'no': choose one of sample, dinov2-small"):
         params.named_recipe("no")
 
 

@@ -103,7 +103,7 @@ for run in mlflow.search_runs(search_all_experiments=True, output_format="list")
     [
         ("stages/extract.py", {"extract"}),
         ("stages/benchmark.py", {"benchmark", "report", "track"}),
-        ("mirip/report/accuracy_plots.py", {"report", "track"}),
+        ("mirip/report/plots.py", {"report", "track"}),
     ],
 )
 def test_a_remark_in_a_stage_does_not_train(project, path, may_run) -> None:

@@ -79,7 +79,7 @@ def test_a_sweep_runs_every_point_of_its_grid_once_under_a_readable_name(project
     listed = output.rpartition("best first:\n")[2].split()
     assert sorted(listed[1::2]) == ["lr0.001-dropout0.1", "lr0.001-dropout0.3"]
     assert listed[::2] == sorted(listed[::2], reverse=True)
-    assert project.run("make", "sweep", grid).count("is there") == 2
+    assert project.run("make", "sweep", grid).count("has run already") == 2
 
 
 def test_an_interrupted_sweep_leaves_nothing_running_and_is_begun_again(project: Project) -> None:

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mirip.cli import exchange
 from mirip.cli.command import add_command
 from mirip.errors import CacheError, DataError, ParamsError
 from mirip.params import Params, override_params
@@ -19,8 +20,8 @@ _SEEDS = 10**6  # few digits to type
 _GIB = 2**30
 
 
-def add_cache_commands(commands: Any) -> Any:
-    """Add `cache` to the commands of `mirip`; return its own, for others to be added to."""
+def add_commands(commands: Any) -> None:
+    """Add `cache`, with its own commands, to the commands of `mirip`."""
     about = "Look into the feature cache, bound its store, and exchange features with other tools."
     parser = commands.add_parser("cache", help=about, description=about)
     cache = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -44,7 +45,7 @@ def add_cache_commands(commands: Any) -> Any:
         "--in-force", action="store_true", help="remove imported rows and those of the active recipe too, last"
     )
     command.add_argument("--dry-run", action="store_true", help="say what would go, and remove nothing")
-    return cache
+    exchange.add_commands(cache)
 
 
 def explain(options: argparse.Namespace) -> None:

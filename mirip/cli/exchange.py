@@ -10,7 +10,7 @@ from mirip.params import Params, features_path, load_params
 PARAMS = Path("params.yaml")
 
 
-def add_exchange_commands(cache: Any) -> None:
+def add_commands(cache: Any) -> None:
     """Add them to the commands of `mirip cache`."""
     command = add_command(cache, "pin", pin)
     command.add_argument("recipe", nargs="?", metavar="RECIPE", help="default: the active recipe")

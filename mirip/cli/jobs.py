@@ -2,26 +2,23 @@
 
 import sys
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
 
-from mirip.data.manifest import Prepared, check_usable, prepare_images, write_manifest
-from mirip.data.split import DataSplitter, check_disjoint
+from mirip.data.manifest import Prepared, check_usable, prepare_images
+from mirip.data.split import DataSplitter, check_disjoint, counts_by_split, split_digest
 from mirip.data.tables import write_csv, write_table
-from mirip.errors import TrackingError
 from mirip.features.backbones.recipe import resolve
 from mirip.features.cache.feature_cache import FeatureCache
 from mirip.features.extract.extraction import extract_features
+from mirip.features.extract.history import last_extraction
 from mirip.files import write_json
 from mirip.models.evaluation import check_same_tiers, evaluate, evaluate_images, unseen_images
 from mirip.models.ranking import PairwiseRankingModel
 from mirip.models.training import train
 from mirip.params import Params, Recipe
-from mirip.tracking.dataset import Dataset, counts_of
-from mirip.tracking.logged_model import Ranker
-from mirip.tracking.publishing import log_training_run
+from mirip.tracking.publishing import track
 from mirip.workspace import Workspace, main_root
 
 
@@ -40,7 +37,7 @@ def train_job(params: Params, output: Path, *, resume: bool = False) -> None:
     splits = DataSplitter(**params.split.model_dump()).split(prepared.manifest)
     check_disjoint(splits, prepared.manifest, params.prepare.near_duplicate_bits)
     write_csv(output / "rejected.csv", prepared.rejected)
-    write_manifest(output / "manifest.parquet", prepared.manifest)
+    write_table(output / "manifest.parquet", prepared.manifest)
     write_table(output / "splits.parquet", splits)
     _extract(params, params.recipe, splits, output / "features.h5")
     workspace = Workspace(output, flat=True)
@@ -50,16 +47,17 @@ def train_job(params: Params, output: Path, *, resume: bool = False) -> None:
     if notice := params.report.notices.get(params.extract.recipe):
         print(f"note: {notice}")
     print(f"model: {workspace.model}, val_pairwise_accuracy {training.result.val_pairwise_accuracy:.3f}")
+    write_json(output / "data.json", prepared.counts)
+    write_json(output / "split.json", {**counts_by_split(splits), "digest": split_digest(splits)})
+    if extracted := last_extraction(output / "features.h5"):
+        names = ("rows", "dim", "fingerprint", "content_digest")
+        write_json(output / "extract.json", {name: getattr(extracted, name) for name in names})
     if params.track.enabled:
-        checkpoint = training.checkpoint
-        metrics: dict[str, object] = {f"train.{name}": value for name, value in training.metrics.items()}
-        metrics |= {f"evaluate.{name}": value for name, value in found.evaluation.metrics.items()}
-        metrics["split.digest"] = checkpoint.split_digest
-        ranker = Ranker(workspace.model, checkpoint.feature_dim)
-        dataset = Dataset(
-            params.data.images.name, checkpoint.split_digest, str(params.data.metadata), counts_of(splits)
-        )
-        _publish(params, output, metrics, training.result.curves, ranker, dataset)
+        tracked = track(workspace, params)
+        if tracked.warning:
+            print(f"warning: {tracked.warning}", file=sys.stderr)
+        else:
+            print(f"track: {tracked.summary()}")
 
 
 def evaluate_job(params: Params, model: PairwiseRankingModel, output: Path | None) -> None:
@@ -107,30 +105,3 @@ def _extract(params: Params, recipe: Recipe, images: pd.DataFrame, path: Path) -
         max_image_pixels=params.prepare.max_image_pixels,
     )
     return FeatureCache.open(path, recipe)
-
-
-def _publish(
-    params: Params,
-    output: Path,
-    figures: Mapping[str, object],
-    curves: pd.DataFrame,
-    ranker: Ranker,
-    dataset: Dataset,
-) -> None:
-    files = ("best_model.pt", "curves.csv", "train.json", "evaluate.json", "scores.csv")
-    try:
-        published = log_training_run(
-            experiment=params.track.experiment,
-            run_name=params.track.run_name,
-            params=params.model_dump(mode="json", include={"data", "prepare", "split", "extract", "train", "evaluate"})
-            | {"recipe": params.recipe.model_dump(mode="json")},
-            metrics=figures,
-            curves=curves,
-            artifacts=[output / name for name in files],
-            ranker=ranker,
-            dataset=dataset,
-        )
-    except TrackingError as error:
-        print(f"warning: {error}; the results in {output} stand: run the same command to publish", file=sys.stderr)
-        return
-    print(f"track: {published}")

@@ -1,4 +1,4 @@
-"""`mirip pr-report | check-lock`: what a pull request is judged by. Both need a Git clone and nothing else."""
+"""`mirip pr-report | check-lock`: what a pull request is checked by. Both need a Git clone and nothing else."""
 
 import argparse
 from pathlib import Path
@@ -8,7 +8,7 @@ from mirip.cli.command import add_command
 from mirip.errors import LockError
 
 
-def add_pull_request_commands(commands: Any) -> None:
+def add_commands(commands: Any) -> None:
     """Add them to the command line."""
     command = add_command(commands, "pr-report", pr_report)
     command.add_argument("base", metavar="BASE", help="branch, tag or commit that the work is to be merged into")
@@ -23,7 +23,7 @@ def pr_report(options: argparse.Namespace) -> None:
     The working tree is compared, which on a clean checkout is HEAD; the comment says where it holds more. Everything
     is read from Git: neither data nor models, images or a tracking server are needed.
     """
-    from mirip.experiments.pull_request.report import pull_request_report
+    from mirip.experiments.pull_request.comment import pull_request_report
     from mirip.files import write_text
 
     text = pull_request_report(options.base)
@@ -43,7 +43,7 @@ def check_lock(options: argparse.Namespace) -> None:
     if stale:
         stages = "1 stage" if len(stale) == 1 else f"{len(stale)} stages"
         raise LockError(
-            f"dvc.lock is out of date in {stages}: run `dvc repro`, then commit dvc.lock and metrics/ "
-            "(after a `git switch`, `dvc checkout` first)"
+            f"dvc.lock is out of date in {stages}",
+            "run `dvc repro`, then commit dvc.lock and metrics/ (after a `git switch`, `dvc checkout` first)",
         )
     print("dvc.lock agrees with code, params and results")

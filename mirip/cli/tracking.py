@@ -7,11 +7,12 @@ from typing import Any
 
 from mirip.cli.command import add_command
 from mirip.errors import ParamsError
+from mirip.workspace import Workspace
 
-CHECKPOINT = Path("models/best_model.pt")
+CHECKPOINT = Workspace().model
 
 
-def add_tracking_commands(commands: Any) -> None:
+def add_commands(commands: Any) -> None:
     """Add `mirip track`, `mirip ui`, `mirip promote` and `mirip export`."""
     command = add_command(commands, "track", track)
     command.add_argument(
@@ -26,16 +27,16 @@ def add_tracking_commands(commands: Any) -> None:
 
     command = add_command(commands, "promote", promote)
     command.add_argument("run", metavar="RUN", help="id of a published run, the beginning of it, or the run's name")
-    command.add_argument("--force", action="store_true", help="also where it is not shown to be better")
+    command.add_argument("--force", action="store_true", help="even if it is not shown to be better")
 
     command = add_command(commands, "export", export)
     command.add_argument("folder", type=Path, metavar="FOLDER", help="new; `mlflow models serve -m FOLDER` serves it")
     command.add_argument("--checkpoint", type=Path, default=CHECKPOINT, help=f"default {CHECKPOINT}")
-    command.add_argument("--backbone", type=Path, help="its backbone's folder, if not where the checkpoint says")
+    command.add_argument("--backbone", type=Path, help="folder of its backbone, if it is not where the checkpoint says")
 
 
 def track(options: argparse.Namespace) -> None:
-    """Publish the result that stands here to MLflow, once per distinct result."""
+    """Publish the result of this folder to MLflow, once per distinct result."""
     from mirip.tracking.backfill import LeftOut, backfill, publish_workspace
 
     if not options.backfill:
@@ -51,10 +52,10 @@ def track(options: argparse.Namespace) -> None:
 def ui(options: argparse.Namespace) -> None:
     """Open the MLflow UI, and print the address at which it compares runs by val_pairwise_accuracy."""
     from mirip.params import load_params
-    from mirip.tracking.ui import open_ui
+    from mirip.tracking.experiment import open_ui
 
     if not 0 < options.port < 65536:
-        raise ParamsError(f"{options.port} is no port: give one from 1 to 65535")
+        raise ParamsError(f"{options.port} is not a port", "give a number from 1 to 65535")
     open_ui(load_params(options.params).track.experiment, options.port)
 
 

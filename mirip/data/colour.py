@@ -1,4 +1,4 @@
-"""Any mode that a picture may be stored in, as RGB in sRGB over white."""
+"""Any mode that an image may be stored in, as RGB in sRGB over white."""
 
 import io
 
@@ -9,25 +9,25 @@ GREY_MODES = ("1", "L", "LA", "La")
 
 
 def is_deep(image: Image.Image) -> bool:
-    """Tell whether a grey picture holds integer samples of more than 8 bits."""
+    """Tell whether a grey image holds integer samples of more than 8 bits."""
     return image.mode == "I" or image.mode.startswith("I;16")
 
 
 def to_srgb(image: Image.Image) -> tuple[Image.Image, bool]:
-    """Convert a decoded picture to RGB over white.
+    """Convert a decoded image to RGB over white.
 
     16-bit values v become v / 257 rounded. An embedded profile that is broken or of another colour space is
     ignored, and one that says sRGB needs no work.
 
     Args:
-        image: a picture of any mode, decoded.
+        image: an image of any mode, decoded.
 
     Returns:
-        The picture in mode RGB (itself where there was nothing to do), and whether an embedded colour profile was
+        The image in mode RGB (itself where there was nothing to do), and whether an embedded colour profile was
         applied.
 
     Raises:
-        ValueError: the mode has no agreed meaning as a picture: floating-point or 32-bit samples.
+        ValueError: the mode has no agreed meaning as an image: floating-point or 32-bit samples.
     """
     profile = image.info.get("icc_profile")
     colour, alpha = _colour_and_alpha(image)
@@ -54,7 +54,7 @@ def is_srgb(profile: bytes | None) -> bool:
 
 
 def _colour_and_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
-    """Return the picture in mode L, RGB, CMYK or LAB, and its alpha channel where it has one."""
+    """Return the image in mode L, RGB, CMYK or LAB, and its alpha channel where it has one."""
     if is_deep(image):
         return _eight_bit(image), None
     if image.mode == "F":
@@ -78,7 +78,7 @@ def _eight_bit(image: Image.Image) -> Image.Image:
 
 
 def _apply_profile(image: Image.Image, profile: bytes | None) -> Image.Image | None:
-    """Convert an L, RGB, CMYK or LAB picture to sRGB; None where there is nothing (usable) to apply."""
+    """Convert an L, RGB, CMYK or LAB image to sRGB; None where there is nothing (usable) to apply."""
     try:
         if image.mode == "LAB":
             source = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))

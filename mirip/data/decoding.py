@@ -1,12 +1,13 @@
 """Image files, whatever they are, as upright 8-bit sRGB pixels; read from inside one folder only.
 
 Pillow's own limit on pixels only warns at first and is one setting for the whole process. It is switched off here,
-since `decode_image` refuses a large picture by its header, before a pixel is decoded.
+since `decode_image` refuses a large image by its header, before a pixel is decoded.
 """
 
 import io
 import unicodedata
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
@@ -16,9 +17,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from mirip.data.colour import GREY_MODES, is_deep, is_srgb, to_srgb
-from mirip.data.jpeg import decode_jpeg
-from mirip.data.jpeg_quality import jpeg_quality
-from mirip.data.orientation import ORIENTATIONS, turn_upright
+from mirip.data.jpeg import decode_jpeg, jpeg_quality
 from mirip.errors import ImageError
 
 Image.MAX_IMAGE_PIXELS = None
@@ -30,6 +29,17 @@ MAX_PIXELS = 200_000_000
 _FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "MPO", "JPEG2000", "AVIF", "PPM", "PSD", "TGA", "ICO")
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\0", b"MM\0*", b"GIF8")
 _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
+_UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+    2: lambda pixels: pixels[:, ::-1],
+    3: lambda pixels: pixels[::-1, ::-1],
+    4: lambda pixels: pixels[::-1],
+    5: lambda pixels: pixels.T,
+    6: lambda pixels: np.rot90(pixels, -1),
+    7: lambda pixels: pixels[::-1, ::-1].T,
+    8: lambda pixels: np.rot90(pixels),
+}
+ORIENTATIONS = tuple(_UPRIGHT)  # those of images that are not upright as they are stored
+_TILE = 128  # pixels, small enough for both sides of a transposition to stay in the cache
 CONVERSIONS = ("sideways_exif", "cmyk", "alpha", "sixteen_bit", "grey", "palette", "icc")
 
 
@@ -69,15 +79,15 @@ def read_image_bytes(root: Path, relative: str) -> bytes:
     """
     given = PurePosixPath(relative)
     if given.is_absolute() or PureWindowsPath(relative).drive:
-        raise ImageError("is an absolute path: give paths relative to data.images", kind="outside")
+        raise ImageError("is an absolute path", "give paths relative to data.images", kind="outside")
     if ".." in given.parts or ".." in PureWindowsPath(relative).parts:
-        raise ImageError("leads out of data.images with '..': give paths below that folder", kind="outside")
+        raise ImageError("leads out of data.images with '..'", "give paths below that folder", kind="outside")
     if not given.parts:
-        raise ImageError("is an empty path: name a file below data.images", kind="missing")
+        raise ImageError("is an empty path", "name a file below data.images", kind="missing")
     try:
         path = _existing(root, relative)
         if not path.resolve().is_relative_to(root.resolve()):
-            raise ImageError("is a link that leads out of data.images: copy the file there", kind="outside")
+            raise ImageError("is a link that leads out of data.images", "copy the file there", kind="outside")
         if not path.exists():
             raise ImageError("is missing: no such file below data.images", kind="missing")
         if not path.is_file():
@@ -96,7 +106,7 @@ def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> DecodedImage:
 
     Args:
         data: the file's bytes.
-        max_pixels: a larger picture is refused by its header.
+        max_pixels: a larger image is refused by its header.
 
     Returns:
         The pixels and what had to be done to get them.
@@ -108,9 +118,9 @@ def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> DecodedImage:
     width, height = image.size
     if width * height > max_pixels:
         raise ImageError(
-            f"is too large: {width} x {height} px is more than the limit of {max_pixels} pixels, "
+            f"is too large: {width} x {height} px is more than the limit of {max_pixels} pixels",
             "raise prepare.max_image_pixels if it is meant",
-            "too_large",
+            kind="too_large",
         )
     # Pillow turns a TIFF upright while it decodes and then forgets the tag.
     turned = image.format == "TIFF" and _tag(image, ExifTags.Base.Orientation) in ORIENTATIONS
@@ -135,7 +145,7 @@ def read_pixels(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> np.ndarray
 
     Args:
         path: the file, anywhere.
-        max_pixels: a larger picture is refused by its header.
+        max_pixels: a larger image is refused by its header.
 
     Returns:
         uint8 of shape (H, W, 3).
@@ -148,7 +158,26 @@ def read_pixels(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> np.ndarray
     except OSError as error:
         raise ImageError(f"{path} cannot be read: {error.strerror or error}", kind="missing") from None
     except ImageError as error:
-        raise ImageError(f"{path} {error}", kind=error.kind) from None
+        raise ImageError(f"{path} {error.problem}", error.advice, kind=error.kind) from None
+
+
+def turn_upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    """Turn or mirror an image.
+
+    Args:
+        pixels: uint8 of shape (H, W, 3), C-contiguous.
+        orientation: one of ORIENTATIONS.
+
+    Returns:
+        uint8 of shape (H, W, 3) or (W, H, 3), C-contiguous, a new array.
+    """
+    view = _UPRIGHT[orientation](pixels.view("V3")[..., 0])  # (H, W, 3) -> (H, W) of three bytes each
+    turned = np.empty(view.shape, view.dtype)
+    for top in range(0, view.shape[0], _TILE):
+        for left in range(0, view.shape[1], _TILE):
+            tile = np.s_[top : top + _TILE, left : left + _TILE]
+            turned[tile] = view[tile]
+    return turned.view(np.uint8).reshape(*turned.shape, 3)
 
 
 def shrink(pixels: np.ndarray, longest_px: int) -> np.ndarray:
@@ -190,7 +219,9 @@ def _open(data: bytes) -> Image.Image:
         return Image.open(io.BytesIO(data), formats=_FORMATS)
     except Exception:  # as above: plugins raise more than UnidentifiedImageError on damaged headers
         if data[4:8] == b"ftyp" and data[8:12] in _HEIC_BRANDS:
-            raise ImageError("is a HEIC photo, which cannot be read: convert it to JPEG", kind="not_an_image") from None
+            raise ImageError(
+                "is a HEIC photo, which cannot be read", "convert it to JPEG", kind="not_an_image"
+            ) from None
         if data.startswith(_MAGIC) or (data[:4] == b"RIFF" and data[8:12] == b"WEBP"):
             raise ImageError("is damaged or cut off in its header", kind="truncated") from None
         raise ImageError(
@@ -199,7 +230,7 @@ def _open(data: bytes) -> Image.Image:
 
 
 def _decoded_by_pillow(image: Image.Image) -> tuple[NDArray[np.uint8], dict[str, bool]]:
-    """Decode any picture to sRGB, not yet turned upright; also say what that took."""
+    """Decode any image to sRGB, not yet turned upright; also say what that took."""
     try:
         image.load()
     except Exception as error:  # a damaged file makes Pillow's plugins raise nearly anything
@@ -215,7 +246,7 @@ def _decoded_by_pillow(image: Image.Image) -> tuple[NDArray[np.uint8], dict[str,
 
 
 def _has_sixteen_bits(image: Image.Image, data: bytes) -> bool:
-    """Tell whether the samples have 16 bits; Pillow reads those of colour pictures as 8-bit and does not say so."""
+    """Tell whether the samples have 16 bits; Pillow reads those of colour images as 8-bit and does not say so."""
     if image.format == "PNG":
         return data[24] == 16  # IHDR: length, type, width, height, then the bit depth
     bits = _tag(image, ExifTags.Base.BitsPerSample) if image.format == "TIFF" else None

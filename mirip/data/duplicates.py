@@ -1,4 +1,4 @@
-"""Pictures that are one picture: perceptual hashes, and groups of rows that belong together."""
+"""Images that are one image: perceptual hashes, and groups of rows that belong together."""
 
 import itertools
 from collections.abc import Iterable, Iterator
@@ -12,7 +12,7 @@ from scipy.sparse.csgraph import connected_components
 HASH_BITS = 64
 NO_HASH = np.uint64(0)
 _HASH_SIDE_PX = 32
-# A picture whose 32 x 32 grey copy varies less than this (of 255) shows noise of the file, not a motif.
+# An image whose 32 x 32 grey copy varies less than this (of 255) shows noise of the file, not a motif.
 _MIN_DEVIATION = 2.0
 _PAIRS_AT_ONCE = 1 << 21
 
@@ -28,18 +28,18 @@ _FREQUENCIES = _lowest_frequencies()
 
 
 def perceptual_hash(pixels: np.ndarray) -> np.uint64:
-    """Hash a picture so that another encoding or size of it differs in few bits.
+    """Hash an image so that another encoding or size of it differs in few bits.
 
     The DCT hash of Zauner (2010), "Implementation and benchmarking of perceptual image hash functions": bit k says
     whether the k-th lowest frequency of a 32 x 32 grey copy, the mean left out, is above their median. Half of the
-    bits are set, so that no picture has the hash 0: that value marks a nearly uniform picture (standard deviation
+    bits are set, so that no image has the hash 0: that value marks a nearly uniform image (standard deviation
     of the grey copy under 2 of 255), whose bits would be noise and which is nobody's near-duplicate.
 
     Args:
         pixels: uint8 of shape (H, W, 3).
 
     Returns:
-        The hash, 0 for a picture without a motif.
+        The hash, 0 for an image without a motif.
     """
     size = (_HASH_SIDE_PX, _HASH_SIDE_PX)
     grey = np.asarray(Image.fromarray(pixels).convert("L").resize(size, Image.Resampling.BOX), dtype=np.float64)
@@ -68,7 +68,7 @@ def near_duplicate_labels(hashes: np.ndarray, max_bits: int) -> np.ndarray:
     for left, right in near_duplicate_pairs(distinct, max_bits):
         edges = np.concatenate([edges, component[np.stack([left, right])]], axis=1)
         if edges.shape[1] > _PAIRS_AT_ONCE:
-            # Folding what was found keeps memory flat where thousands of pictures are alike.
+            # Folding what was found keeps memory flat where thousands of images are nearly the same.
             component, edges = _components(len(distinct), edges)[component], edges[:, :0]
     component = _components(len(distinct), edges)[component]
     labels[known] = component[inverse]
@@ -145,7 +145,7 @@ def _candidates(keys: np.ndarray, flips: Iterable[np.uint64]) -> Iterator[tuple[
         wanted = keys ^ flip
         start = np.searchsorted(keys, wanted, side="left")
         stop = np.searchsorted(keys, wanted, side="right")
-        # Each unordered pair once: within a bucket what stands behind, across buckets the larger key.
+        # Each unordered pair once: within a bucket those that come later, across buckets the larger key.
         start = np.arange(1, len(keys) + 1) if flip == 0 else np.where(wanted > keys, start, stop)
         counts = np.maximum(stop - start, 0)
         ends = np.cumsum(counts)

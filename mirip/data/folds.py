@@ -4,9 +4,9 @@
 tier, as for calibration, and it needs no search. `allocate` searches for shares that are close to those of all images;
 the split uses it as it is, cross-validation by way of `balanced_folds`.
 
-Groups with the same tier counts are interchangeable, so the search is over numbers of groups of each kind on each
-side, a small table even for millions of groups. It deals groups out by chance where there is room, then moves and swaps
-some as long as that helps, and does so from several starts.
+Groups with the same tier counts are interchangeable, so the search is over numbers of groups of each kind in each
+split, a small table even for millions of groups. It deals groups out by chance where there is room, then moves and
+swaps some as long as that helps, and does so from several starts.
 """
 
 import numpy as np
@@ -20,7 +20,7 @@ _DEALT_IN_ALL_STARTS = 20_000
 _MANY = 10
 _MOST_ROUNDS = 200
 _DELTAS_A_ROUND = 2_000
-# An absent tier outweighs any drift, and a drift that is not allowed any fit to the sides' sizes.
+# An absent tier outweighs any drift, and a drift that is not allowed any fit to the splits' sizes.
 _WEIGHT_ABSENT = 1e9
 _WEIGHT_DRIFT = 1e3
 
@@ -28,29 +28,29 @@ _WEIGHT_DRIFT = 1e3
 def allocate(counts: np.ndarray, fractions: np.ndarray, *, seed: int, max_drift: float) -> np.ndarray:
     """Put each group in a split.
 
-    The cost that is kept small is sum over sides s and tiers t of (n_st - f_s n_t)^2 / (f_s n_t), chi-square's
-    distance between the images of tier t on side s and their fair number; on top stand penalties for a tier that is
-    absent from a side though it has a group for each, and for a drift above `max_drift`.
+    The cost that is kept small is sum over splits s and tiers t of (n_st - f_s n_t)^2 / (f_s n_t), chi-square's
+    distance between the images of tier t in split s and their fair number; penalties are added for a tier that is
+    absent from a split though it has a group for each, and for a drift above `max_drift`.
 
     Args:
         counts: int64 of shape (n_groups, n_tiers), images of each tier in each group. Of two groups of one make-up
-            the earlier is more likely to be on the first side.
-        fractions: float64 of shape (n_sides,), adding up to 1; a side of 0 stays empty.
+            the earlier is more likely to be in the first split.
+        fractions: float64 of shape (n_splits,), adding up to 1; a split of 0 stays empty.
         seed: of the starts.
         max_drift: percentage points.
 
     Returns:
-        int64 of shape (n_groups,), the side of each group.
+        int64 of shape (n_groups,), the split of each group.
     """
     kinds, kind_of_group, n_of_kind = np.unique(counts, axis=0, return_inverse=True, return_counts=True)
     kind_of_group = kind_of_group.ravel()
     used = np.flatnonzero(fractions > 0)
     search = _Search(kinds, n_of_kind, fractions[used], max_drift)
-    table = search.best(np.random.default_rng(seed))  # (n_kinds, n_used) groups of each kind on each side
-    sides = np.empty(len(counts), dtype=np.int64)
+    table = search.best(np.random.default_rng(seed))  # (n_kinds, n_used) groups of each kind in each split
+    splits = np.empty(len(counts), dtype=np.int64)
     by_kind = np.argsort(kind_of_group, kind="stable")
-    sides[by_kind] = np.repeat(np.tile(used, len(kinds)), table.ravel())
-    return sides
+    splits[by_kind] = np.repeat(np.tile(used, len(kinds)), table.ravel())
+    return splits
 
 
 def deal_folds(
@@ -103,34 +103,34 @@ def balanced_folds(
 
 
 def shares_off(images: np.ndarray) -> np.ndarray:
-    """Return how far each tier's share on each side is from its share in all, in percentage points.
+    """Return how far each tier's share in each split is from its share in all, in percentage points.
 
     Args:
-        images: of shape (..., n_sides, n_tiers), number of images.
+        images: of shape (..., n_splits, n_tiers), number of images.
 
     Returns:
-        Differences of the same shape; those of an empty side are -100 times the shares in all.
+        Differences of the same shape; those of an empty split are -100 times the shares in all.
     """
-    on_side = images / np.maximum(images.sum(axis=-1, keepdims=True), 1)
+    in_split = images / np.maximum(images.sum(axis=-1, keepdims=True), 1)
     tier_totals = images.sum(axis=-2, keepdims=True)
-    difference: np.ndarray = 100 * (on_side - tier_totals / np.maximum(tier_totals.sum(axis=-1, keepdims=True), 1))
+    difference: np.ndarray = 100 * (in_split - tier_totals / np.maximum(tier_totals.sum(axis=-1, keepdims=True), 1))
     return difference
 
 
 class _Search:
-    """Search for a table of groups of each kind on each side."""
+    """Search for a table of groups of each kind in each split."""
 
     def __init__(self, kinds: np.ndarray, n_of_kind: np.ndarray, fractions: np.ndarray, max_drift: float) -> None:
         self._kinds, self._n_of_kind, self._fractions, self._max_drift = kinds, n_of_kind, fractions, max_drift
-        self._fair = fractions[:, None] * (n_of_kind @ kinds)  # (n_sides, n_tiers)
-        # A tier with a group for every side must stand on every side.
+        self._fair = fractions[:, None] * (n_of_kind @ kinds)  # (n_splits, n_tiers)
+        # A tier with a group for every split must be in every split.
         self._everywhere = n_of_kind @ (kinds > 0) >= len(fractions)
 
     def best(self, rng: np.random.Generator) -> np.ndarray:
         n_dealt_singly = int(self._n_of_kind[self._n_of_kind < _MANY].sum())
         n_starts = int(np.clip(_DEALT_IN_ALL_STARTS // max(n_dealt_singly, 1), 1, _MOST_STARTS))
         best, best_cost = self._start(rng)
-        # Few large groups can leave a tier without a place on some side: such data deserves more starts.
+        # Few large groups can leave a tier without a place in some split: such data deserves more starts.
         for start in range(1, _MOST_STARTS_FOR_ABSENT):
             if start >= n_starts and best_cost < _WEIGHT_ABSENT:
                 break
@@ -144,7 +144,7 @@ class _Search:
         return table, float(self._cost(table.T @ self._kinds))
 
     def _cost(self, images: np.ndarray) -> np.ndarray:
-        """Return the cost of allocations, images of shape (..., n_sides, n_tiers) -> (...)."""
+        """Return the cost of allocations, images of shape (..., n_splits, n_tiers) -> (...)."""
         distance = ((images - self._fair) ** 2 / self._fair).sum(axis=(-2, -1))
         absent = ((images == 0) & self._everywhere).sum(axis=(-2, -1)) + (images.sum(axis=-1) == 0).sum(axis=-1)
         excess = np.maximum(np.abs(shares_off(images)) - self._max_drift, 0).sum(axis=(-2, -1))
@@ -154,12 +154,12 @@ class _Search:
     def _dealt(self, rng: np.random.Generator) -> np.ndarray:
         """Deal out the groups of rare kinds one by one, then the common kinds in whole shares of the room left.
 
-        The scarcest tier comes first, and of its groups the largest. A side is drawn with the odds of its room for
-        such a group: large groups have the same chance of each side as small ones, as long as they fit, so that no
-        side is one of small groups only.
+        The scarcest tier comes first, and of its groups the largest. A split is drawn with the odds of its room for
+        such a group: large groups have the same chance of each split as small ones, as long as they fit, so that no
+        split is one of small groups only.
         """
         table = np.zeros((len(self._kinds), len(self._fractions)), dtype=np.int64)
-        gap = self._fair.copy()  # (n_sides, n_tiers), images that a side still needs
+        gap = self._fair.copy()  # (n_splits, n_tiers), images that a split still needs
         size = self._kinds.sum(axis=1)
         groups_of_tier = self._n_of_kind @ (self._kinds > 0)
         scarcity = np.where(self._kinds > 0, groups_of_tier, np.iinfo(np.int64).max).min(axis=1)
@@ -183,19 +183,19 @@ class _Search:
         group = self._kinds[kind]
         odds = np.cumsum(np.maximum(gap - group / 2, 0) @ group)
         if odds[-1] > 0:
-            side = int(np.searchsorted(odds, rng.random() * odds[-1], side="right"))
+            split = int(np.searchsorted(odds, rng.random() * odds[-1], side="right"))
         else:
-            # The side whose part of the cost grows least.
-            side = int(((2 * gap - group) * group / self._fair).sum(axis=1).argmax())
-        table[kind, side] += 1
-        gap[side] -= group
+            # The split whose part of the cost grows least.
+            split = int(((2 * gap - group) * group / self._fair).sum(axis=1).argmax())
+        table[kind, split] += 1
+        gap[split] -= group
 
     def _improved(self, table: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Move one group, or swap two, as long as that lowers the cost."""
-        n_kinds, n_sides = table.shape
+        n_kinds, n_splits = table.shape
         images = table.T @ self._kinds
         cost = float(self._cost(images))
-        pairs = [(a, b) for a in range(n_sides) for b in range(n_sides) if a != b]
+        pairs = [(a, b) for a in range(n_splits) for b in range(n_splits) if a != b]
         for _ in range(_MOST_ROUNDS if pairs else 0):
             there, back = self._deltas(n_kinds, rng)
             delta = self._kinds[there] - np.where(back[:, None] >= 0, self._kinds[back], 0)  # (n_deltas, n_tiers)

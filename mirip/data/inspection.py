@@ -4,7 +4,7 @@ import os
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +79,7 @@ def inspect_all(
         root: the image folder.
         paths: paths below it.
         refused: rows, by position, that are passed through unread.
-        max_pixels: a larger picture is rejected.
+        max_pixels: a larger image is rejected.
         thumbnail_px: longest side of a thumbnail.
         workers: threads; None means one a CPU core.
 
@@ -119,7 +119,7 @@ def _inspect(data: bytes, max_pixels: int, thumbnail_px: int) -> Accepted:
         "file_bytes": len(data),
         "format": image.format,
         "perceptual_hash": perceptual_hash(small),
-        **asdict(measure(small)),
+        **measure(small),
         "jpeg_quality": image.jpeg_quality,
     }
     return Accepted(values, encode_jpeg(shrink(small, thumbnail_px)), image.conversions)

@@ -13,10 +13,13 @@ from mirip.data.decoding import CONVERSIONS, MAX_PIXELS
 from mirip.data.duplicates import connected_groups, near_duplicate_labels
 from mirip.data.inspection import REJECT_KINDS, Accepted, Rejected, inspect_all, refused_by_table
 from mirip.data.metadata import column_text, read_metadata, require_columns
-from mirip.data.tables import read_table, write_table
+from mirip.data.statistics import STATISTICS
+from mirip.data.tables import read_table, write_csv, write_table
 from mirip.errors import DataError, MetadataError
-from mirip.params import DataParams, PrepareParams
+from mirip.files import write_json
+from mirip.params import DataParams, Params, PrepareParams
 from mirip.progress import Progress
+from mirip.workspace import Workspace
 
 _IMAGE_TYPES = {
     "image_sha256": "str",
@@ -25,10 +28,7 @@ _IMAGE_TYPES = {
     "file_bytes": "int64",
     "format": "str",
     "perceptual_hash": "uint64",
-    "brightness": "float32",
-    "contrast": "float32",
-    "colourfulness": "float32",
-    "edge_density": "float32",
+    **dict.fromkeys(STATISTICS, "float32"),
     "jpeg_quality": "float32",
 }
 _ROWS_SHOWN = 3
@@ -43,14 +43,39 @@ class Prepared:
         manifest: one row an accepted metadata row, in metadata order.
         rejected: row (1-based), image_path and reason of the others, in metadata order.
         thumbnails: image_sha256 and jpeg (bytes) of each distinct image, sorted.
-        counts: flat figures: n_rows, n_images, n_rejected, n_groups, n_duplicates, n_near_duplicates, n_tier_<tier>,
-            rejected_<kind>, converted_<kind>.
+        counts: the values of metrics/data.json: n_rows, n_images, n_rejected, n_groups, n_duplicates,
+            n_near_duplicates, n_tier_<tier>, rejected_<kind>, converted_<kind>.
     """
 
     manifest: pd.DataFrame
     rejected: pd.DataFrame
     thumbnails: pd.DataFrame
     counts: dict[str, int]
+
+    def summary(self) -> str:
+        """Say what was accepted and rejected in one line."""
+        return (
+            f"{self.counts['n_images']} images in {self.counts['n_groups']} groups, "
+            f"{self.counts['n_rejected']} rejected"
+        )
+
+
+def prepare(workspace: Workspace, params: Params) -> Prepared:
+    """Look once at every image that the metadata lists, and write the manifest of those that can be used.
+
+    The rejected rows are written first: where there are too many of them, they can still be looked at.
+
+    Raises:
+        MetadataError: the table cannot be read, or too many rows were rejected.
+        DataError: `data.images` is not a folder.
+    """
+    prepared = prepare_images(params.data, params.prepare)
+    write_csv(workspace.rejected, prepared.rejected)
+    check_usable(prepared, params.data.max_rejected_fraction, listed_in=workspace.rejected)
+    write_table(workspace.manifest, prepared.manifest)
+    write_table(workspace.thumbnails, prepared.thumbnails)
+    write_json(workspace.metrics("data"), prepared.counts)
+    return prepared
 
 
 def build_manifest(
@@ -74,9 +99,9 @@ def build_manifest(
         tiers: tier names, best first.
         group: columns whose equal values tie rows into one group; an empty value ties to nothing.
         context: columns within which a comparison is fair.
-        near_duplicate_bits: perceptual hashes at most so many bits apart are one picture.
+        near_duplicate_bits: perceptual hashes at most so many bits apart are one image.
         thumbnail_px: longest side of a thumbnail.
-        max_image_pixels: a larger picture is rejected.
+        max_image_pixels: a larger image is rejected.
         workers: threads that read and decode; None means one a CPU core. Pillow decodes outside the interpreter lock.
         on_progress: called with the number of rows that are newly done.
 
@@ -89,7 +114,7 @@ def build_manifest(
     """
     root = Path(image_root)
     if not root.is_dir():
-        raise DataError(f"{root} is not a folder: set data.images to the folder that image paths are relative to")
+        raise DataError(f"{root} is not a folder", "set data.images to the folder that image paths are relative to")
     require_columns(metadata, group, "data.group")
     require_columns(metadata, context, "data.context")
     # "./a.jpg" and "a.jpg" are one path, and tables made on Windows are common.
@@ -170,21 +195,18 @@ def check_usable(prepared: Prepared, max_rejected_fraction: float, *, listed_in:
         rows = "; ".join(f"row {row.row} {row.image_path} {row.reason}" for row in shown.itertuples())
         raise MetadataError(
             f"{n_rejected} of {n_rows} rows rejected ({_kinds_in_words(prepared.counts)}), more than "
-            f"data.max_rejected_fraction {max_rejected_fraction:g} allows; {where}the first: {rows}; "
-            "check data.images and data.tiers"
+            f"data.max_rejected_fraction {max_rejected_fraction:g} allows; {where}the first: {rows}",
+            "check data.images and data.tiers",
         )
     if (there := sorted(set(prepared.manifest["tier"]))) and len(there) < 2:
-        raise MetadataError(f"all {len(prepared.manifest)} images have tier {there[0]}: a ranker needs at least two")
+        raise MetadataError(
+            f"all {len(prepared.manifest)} images have tier {there[0]}", "give images of at least two tiers"
+        )
     if not there:
-        raise MetadataError(f"no image is left of {n_rows} rows; {where}check data.images and data.metadata")
+        raise MetadataError(f"no image is left of {n_rows} rows", "check data.images and data.metadata")
 
 
-def write_manifest(path: Path | str, manifest: pd.DataFrame) -> None:
-    """Write a manifest as Parquet, atomically and with deterministic bytes."""
-    write_table(path, manifest)
-
-
-def read_manifest(path: Path | str = "data/manifest.parquet") -> pd.DataFrame:
+def read_manifest(path: Path | str) -> pd.DataFrame:
     """Read a manifest.
 
     Raises:

@@ -30,7 +30,7 @@ def read_metadata(path: Path | str) -> pd.DataFrame:
     table.columns = pd.Index([str(name).strip() for name in table.columns])
     if not table.columns.is_unique:
         twice = ", ".join(dict.fromkeys(table.columns[table.columns.duplicated()]))
-        raise MetadataError(f"{path} has more than one column named {twice}: rename or remove one")
+        raise MetadataError(f"{path} has more than one column named {twice}", "rename or remove one")
     if "image_path" not in table and "filename" in table:
         table = table.rename(columns={"filename": "image_path"})
     for column, accepted in (("image_path", "image_path (or filename)"), ("tier", "tier")):
@@ -38,7 +38,7 @@ def read_metadata(path: Path | str) -> pd.DataFrame:
             raise MetadataError(f"{path} has no column {accepted}; its columns are: {', '.join(table.columns)}")
         table[column] = table[column].map(_text)
     if table.empty:
-        raise MetadataError(f"{path} has a header but no rows: list at least one image a line")
+        raise MetadataError(f"{path} has a header but no rows", "list at least one image a line")
     return table
 
 
@@ -85,15 +85,15 @@ def _read_table(path: Path) -> pd.DataFrame:
             na_values=dict.fromkeys(header.drop(text), _NOTHING),
         )
     except FileNotFoundError:
-        raise MetadataError(f"{path} is not found: set data.metadata to your CSV or Parquet file") from None
+        raise MetadataError(f"{path} is not found", "set data.metadata to your CSV or Parquet file") from None
     except IsADirectoryError:
-        raise MetadataError(f"{path} is a folder: set data.metadata to a CSV or Parquet file") from None
+        raise MetadataError(f"{path} is a folder", "set data.metadata to a CSV or Parquet file") from None
     except UnicodeDecodeError as error:
         raise MetadataError(
-            f"{path} is not UTF-8 text (byte {error.object[error.start]:#04x}): save it as CSV with UTF-8 encoding"
+            f"{path} is not UTF-8 text (byte {error.object[error.start]:#04x})", "save it as CSV with UTF-8 encoding"
         ) from None
     except pd.errors.EmptyDataError:
-        raise MetadataError(f"{path} is empty: it needs a header with image_path and tier") from None
+        raise MetadataError(f"{path} is empty", "give it a header with image_path and tier") from None
     except (pd.errors.ParserError, ValueError, OSError) as error:
         raise MetadataError(f"{path} cannot be read as CSV or Parquet: {' '.join(str(error).split())}") from None
 

@@ -1,7 +1,7 @@
 """Cross-tier pairs: two images of different tiers, of which one is known to be better.
 
 The number of pairs grows with the square of the images, so none is ever stored. Rows are sorted by tier within their
-context; row p then beats the `below[p]` rows that stand first in its context, and the running sum of `below` numbers
+context; row p then beats the `below[p]` rows that come first in its context, and the running sum of `below` numbers
 all pairs from 0 without a gap. Any pair is found from its number by one binary search.
 """
 

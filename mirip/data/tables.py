@@ -21,7 +21,10 @@ def write_table(path: Path | str, table: pd.DataFrame) -> None:
     try:
         arrow = pa.Table.from_pandas(table, preserve_index=False).replace_schema_metadata(None)
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
-        raise DataError(f"{path} cannot be written, a metadata column mixes types: {error}") from None
+        raise DataError(
+            f"{path} cannot be written, a metadata column mixes types ({' '.join(str(error).split())})",
+            "give all values of a column one type",
+        ) from None
     buffer = io.BytesIO()
     pq.write_table(arrow, buffer, compression="zstd")
     write_bytes(path, buffer.getvalue())
@@ -46,9 +49,9 @@ def read_table(path: Path | str, columns: Sequence[str], command: str) -> pd.Dat
     try:
         table = pd.read_parquet(path)
     except FileNotFoundError:
-        raise DataError(f"{path} is not found: run `{command}`") from None
+        raise DataError(f"{path} is not found", f"run `{command}`") from None
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path} is damaged ({' '.join(str(error).split())}): run `{command}`") from None
+        raise DataError(f"{path} is damaged ({' '.join(str(error).split())})", f"run `{command}`") from None
     if lacking := [name for name in columns if name not in table]:
-        raise DataError(f"{path} lacks the columns {', '.join(lacking)}: run `{command}`")
+        raise DataError(f"{path} lacks the columns {', '.join(lacking)}", f"run `{command}`")
     return table

@@ -1,4 +1,4 @@
-"""DVC, asked from the working directory."""
+"""DVC commands, run in the working directory."""
 
 import json
 import os
@@ -24,7 +24,7 @@ def run_dvc(*arguments: str, flags: Sequence[str] = ()) -> str:
 
     Args:
         arguments: the command, as an error names it.
-        flags: what follows it, and is not named.
+        flags: what follows it; an error does not name them.
 
     Raises:
         DataError: it fails, as where there is no DVC project.

@@ -1,4 +1,4 @@
-"""Git, asked from the working directory."""
+"""Git commands, run in the working directory."""
 
 import subprocess
 
@@ -6,13 +6,13 @@ _TIMEOUT_S = 60
 
 
 def git(*arguments: str) -> str | None:
-    """Return what a Git command prints, as it stands; None where it fails, takes over a minute or is not installed."""
+    """Return what a Git command prints; None where it fails, takes over a minute, or Git is not installed."""
     printed = git_bytes(*arguments)
     return None if printed is None else printed.decode()
 
 
 def git_bytes(*arguments: str) -> bytes | None:
-    """Return what a Git command prints where that is no text; None as in `git`."""
+    """Return the bytes that a Git command prints; None as in `git`."""
     try:
         done = subprocess.run(["git", *arguments], capture_output=True, timeout=_TIMEOUT_S, check=False)
     except (OSError, subprocess.TimeoutExpired):

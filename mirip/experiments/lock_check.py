@@ -1,7 +1,8 @@
 """Does dvc.lock agree with code, params and the results in Git, on a clone that has pulled no data?
 
-`dvc status` compares by DVC's own hashes; what it misses because it was not pulled is told here from what should be in
-Git. Of data that is not there, the lock is held against itself: what a stage read must be what another stage wrote.
+`dvc status` compares by DVC's own hashes. It reports data that was not pulled as missing; here only what should be in
+Git counts as missing. For data that is missing, the lock is compared with itself: what a stage read must be what
+another stage wrote.
 """
 
 import os
@@ -20,7 +21,7 @@ _ABSENT = ("deleted", "not in cache")
 
 @dataclass(frozen=True)
 class StaleStage:
-    """A stage whose record in dvc.lock is no longer true, and why: one text a reason."""
+    """A stage whose record in dvc.lock is out of date, and why: one text a reason."""
 
     name: str
     reasons: tuple[str, ...]
@@ -42,14 +43,14 @@ class RecordedStage:
 def check_lock() -> list[StaleStage]:
     """Return the stages of the project in the working directory that are out of date, in the order of DVC.
 
-    Data and models that are not here count as unchanged; what Git holds, or should hold, must be here. A persisted
-    output that is here is not compared: what earlier runs left in it is no sign of a stale record.
+    Data and models that are missing count as unchanged; what Git holds, or should hold, must be there. A persisted
+    output is not compared: what earlier runs left in it does not make the record stale.
 
     Raises:
         DataError: there is no DVC project, or its files cannot be read.
     """
     if not Path("dvc.yaml").is_file():
-        raise DataError("dvc.yaml is not found: run this in the root folder of the project")
+        raise DataError("dvc.yaml is not found", "run this in the root folder of the project")
     status = dvc_json("status")
     pipelines = {name.split(":")[0] if ":" in name else "dvc.yaml" for name in status} | {"dvc.yaml"}
     recorded: dict[str, RecordedStage] = {}
@@ -75,8 +76,8 @@ def stale_stages(
         status: what `dvc status --json` says.
         recorded: what the lock files hold, by the stage's name.
         params: current content of each params file.
-        persisted: outputs that a stage writes on, other than again.
-        not_in_git: absent paths that Git does not hold, so that a clone need not have them.
+        persisted: outputs that a stage adds to, instead of writing them again.
+        not_in_git: absent paths that Git does not hold, so a clone need not have them.
     """
     written = {path: (name, found) for name, stage in recorded.items() for path, found in stage.outs.items()}
     stale = []

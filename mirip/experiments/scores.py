@@ -1,6 +1,6 @@
-"""metrics/scores.csv read back, from a file, a folder or a Git revision, and two of them compared.
+"""metrics/scores.csv read from a file, a folder or a Git revision, and two of them compared.
 
-The table names no work and no person, and is in Git: any two results that were evaluated on one test split can be
+The table names no image and no person, and is in Git: any two results that were evaluated on one test split can be
 compared later, without images, features or models.
 """
 
@@ -16,66 +16,70 @@ from mirip.errors import DataError, ParamsError
 from mirip.experiments.git import git
 from mirip.metrics.comparison import ModelComparison, compare_models
 from mirip.randomness import stream
+from mirip.report import formatting as fmt
+from mirip.workspace import Workspace
 
-SCORES = Path("metrics/scores.csv")
+_SCORES = Workspace().scores
 _COLUMNS = ("id", "group", "tier", "tier_rank", "score")
-_HEAD = "score_seed_"
+_MEMBER = "score_seed_"
 
 
 @dataclass(frozen=True)
 class ModelScores:
-    """What one model scored on a test split of N works.
+    """What one model scored on a test split of N images.
 
     Attributes:
-        source: where it was read, as the user named it.
-        works: N rows, sorted by id: id, group, tier, tier_rank.
-        heads: (n, N) float64 scores of each of its n heads; of a model of one head its scores.
+        source: what messages call it.
+        images: N rows, sorted by id: id, group, tier, tier_rank.
+        members: (n, N) float64 scores of each of its n members; of a model of one seed its scores.
     """
 
     source: str
-    works: pd.DataFrame
-    heads: NDArray[np.float64]
+    images: pd.DataFrame
+    members: NDArray[np.float64]
 
 
-def read_scores(source: str) -> ModelScores:
+def read_scores(source: str, *, name: str | None = None) -> ModelScores:
     """Read a table of scores.
 
     Args:
         source: a CSV file; a folder that holds metrics/scores.csv or scores.csv; or a Git revision or DVC experiment
             of the repository that the working directory is in.
+        name: what messages call it; None: the source.
 
     Raises:
         DataError: it is none of these, or holds no such table.
     """
     path = Path(source)
     if path.is_dir():
-        found = next((inner for inner in (path / SCORES, path / SCORES.name) if inner.is_file()), None)
+        found = next((inner for inner in (path / _SCORES, path / _SCORES.name) if inner.is_file()), None)
         if found is None:
-            raise DataError(f"{path} holds neither {SCORES} nor {SCORES.name}: run `dvc repro evaluate` there")
+            problem = f"{path} holds neither {_SCORES.as_posix()} nor {_SCORES.name}"
+            raise DataError(problem, "run `dvc repro evaluate` there")
         path = found
-    text = path.read_text(encoding="utf-8") if path.is_file() else _fromgit(source)
-    return _parsed(source, text)
+    text = path.read_text(encoding="utf-8") if path.is_file() else _from_git(source)
+    return _parsed(name or source, text)
 
 
 def compare_scores(
     a: ModelScores, b: ModelScores, *, confidence: float = 0.95, n_bootstrap: int = 2000, seed: int = 42
 ) -> ModelComparison:
-    """Compare two models on the test split that both were judged on.
+    """Compare two models on the test split that both were evaluated on.
 
     Raises:
-        DataError: they were judged on different works, or by other tiers.
+        DataError: they were evaluated on different images, or their tiers differ.
         ParamsError: an option is out of range.
     """
     if not 0 < confidence < 1:
-        raise ParamsError(f"the confidence is {confidence}, expected a number between 0 and 1, as 0.95")
+        raise ParamsError(f"the confidence is {confidence}, expected a number between 0 and 1", "give one such as 0.95")
     if n_bootstrap < 100:
-        raise ParamsError(f"{n_bootstrap} resamples are too few for an interval: give 100 or more")
-    _check_same_side(a, b)
+        raise ParamsError(f"{n_bootstrap} resamples are too few for an interval", "give 100 or more")
+    _check_same_split(a, b)
     return compare_models(
-        a.heads,
-        b.heads,
-        a.works["tier_rank"].to_numpy(),
-        a.works["group"].to_numpy(),
+        a.members,
+        b.members,
+        a.images["tier_rank"].to_numpy(),
+        a.images["group"].to_numpy(),
         rng=stream(seed, "bootstrap"),
         n_bootstrap=n_bootstrap,
         confidence=confidence,
@@ -102,86 +106,90 @@ def comparison_scalars(found: ModelComparison) -> dict[str, float | int | str | 
     }
 
 
-def comparison_text(a: ModelScores, b: ModelScores, found: ModelComparison, confidence: float = 0.95) -> str:
-    """Say a comparison in a few lines of words."""
-    lines = [
-        f"{name}  {scores.source}: pairwise accuracy {accuracy:.3f}, interval {low:.3f} to {high:.3f}"
-        for name, scores, accuracy, (low, high, _) in (
-            ("A", a, found.accuracy_a, found.interval_a),
-            ("B", b, found.accuracy_b, found.interval_b),
-        )
-    ]
-    words = {
-        "better": "A is better than B",
-        "worse": "A is worse than B",
-        "within noise": "within noise: no difference between A and B is shown",
-    }[found.verdict]
-    lines.append(
+def comparison_lines(a: ModelScores, b: ModelScores, found: ModelComparison, confidence: float = 0.95) -> list[str]:
+    """Say a comparison in a few lines."""
+    said = fmt.comparison_text(found.verdict, "A", "B")
+    models = (("A", a, found.accuracy_a, found.interval_a), ("B", b, found.accuracy_b, found.interval_b))
+    return [
+        *(
+            f"{name}  {scores.source}: pairwise accuracy {accuracy:.3f}, interval {own.low:.3f} to {own.high:.3f}"
+            for name, scores, accuracy, own in models
+        ),
         f"A - B  {found.difference:+.3f}, interval {found.interval.low:+.3f} to {found.interval.high:+.3f} at "
-        f"{confidence:.3g} ({len(a.works)} works in {found.support.n_groups} groups): {words}"
-    )
-    single = [name for name, heads in (("A", found.members_a), ("B", found.members_b)) if heads == 1]
-    if single:
-        lines.append(
-            f"{' and '.join(single)}: one training seed, so the spread over seeds is not in the interval; another seed "
-            "may turn the verdict (train with train.seeds above 1)"
+        f"{confidence:.3g} ({len(a.images)} images in {found.support.n_groups} groups): {said}",
+        *remarks(found, "A", "B"),
+    ]
+
+
+def remarks(found: ModelComparison, a: str, b: str) -> list[str]:
+    """Say what limits a comparison, if anything does, given what the text calls the two models."""
+    said = []
+    if single := [name for name, members in ((a, found.members_a), (b, found.members_b)) if members == 1]:
+        said.append(
+            f"one training seed of {' and of '.join(single)}: the interval does not hold the spread over seeds, so "
+            "another seed may turn the verdict (train with train.seeds above 1)"
         )
     if found.support.small_sample:
-        lines.append("small sample: fewer than 30 groups, or than 5 in a tier; the intervals are rough ones")
-    return "\n".join(lines)
+        said.append("small sample: fewer than 30 groups, or than 5 in a tier; the intervals are rough ones")
+    return said
 
 
 def _parsed(source: str, text: str) -> ModelScores:
     texts = dict.fromkeys(("id", "group", "tier", "context"), str)
+    advice = "run `dvc repro evaluate`"
     try:
         table = pd.read_csv(io.StringIO(text), dtype=texts, keep_default_na=False)
         if lacking := [name for name in _COLUMNS if name not in table]:
-            raise DataError(f"the scores of {source} lack the columns {', '.join(lacking)}: run `dvc repro evaluate`")
+            raise DataError(f"the scores of {source} lack the columns {', '.join(lacking)}", advice)
         table = table.sort_values("id", kind="stable").reset_index(drop=True)
-        names = [name for name in table if str(name).startswith(_HEAD)] or ["score"]
-        heads = table[names].to_numpy(dtype=np.float64).T
-        works = table[["id", "group", "tier", "tier_rank"]].astype({"tier_rank": np.int64})
+        names = [name for name in table if str(name).startswith(_MEMBER)] or ["score"]
+        members = table[names].to_numpy(dtype=np.float64).T
+        images = table[["id", "group", "tier", "tier_rank"]].astype({"tier_rank": np.int64})
     except ValueError as error:
         reason = " ".join(str(error).split())
-        raise DataError(f"the scores of {source} are damaged ({reason}): run `dvc repro evaluate`") from None
-    if not np.isfinite(heads).all() or works["id"].duplicated().any():
-        raise DataError(f"the scores of {source} are damaged (a number or an id twice): run `dvc repro evaluate`")
-    return ModelScores(source, works, heads)
+        raise DataError(f"the scores of {source} are damaged ({reason})", advice) from None
+    if not np.isfinite(members).all():
+        raise DataError(f"the scores of {source} are damaged (one is not a finite number)", advice)
+    if images["id"].duplicated().any():
+        raise DataError(f"the scores of {source} are damaged (an id is there twice)", advice)
+    return ModelScores(source, images, members)
 
 
-def _check_same_side(a: ModelScores, b: ModelScores) -> None:
-    in_a, in_b = a.works.set_index("id")["tier"], b.works.set_index("id")["tier"]
+def _check_same_split(a: ModelScores, b: ModelScores) -> None:
+    in_a, in_b = (scores.images.set_index("id") for scores in (a, b))
     both = in_a.index.intersection(in_b.index)
     only_a, only_b = len(in_a) - len(both), len(in_b) - len(both)
-    other_tier = int((in_a[both] != in_b[both]).sum())
-    other_rank = not other_tier and not np.array_equal(
-        a.works.set_index("id")["tier_rank"][both], b.works.set_index("id")["tier_rank"][both]
-    )
-    # Rows stand in order of id: equal groups give equal codes, whatever they are called.
-    groups_a, groups_b = (pd.factorize(scores.works["group"])[0] for scores in (a, b))
-    other_group = not only_a and not only_b and not np.array_equal(groups_a, groups_b)
-    if only_a or only_b or other_tier or other_rank or other_group:
-        differ = [f"{only_a} of {len(in_a)} works are only in A", f"{only_b} of {len(in_b)} only in B"]
-        differ += [f"{other_tier} bear another tier"] if other_tier else []
-        differ += ["the tiers are in another order"] if other_rank else []
-        differ += ["their groups differ"] if other_group else []
+    differ = []
+    if only_a or only_b:
+        differ.append(f"{only_a} of {len(in_a)} images are only in A, {only_b} of {len(in_b)} only in B")
+    if other_tier := int((in_a["tier"][both] != in_b["tier"][both]).sum()):
+        differ.append(f"{other_tier} have another tier")
+    elif not np.array_equal(in_a["tier_rank"][both], in_b["tier_rank"][both]):
+        differ.append("the tiers are in another order")
+    if not only_a and not only_b:
+        # Rows are in order of id, so equal groups give equal codes, whatever their names are.
+        groups_a, groups_b = (pd.factorize(scores.images["group"])[0] for scores in (a, b))
+        if not np.array_equal(groups_a, groups_b):
+            differ.append("their groups differ")
+    if differ:
         raise DataError(
-            f"A ({a.source}) and B ({b.source}) were judged on different test splits: {', '.join(differ)}; "
-            "only models judged on one test split can be compared: evaluate both on one split"
+            f"A ({a.source}) and B ({b.source}) were evaluated on different test splits: {', '.join(differ)}",
+            "evaluate both on one split, then compare them",
         )
 
 
-def _fromgit(source: str) -> str:
-    """Read the table as it stands in a revision, or in a DVC experiment of that name."""
+def _from_git(source: str) -> str:
+    """Read the table of a revision, or of a DVC experiment of that name."""
     revision = source
     if git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{source}^{{commit}}") is None:
         experiments = (
             git("for-each-ref", "--sort=committerdate", "--format=%(refname)", f"refs/exps/*/*/{source}") or ""
         ).split()
         if not experiments:
-            raise DataError(f"{source} is no file, no folder, and no Git revision or DVC experiment here")
+            raise DataError(f"{source} is not a file, a folder, or a Git revision or DVC experiment here")
         revision = experiments[-1]
-    text = git("show", "--end-of-options", f"{revision}:./{SCORES}")
+    text = git("show", "--end-of-options", f"{revision}:./{_SCORES.as_posix()}")
     if text is None:
-        raise DataError(f"the revision {source} holds no {SCORES}: give one in which `dvc repro` was committed")
+        problem = f"the revision {source} holds no {_SCORES.as_posix()}"
+        raise DataError(problem, "give one in which `dvc repro` was committed")
     return text

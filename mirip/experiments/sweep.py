@@ -15,13 +15,16 @@ from mirip.errors import DataError, ParamsError
 from mirip.experiments.dvc import run_dvc
 from mirip.experiments.git import git
 from mirip.files import canonical_json, looked_up, parse_yaml, read_yaml, sha256_bytes
+from mirip.workspace import Workspace
 
 CHOSEN_BY = "val_pairwise_accuracy"
-PARAMS = Path("params.yaml")
+PARAMS = Workspace().params
+_TRAINED = Workspace().metrics("train").as_posix()
 
-_TOLD = ("Reproducing experiment", "train: ", "error: ", "ERROR: ")
+_PRINTED = ("Reproducing experiment", "train: ", "error: ", "ERROR: ")
 _POLL_S = 0.2
 _SHORT = {"learning_rate": "lr"}
+_AXIS = "such as train.dropout=0.1,0.3"
 
 
 def parse_grid(texts: Sequence[str]) -> list[dict[str, str]]:
@@ -34,13 +37,13 @@ def parse_grid(texts: Sequence[str]) -> list[dict[str, str]]:
     for text in texts:
         name, equals, values = text.partition("=")
         if not equals or not all((name, *values.split(","))):
-            raise ParamsError(f"{text!r} is no axis of a grid: write a param and its values, as train.dropout=0.1,0.3")
+            raise ParamsError(f"{text!r} is not an axis of a grid", f"write a param and its values, {_AXIS}")
         axes.append([(name, value) for value in dict.fromkeys(values.split(","))])
     return [dict(point) for point in itertools.product(*axes)]
 
 
 def point_name(point: Mapping[str, str]) -> str:
-    """Name a point after its values, as lr0.001-margin-seed42: a number bears its param's name, a word is clear."""
+    """Name a point after its values, as lr0.001-margin-seed42: the param's name comes before a number, not a word."""
     parts = []
     for param, value in point.items():
         name = param.rpartition(".")[2]
@@ -50,10 +53,10 @@ def point_name(point: Mapping[str, str]) -> str:
 
 
 def sweep(texts: Sequence[str], jobs: int) -> list[tuple[str, float]]:
-    """Run the experiments of a grid that are not there yet, and return name and `val_pairwise_accuracy`, best first.
+    """Run the experiments of a grid that do not exist yet, and return name and `val_pairwise_accuracy`, best first.
 
-    An experiment is there if one on the current commit has the point's name and just its params. Where another one has
-    the name, the point's bears some digits of its params' digest too.
+    An experiment exists if one on the current commit has the point's name and the same params. If another one has the
+    name, some digits of the params' digest are added to the point's.
 
     Args:
         texts: see `parse_grid`.
@@ -61,18 +64,20 @@ def sweep(texts: Sequence[str], jobs: int) -> list[tuple[str, float]]:
 
     Raises:
         ParamsError: as `parse_grid`, a param that params.yaml does not have, or fewer than one job.
-        DataError: DVC cannot queue an experiment, older ones wait in its queue, or one failed; those that ran stand.
-        KeyboardInterrupt: those that ran stand, and nothing goes on in the background.
+        DataError: DVC cannot queue an experiment, older ones wait in its queue, or one failed; those that ran are kept.
+        KeyboardInterrupt: those that ran are kept, and nothing goes on in the background.
     """
     if jobs < 1:
-        raise ParamsError(f"{jobs} jobs cannot run anything: give --jobs 1 or more")
+        raise ParamsError(f"{jobs} jobs cannot run anything", "give --jobs 1 or more")
     points = _named_points(parse_grid(texts))
-    known = [name for name in points if _experiment(name, "metrics/train.json") is not None]
+    known = [name for name in points if _experiment(name, _TRAINED) is not None]
     if len(known) < len(points):
         _check_queue_is_empty()
     try:
         for number, (name, point) in enumerate(points.items(), start=1):
-            print(f"sweep: {number}/{len(points)} {name}: {'is there' if name in known else 'queued'}", flush=True)
+            print(
+                f"sweep: {number}/{len(points)} {name}: {'has run already' if name in known else 'queued'}", flush=True
+            )
             if name not in known:
                 settings = [word for param, value in point.items() for word in ("-S", f"{param}={value}")]
                 run_dvc("exp", "run", "--queue", "--name", name, *settings)
@@ -82,9 +87,9 @@ def sweep(texts: Sequence[str], jobs: int) -> list[tuple[str, float]]:
         print("sweep: stopping; the same command goes on with what has not run", file=sys.stderr, flush=True)
         _drop_queue()
         raise
-    results = {name: _experiment(name, "metrics/train.json") for name in points}
+    results = {name: _experiment(name, _TRAINED) for name in points}
     if failed := [name for name, result in results.items() if result is None]:
-        raise DataError(f"{len(failed)} of {len(points)} experiments failed: see `dvc queue logs {failed[0]}`")
+        raise DataError(f"{len(failed)} of {len(points)} experiments failed", f"see `dvc queue logs {failed[0]}`")
     found = [(name, float(json.loads(result)[CHOSEN_BY])) for name, result in results.items() if result is not None]
     return sorted(found, key=lambda item: -item[1])
 
@@ -93,7 +98,7 @@ def _named_points(points: Sequence[Mapping[str, str]]) -> dict[str, Mapping[str,
     """Return the points by a name that no experiment with other params has."""
     values = read_yaml(PARAMS)
     if not values:
-        raise ParamsError(f"{PARAMS} is not found: run from the project's root")
+        raise ParamsError(f"{PARAMS} is not found", "run this in the project's root")
     named: dict[str, Mapping[str, str]] = {}
     for point in points:
         params = _with_point(values, point)
@@ -116,13 +121,13 @@ def _with_point(values: Mapping[str, Any], point: Mapping[str, str]) -> dict[str
         section, _, name = param.rpartition(".")
         inner = looked_up(params, section) if section else params
         if not isinstance(inner, dict) or name not in inner:
-            raise ParamsError(f"{PARAMS} has no {param}: write a param and its values, as train.dropout=0.1,0.3")
+            raise ParamsError(f"{PARAMS} has no {param}", f"write a param and its values, {_AXIS}")
         inner[name] = parse_yaml(text, f"{param}={text}")
     return params
 
 
 def _experiment(name: str, path: str) -> str | None:
-    """Return a file as an experiment on the current commit has it, None where it is not there."""
+    """Return the content of a file of an experiment on the current commit; None where there is no such file."""
     head = (git("rev-parse", "HEAD") or "").strip()
     return git("show", f"refs/exps/{head[:2]}/{head[2:]}/{name}:./{path}")
 
@@ -130,15 +135,15 @@ def _experiment(name: str, path: str) -> str | None:
 def _check_queue_is_empty() -> None:
     if waiting := len(re.findall(r"\b(?:Queued|Running)\b", run_dvc("queue", "status"))):
         raise DataError(
-            f"{waiting} older experiments run or wait in the queue, as `dvc queue status` lists them: let them end "
-            "(`dvc queue start`), or drop them (`dvc queue stop --kill`, `dvc queue remove --queued`)"
+            f"{waiting} older experiments run or wait in the queue, as `dvc queue status` lists them",
+            "let them end (`dvc queue start`), or drop them (`dvc queue stop --kill`, `dvc queue remove --queued`)",
         )
 
 
 def _run_queue(jobs: int) -> None:
-    """Run what is queued, and pass on of DVC's long log which experiment runs and what its training came to.
+    """Run what is queued, and print from DVC's long log which experiment runs and what its training came to.
 
-    The log goes through a file: of a pipe, a worker of DVC that outlives its command would hold the other end.
+    The log goes through a file: a worker of DVC that outlives its command would hold a pipe open.
     """
     command = [sys.executable, "-m", "dvc", "exp", "run", "--run-all", "--jobs", str(jobs)]
     with tempfile.TemporaryDirectory() as folder:
@@ -146,7 +151,7 @@ def _run_queue(jobs: int) -> None:
         with log.open("wb") as stream:
             process = subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT)
         for line in _lines(log, process):
-            if line.startswith(_TOLD):
+            if line.startswith(_PRINTED):
                 print(f"sweep: {line.strip()}", flush=True)
 
 

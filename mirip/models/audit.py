@@ -4,7 +4,7 @@ All images are evaluated, by models that are trained like the checkpoint's but s
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -12,7 +12,7 @@ import pandas as pd
 
 from mirip.data.manifest import read_manifest
 from mirip.data.split import public_ids, read_splits
-from mirip.data.statistics import ImageStatistics
+from mirip.data.statistics import STATISTICS
 from mirip.data.tables import write_csv
 from mirip.errors import AuditError, DataError
 from mirip.features.cache.feature_cache import FeatureCache
@@ -100,7 +100,7 @@ def audit(workspace: Workspace, params: Params, *, verbose: bool = True) -> Mode
     _check_same_images(manifest, splits, workspace)
     shortcuts, left_out = shortcut_columns(
         manifest,
-        statistics=[field.name for field in fields(ImageStatistics)],
+        statistics=list(STATISTICS),
         group=params.data.group,
         context=params.data.context,
         ignore=settings.ignore,
@@ -112,7 +112,7 @@ def audit(workspace: Workspace, params: Params, *, verbose: bool = True) -> Mode
         splits, cache, trained, n_folds=settings.folds, rng=stream(settings.seed, "folds"), verbose=verbose
     )
     features, rank = cache.rows(splits["image_sha256"].tolist()), splits["tier_rank"].to_numpy()
-    ids = public_ids(splits)
+    ids = public_ids(splits).rename("id")
     near = near_duplicates(features, splits["split"].to_numpy(), rng=stream(settings.seed, "near-duplicates"))
     pairs = _public_pairs(near, ids, splits)
     found = audit_ranker(

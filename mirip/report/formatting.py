@@ -1,4 +1,4 @@
-"""Figures in words: what is not there reads "not available", never a number."""
+"""Values in words. A value that is not known reads "not available", never a number."""
 
 import math
 from collections.abc import Mapping
@@ -10,8 +10,17 @@ from mirip.metrics.intervals import Interval
 
 NOT_AVAILABLE = "not available"
 
+# How a label is coloured: green, amber, red.
 Tone = Literal["good", "open", "bad"]
-_VERDICTS: dict[str, tuple[str, Tone]] = {
+
+
+# A verdict on a comparison as a label says it, and the label's tone; `comparison_text` says it as a sentence.
+COMPARISONS: dict[str, tuple[str, Tone]] = {
+    "better": ("better, beyond noise", "good"),
+    "worse": ("worse, beyond noise", "bad"),
+    "within noise": ("within noise: no difference is shown", "open"),
+}
+_TARGETS: dict[str, tuple[str, Tone]] = {
     "met": ("Target met", "good"),
     "undecided": ("Undecided", "open"),
     "missed": ("Target missed", "bad"),
@@ -19,8 +28,8 @@ _VERDICTS: dict[str, tuple[str, Tone]] = {
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """A judgement: its name, the tone it is shown in, and one sentence."""
+class TargetVerdict:
+    """Whether the target is met: a label, its tone, and one sentence."""
 
     label: str
     tone: Tone
@@ -30,6 +39,21 @@ class Verdict:
 def known(value: Any) -> bool:
     """Tell whether there is a value: not None, NaN or infinite."""
     return value is not None and not (isinstance(value, float) and not math.isfinite(value))
+
+
+def interval_of(values: Mapping[Any, Any], name: str = "", *, small_sample: bool = False) -> Interval | None:
+    """Return the interval of a metric from flat values or a table's row; None where a bound is not known.
+
+    Args:
+        values: with `<name>_ci_low` and `<name>_ci_high`, or `ci_low` and `ci_high` for no name.
+        name: of the metric.
+        small_sample: whether too few groups are behind it.
+    """
+    prefix = f"{name}_" if name else ""
+    low, high = values.get(f"{prefix}ci_low"), values.get(f"{prefix}ci_high")
+    if low is None or high is None or not (known(low) and known(high)):
+        return None
+    return Interval(float(low), float(high), small_sample)
 
 
 def percent(value: Any, digits: int = 1) -> str:
@@ -47,16 +71,16 @@ def share_points(value: Any) -> str:
     return f"{value * 100:.1f} points" if known(value) else NOT_AVAILABLE
 
 
-def span(low: Any, high: Any) -> str:
+def span(interval: Interval | None) -> str:
     """Return the bounds of an interval of fractions."""
-    return f"{percent(low)} to {percent(high)}" if known(low) and known(high) else f"interval {NOT_AVAILABLE}"
+    return f"interval {NOT_AVAILABLE}" if interval is None else f"{percent(interval.low)} to {percent(interval.high)}"
 
 
-def margin(value: Any, low: Any, high: Any) -> str:
+def margin(value: Any, interval: Interval | None) -> str:
     """Return a difference of accuracies in percentage points with its interval."""
-    if not known(value):
-        return NOT_AVAILABLE
-    return f"{points(value)} ({points(low)} to {points(high)})" if known(low) and known(high) else points(value)
+    if interval is None or not known(value):
+        return points(value)
+    return f"{points(value)} ({points(interval.low)} to {points(interval.high)})"
 
 
 def number(value: Any, digits: int = 2, unit: str = "") -> str:
@@ -77,31 +101,32 @@ def plural(value: Any, noun: str) -> str:
     return f"{value:,} {noun}{'' if value == 1 else 's'}" if known(value) else f"{noun}s: {NOT_AVAILABLE}"
 
 
-def target_verdict(evaluate: Mapping[str, Any]) -> Verdict:
+def sentence(text: str) -> str:
+    """Return a text, such as the problem of an error, as a sentence."""
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def target_verdict(evaluate: Mapping[str, Any]) -> TargetVerdict:
     """Say whether the target is met, from the scalars of metrics/evaluate.json."""
-    label, tone = _VERDICTS.get(evaluate.get("verdict", ""), ("No verdict", "open"))
-    low, high, target = (
-        evaluate.get(name) for name in ("pairwise_accuracy_ci_low", "pairwise_accuracy_ci_high", "target_accuracy")
-    )
-    if not (known(low) and known(high) and known(target)):
-        return Verdict(label, tone, f"The interval is {NOT_AVAILABLE}, so the target cannot be judged.")
-    assert low is not None
-    assert high is not None
-    assert target is not None
-    span = f"The {percent(evaluate.get('confidence', 0.95), 0)} interval, {percent(low)} to {percent(high)},"
+    label, tone = _TARGETS.get(evaluate.get("verdict", ""), ("No verdict", "open"))
+    interval, target = interval_of(evaluate, "pairwise_accuracy"), evaluate.get("target_accuracy")
+    if interval is None or target is None or not known(target):
+        return TargetVerdict(label, tone, f"The interval is {NOT_AVAILABLE}, so there is no verdict on the target.")
+    said = f"The {percent(evaluate.get('confidence', 0.95), 0)} interval, {span(interval)},"
     aim = f"the target of {percent(target, 0)}"
-    if low >= target:
-        sentence = f"{span} lies wholly at or above {aim}"
-        sentence += ", but the sample is too small to rely on it." if tone == "open" else "."
-    elif high < target:
-        sentence = f"{span} lies wholly below {aim}."
+    if interval.low >= target:
+        said += f" lies wholly at or above {aim}"
+        # Such an interval is met, unless so few groups are behind it that its bounds are rough.
+        said += ", but the sample is too small to rely on it." if tone == "open" else "."
+    elif interval.high < target:
+        said += f" lies wholly below {aim}."
     else:
-        sentence = f"{span} holds {aim}: this test split cannot tell whether it is reached."
-    return Verdict(label, tone, sentence)
+        said += f" holds {aim}: this test split cannot tell whether it is reached."
+    return TargetVerdict(label, tone, said)
 
 
 def small_sample_warning(evaluate: Mapping[str, Any]) -> str | None:
-    """Say how small the test split is, where it is too small for its interval to be taken at its word."""
+    """Say how small the test split is, where it is too small to rely on its interval."""
     if not evaluate.get("small_sample"):
         return None
     return (
@@ -111,24 +136,30 @@ def small_sample_warning(evaluate: Mapping[str, Any]) -> str | None:
     )
 
 
-def against(name: str, margin: Any, low: Any, high: Any, *, small_sample: bool = False) -> str:
-    """Compare the model with `name`, given its margin (a difference of accuracies) and the bounds of that."""
-    if not (known(margin) and known(low) and known(high)):
+def against(name: str, margin: Any, interval: Interval | None) -> str:
+    """Compare the model with `name`, given its margin (a difference of accuracies) and the interval of that."""
+    if interval is None or not known(margin):
         return f"How far the model is above {name} is {NOT_AVAILABLE}."
-    words = {
-        "better": f"The model is above {name} beyond noise",
-        "worse": f"The model is below {name} beyond noise",
-        "within noise": f"The model is within noise of {name}: no gain over it is shown",
-    }[comparison(Interval(low, high, small_sample))]
-    return f"{words} (difference {points(margin)} points, interval {points(low)} to {points(high)})."
+    said = comparison_text(comparison(interval), "the model", name)
+    bounds = f"{points(interval.low)} to {points(interval.high)}"
+    return sentence(f"{said} (difference {points(margin)} points, interval {bounds})")
+
+
+def comparison_text(verdict: str, subject: str, other: str) -> str:
+    """Say a verdict in words, without a full stop: "the model is better than ridge"."""
+    return {
+        "better": f"{subject} is better than {other}",
+        "worse": f"{subject} is worse than {other}",
+        "within noise": f"{subject} is within noise of {other}: no difference is shown",
+    }[verdict]
 
 
 def models_evaluated(count: int) -> str:
-    """Say how many models have been judged on this test split, from 0, when the page was made."""
+    """Say how many models, from 0, were evaluated on this test split before the page was made."""
     if count == 0:
-        return "How many models have been judged on this test split is not known here: this copy has no record of any."
+        return "How many models were evaluated on this test split is not known: this copy has no record of any."
     if count == 1:
-        return "The only model so far that was judged on this test split."
+        return "This is the only model so far that was evaluated on this test split."
     return (
         f"{count:,} models have been evaluated on this test split so far. The best of many looks better than it is: "
         "choose by validation accuracy."

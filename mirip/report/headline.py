@@ -1,4 +1,4 @@
-"""The figure that counts and what stands next to it: interval, verdict, rungs of the ladder, close calls."""
+"""The value that counts and what stands next to it: interval, verdict, simpler models, calibration, close calls."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,41 +6,31 @@ from typing import Any
 import pandas as pd
 
 from mirip.metrics.comparison import comparison
-from mirip.metrics.intervals import Interval
 from mirip.report import formatting as fmt
 
-RUNGS = {
+MODEL = "mirip"  # our row in metrics/evaluate/baselines.csv
+_BASELINES = {
     "knn": "nearest neighbours in the same features",
     "ridge": "ridge regression on the same features",
     "logistic": "logistic regression on differences of the same features",
-    "linear": "a head without hidden layer, trained likewise",
-}
-MODEL = "mirip"
-_COMPARED: dict[str, tuple[str, fmt.Tone]] = {
-    "better": ("above, beyond noise", "good"),
-    "worse": ("below, beyond noise", "bad"),
-    "within noise": ("within noise: no gain is shown", "open"),
+    "linear": "a head without hidden layer, trained in the same way",
 }
 
 
 def scale(evaluate: Mapping[str, Any]) -> dict[str, float] | None:
     """Place accuracy, interval, chance and target on a line, in percent of its length; None without an interval."""
-    names = {
-        "accuracy": "pairwise_accuracy",
-        "low": "pairwise_accuracy_ci_low",
-        "high": "pairwise_accuracy_ci_high",
-        "target": "target_accuracy",
-    }
-    values = {place: evaluate.get(name) for place, name in names.items()} | {"chance": 0.5}
-    if not all(fmt.known(value) for value in values.values()):
+    interval = fmt.interval_of(evaluate, "pairwise_accuracy")
+    accuracy, target = evaluate.get("pairwise_accuracy"), evaluate.get("target_accuracy")
+    if interval is None or accuracy is None or target is None or not (fmt.known(accuracy) and fmt.known(target)):
         return None
-    known = {place: float(value) for place, value in values.items() if value is not None}
-    start = min(0.4, *(value - 0.05 for value in known.values()))
-    return {place: round(100 * (value - start) / (1 - start), 2) for place, value in known.items()}
+    values = {"accuracy": accuracy, "low": interval.low, "high": interval.high, "target": target, "chance": 0.5}
+    # The line ends at 100 % and begins at 40 %, or a little left of what is lower than that.
+    start = min(0.4, *(value - 0.05 for value in values.values()))
+    return {place: round(100 * (value - start) / (1 - start), 2) for place, value in values.items()}
 
 
 def counted(evaluate: Mapping[str, Any]) -> str:
-    """Say on how many pairs, images and groups the figure rests, as the end of a sentence; empty where unknown."""
+    """Say from how many pairs, images and groups the accuracy comes, as the end of a sentence; empty where unknown."""
     pairs, images, groups = (evaluate.get(f"n_{what}") for what in ("pairs", "images", "groups"))
     if not all(map(fmt.known, (pairs, images, groups))):
         return ""
@@ -48,16 +38,17 @@ def counted(evaluate: Mapping[str, Any]) -> str:
 
 
 def notes(evaluate: Mapping[str, Any], scores: pd.DataFrame, n_evaluated: int) -> list[str]:
-    """Say what a reader of the headline must know beside it: the spread over seeds, and how worn the test split is."""
+    """Say what a reader must know beside the accuracy: the spread over seeds, and how often the test split was used."""
     said = [fmt.models_evaluated(n_evaluated)]
     low, high = (evaluate.get(f"pairwise_accuracy_seed_{end}") for end in ("min", "max"))
     if fmt.known(low) and fmt.known(high):
-        heads = sum(str(name).startswith("score_seed_") for name in scores.columns)
+        members = sum(str(name).startswith("score_seed_") for name in scores.columns)
         spread = fmt.share_points(evaluate.get("pairwise_accuracy_seed_sd"))
         said.insert(
             0,
-            f"{heads or 'Several'} heads were trained, of as many seeds. Alone they reach {fmt.percent(low)} to "
-            f"{fmt.percent(high)}, with a standard deviation of {spread}; the figure above is of their mean score.",
+            f"The model is an ensemble of {members or 'several'} members, each trained with its own seed. One member "
+            f"alone reaches {fmt.percent(low)} to {fmt.percent(high)}, with a standard deviation of {spread}. The "
+            "accuracy above is that of their mean score.",
         )
     return said
 
@@ -65,7 +56,7 @@ def notes(evaluate: Mapping[str, Any], scores: pd.DataFrame, n_evaluated: int) -
 def tiles(
     evaluate: Mapping[str, Any], train: Mapping[str, Any], *, contexts: bool = True
 ) -> list[tuple[str, str, str]]:
-    """Return name, figure and remark of what stands below the headline; without contexts, none of pairs within one."""
+    """Return name, value and remark of what stands below the headline; without contexts, none of pairs within one."""
     within = (
         "Within one context",
         fmt.percent(evaluate.get("pairwise_accuracy_within_context")),
@@ -73,7 +64,7 @@ def tiles(
     )
     return [
         ("Validation accuracy", fmt.percent(train.get("val_pairwise_accuracy")), "chooses the model"),
-        ("Every tier pair alike", fmt.percent(evaluate.get("pairwise_accuracy_macro")), "mean over tier pairs"),
+        ("Macro accuracy", fmt.percent(evaluate.get("pairwise_accuracy_macro")), "mean over tier pairs"),
         *([within] if contexts else []),
         ("Kendall τ-b", fmt.number(evaluate.get("kendall_tau_b")), "−1 to 1, 0 is chance"),
         ("Spearman ρ", fmt.number(evaluate.get("spearman")), "−1 to 1, 0 is chance"),
@@ -81,22 +72,20 @@ def tiles(
     ]
 
 
-def rungs(ladder: pd.DataFrame) -> list[dict[str, str]]:
-    """Say of each simpler model, the strongest first, whether ours is above it: name, what, verdict, tone, margin."""
+def baselines(table: pd.DataFrame) -> list[dict[str, str]]:
+    """Say of each simpler model, the strongest first, how ours compares: name, what, verdict, tone, margin."""
     rows = []
-    simpler = ladder[~ladder["model"].isin(["chance", MODEL])].sort_values("pairwise_accuracy", ascending=False)
+    simpler = table[~table["model"].isin(["chance", MODEL])].sort_values("pairwise_accuracy", ascending=False)
     for row in simpler.to_dict("records"):
-        margin, low, high = (row[name] for name in ("margin", "margin_ci_low", "margin_ci_high"))
-        verdict, tone = fmt.NOT_AVAILABLE, "open"
-        if fmt.known(low) and fmt.known(high):
-            verdict, tone = _COMPARED[comparison(Interval(low, high, small_sample=False))]
+        interval = fmt.interval_of(row, "margin")
+        label, tone = (fmt.NOT_AVAILABLE, "open") if interval is None else fmt.COMPARISONS[comparison(interval)]
         rows.append(
             {
                 "name": row["model"],
-                "what": RUNGS.get(row["model"], ""),
-                "verdict": verdict,
+                "what": _BASELINES.get(row["model"], ""),
+                "verdict": label,
                 "tone": tone,
-                "margin": fmt.margin(margin, low, high),
+                "margin": fmt.margin(row["margin"], interval),
             }
         )
     return rows
@@ -106,16 +95,17 @@ def calibration_sentence(evaluate: Mapping[str, Any]) -> str:
     """Say the calibration error, and whether chance alone would explain it."""
     ece, high = evaluate.get("ece"), evaluate.get("ece_if_calibrated_high")
     said = f"Calibration error {fmt.number(ece, 3)} (ECE), Brier score {fmt.number(evaluate.get('brier'), 3)}."
-    if not (fmt.known(ece) and fmt.known(high)):
+    if ece is None or high is None or not (fmt.known(ece) and fmt.known(high)):
         return said
-    assert ece is not None
-    assert high is not None
-    judged = (
-        "nothing speaks against this one"
+    found = (
+        "The error of this model is not larger: its probabilities may well be right"
         if ece <= high
-        else "this one does not, and its probabilities are probably off"
+        else "The error of this model is larger: its probabilities are probably off"
     )
-    return f"{said} Of perfectly calibrated models, 95 of 100 stay below {fmt.number(high, 3)} at this size: {judged}."
+    return (
+        f"{said} At this size, 95 of 100 perfectly calibrated models have an error below {fmt.number(high, 3)}. "
+        f"{found}."
+    )
 
 
 def close_calls(evaluate: Mapping[str, Any]) -> str:

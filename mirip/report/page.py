@@ -1,72 +1,41 @@
 """The page: a result as one self-contained HTML file, with nothing fetched from anywhere."""
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
+from mirip.files import write_text
 from mirip.params import Params
-from mirip.report import audit_section, data, headline, speed
+from mirip.report import audit, background, headline, plots
 from mirip.report import formatting as fmt
-from mirip.report.accuracy_plots import baselines_svg, scores_by_tier_svg, tier_pairs_svg
-from mirip.report.calibration_plots import coverage_svg, reliability_svg
-from mirip.report.training_plots import curves_svg
+from mirip.report.inputs import Inputs, read_inputs
 from mirip.report.works import Gallery
+from mirip.workspace import Workspace
 
 MAX_LISTED = 100
 PAIRS_SHOWN = 6
 
 
 @dataclass(frozen=True)
-class Inputs:
-    """What the page is made of.
+class Page:
+    """The page that was written."""
 
-    Args:
-        params: of params.yaml.
-        metrics: scalars by stage: data, split, extract, train, evaluate, audit, benchmark.
-        curves: metrics/train/curves.csv.
-        ladder: metrics/evaluate/baselines.csv; `tier_pairs`, `reliability`, `coverage` likewise.
-        tier_pairs: see there.
-        reliability: see there.
-        coverage: see there.
-        shortcuts: metrics/audit/shortcuts.csv; `columns`, `findings`, `label_issues`, `outliers`, `near_duplicates`
-            likewise.
-        columns: see there.
-        findings: see there.
-        label_issues: see there.
-        outliers: see there.
-        near_duplicates: see there.
-        scores: metrics/scores.csv.
-        splits: data/splits.parquet.
-        rejected: data/rejected.csv.
-        thumbnails: data/thumbnails.parquet.
-        model_sha256: of models/best_model.pt.
-        code_sha256: of the code that the page was made with.
-        models_evaluated: how many models have been judged on this test split so far.
+    path: Path
+
+    def summary(self) -> str:
+        """Return the path, which is all there is to say."""
+        return str(self.path)
+
+
+def report(workspace: Workspace, params: Params) -> Page:
+    """Write the page of the result in a workspace.
+
+    Raises:
+        DataError: a file is missing or damaged, or the files are of different splits.
     """
-
-    params: Params
-    metrics: Mapping[str, Mapping[str, Any]]
-    curves: pd.DataFrame
-    baselines: pd.DataFrame
-    tier_pairs: pd.DataFrame
-    reliability: pd.DataFrame
-    coverage: pd.DataFrame
-    shortcuts: pd.DataFrame
-    columns: pd.DataFrame
-    findings: pd.DataFrame
-    label_issues: pd.DataFrame
-    outliers: pd.DataFrame
-    near_duplicates: pd.DataFrame
-    scores: pd.DataFrame
-    splits: pd.DataFrame
-    rejected: pd.DataFrame
-    thumbnails: pd.DataFrame
-    model_sha256: str
-    code_sha256: str
-    models_evaluated: int
+    write_text(workspace.report, render(read_inputs(workspace, params)))
+    return Page(workspace.report)
 
 
 def render(inputs: Inputs) -> str:
@@ -84,9 +53,9 @@ def render(inputs: Inputs) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": fmt.percent, "number": fmt.number, "text": fmt.text}
+    environment.filters |= {"percent": fmt.percent, "number": fmt.number, "text": fmt.text, "span": fmt.span}
     page = environment.get_template("page.html.j2").render(_content(inputs)) + "\n"
-    return re.sub(r"(?<=\d) %", "\N{NO-BREAK SPACE}%", page)  # a number is never parted from its sign
+    return re.sub(r"(?<=\d) %", "\N{NO-BREAK SPACE}%", page)  # a line never breaks between a number and its sign
 
 
 def _content(inputs: Inputs) -> dict[str, Any]:
@@ -99,26 +68,27 @@ def _content(inputs: Inputs) -> dict[str, Any]:
         "recipe": params.recipe,
         "metrics": metrics,
         "evaluate": evaluate,
+        "interval": fmt.interval_of(evaluate, "pairwise_accuracy"),
         "verdict": fmt.target_verdict(evaluate),
         "warning": fmt.small_sample_warning(evaluate),
         "scale": headline.scale(evaluate),
         "notes": headline.notes(evaluate, inputs.scores, inputs.models_evaluated),
         "counted": headline.counted(evaluate),
         "tiles": headline.tiles(evaluate, metrics["train"], contexts=bool(params.data.context)),
-        "rungs": headline.rungs(inputs.baselines),
+        "baselines": headline.baselines(inputs.baselines),
         "calibration": headline.calibration_sentence(evaluate),
         "close_calls": headline.close_calls(evaluate),
-        "shortcut_sentence": audit_section.shortcut_sentence(audited, small_sample=bool(evaluate.get("small_sample"))),
-        "audit_tiles": audit_section.tiles(audited),
-        "audit_how": audit_section.how(audited),
-        "shortcuts": audit_section.shortcut_rows(audited, inputs.shortcuts),
-        "audit_columns": audit_section.column_rows(inputs.columns),
-        "findings": audit_section.findings(audited, inputs.findings),
-        "counts": data.counts(inputs.splits, params.data.tiers),
-        "remarks": data.remarks(metrics["data"], len(inputs.rejected)),
+        "shortcut_sentence": audit.shortcut_sentence(audited),
+        "audit_tiles": audit.tiles(audited),
+        "audit_how": audit.how(audited),
+        "shortcuts": audit.shortcut_rows(audited, inputs.shortcuts),
+        "audit_columns": audit.column_rows(inputs.columns),
+        "findings": audit.findings(audited, inputs.findings),
+        "counts": background.counts(inputs.splits, params.data.tiers),
+        "remarks": background.remarks(metrics["data"], len(inputs.rejected)),
         "rejected": inputs.rejected.head(MAX_LISTED).to_dict("records"),
         "n_rejected": len(inputs.rejected),
-        "requirements": speed.requirements(metrics["benchmark"], params.recipe.imported),
+        "requirements": background.requirements(metrics["benchmark"], params.recipe.imported),
         "plots": _plots(inputs),
         **_works(inputs),
         "provenance": _provenance(inputs),
@@ -126,41 +96,33 @@ def _content(inputs: Inputs) -> dict[str, Any]:
 
 
 def _plots(inputs: Inputs) -> dict[str, Any]:
-    """Return the drawings by name, safe to stand in the page: matplotlib escapes every text that it writes."""
+    """Return the drawings by name, safe to put into the page: matplotlib escapes every text that it writes."""
     from markupsafe import Markup
 
     tiers, evaluate = inputs.params.data.tiers, inputs.metrics["evaluate"]
     evaluated_by = evaluate.get("target_accuracy")
     target = inputs.params.evaluate.target_accuracy if evaluated_by is None else float(evaluated_by)
     drawings = {
-        "baselines": baselines_svg(inputs.baselines, target, model=headline.MODEL),
-        "tier_pairs": tier_pairs_svg(inputs.tier_pairs, tiers),
-        "scores": scores_by_tier_svg(inputs.scores["tier"], inputs.scores["score"], tiers),
-        "curves": curves_svg(inputs.curves, inputs.metrics["train"].get("best_epoch")),
-        "reliability": reliability_svg(inputs.reliability),
-        "coverage": coverage_svg(inputs.coverage, evaluate.get("min_confidence")),
+        "baselines": plots.baselines_svg(inputs.baselines, target, model=headline.MODEL),
+        "tier_pairs": plots.tier_pairs_svg(inputs.tier_pairs, tiers),
+        "scores": plots.scores_by_tier_svg(inputs.scores["tier"], inputs.scores["score"], tiers),
+        "curves": plots.curves_svg(inputs.curves, inputs.metrics["train"].get("best_epoch")),
+        "reliability": plots.reliability_svg(inputs.reliability),
+        "coverage": plots.coverage_svg(inputs.coverage, evaluate.get("min_confidence")),
     }
     return {name: Markup(svg) for name, svg in drawings.items()}
 
 
 def _works(inputs: Inputs) -> dict[str, Any]:
-    """Return the pictures to show; report.thumbnails is for the highest and lowest together, half of it for others."""
+    """Return the works to show; report.thumbnails is for the highest and lowest together, half of it for others."""
     n = inputs.params.report.thumbnails
     gallery = Gallery(inputs.splits, inputs.thumbnails)
     highest, lowest = gallery.extremes(inputs.scores, n)
-    label_issues = inputs.label_issues
     return {
         "highest": highest,
         "lowest": lowest,
-        "label_issues": gallery.label_issues(label_issues, n // 2),
-        "all_label_issues": [
-            row | {"path": path}
-            for row, path in zip(
-                label_issues.to_dict("records"),
-                gallery.paths(label_issues["id"], "metrics/audit/label_issues.csv", "audit"),
-                strict=True,
-            )
-        ],
+        "label_issues": gallery.label_issues(inputs.label_issues, n // 2),
+        "all_label_issues": gallery.label_issue_rows(inputs.label_issues),
         "outliers": gallery.outliers(inputs.outliers, n // 2),
         "near_duplicates": gallery.near_duplicates(inputs.near_duplicates, min(n, PAIRS_SHOWN)),
         "n_near_duplicates": len(inputs.near_duplicates),

@@ -1,8 +1,8 @@
 """How a matplotlib figure becomes inline SVG for the page: colours, type, and the marks that several drawings share.
 
-Colours stand in the SVG as CSS variables with a light default (`var(--plot-model, #0b5cad)`), so that one drawing
+Colours are CSS variables in the SVG, with a light default (`var(--plot-model, #0b5cad)`), so that one drawing
 serves a light and a dark page. The palette keeps its contrast for colour-blind readers, and nothing is said by colour
-alone: every figure carries its number.
+alone: every mark has its number beside it.
 """
 
 import io
@@ -21,7 +21,7 @@ P = ParamSpec("P")
 
 WIDTH_IN = 3.8  # so that its type is readable on a phone, where it is drawn about as wide as that
 
-# Each stands for a CSS variable: matplotlib draws with the hexadecimal value, `_svg` puts the variable in its place.
+# Each has a CSS variable: matplotlib draws with the hexadecimal value, `_svg` puts the variable in its place.
 INK, MUTED, GRID, SURFACE = "#1b2530", "#5d6975", "#dde2e7", "#fffffe"
 MODEL, OTHER, TARGET = "#0b5cad", "#8593a1", "#b4540a"
 _VARIABLES = {

@@ -1,14 +1,20 @@
-"""Works as small pictures, each with what the page says of it."""
+"""Works as thumbnails, each with what the page says of it."""
 
 import base64
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
-from mirip.data.split import public_id
+from mirip.data.split import public_ids
 from mirip.errors import DataError
 from mirip.report import formatting as fmt
+
+_SCORES = ("metrics/scores.csv", "evaluate")
+_LABEL_ISSUES = ("metrics/audit/label_issues.csv", "audit")
+_OUTLIERS = ("metrics/audit/outliers.csv", "audit")
+_NEAR_DUPLICATES = ("metrics/audit/near_duplicates.csv", "audit")
 
 
 @dataclass(frozen=True)
@@ -24,6 +30,8 @@ class Work:
 class Gallery:
     """Finds works by their public id.
 
+    Every method raises DataError where a table names an id that the split does not have: it is then of another split.
+
     Args:
         splits: of data/splits.parquet: image_sha256, image_path, split, tier.
         thumbnails: of data/thumbnails.parquet: image_sha256, jpeg.
@@ -31,30 +39,8 @@ class Gallery:
 
     def __init__(self, splits: pd.DataFrame, thumbnails: pd.DataFrame) -> None:
         self._rows = splits[["image_sha256", "image_path", "split", "tier"]].reset_index(drop=True)
-        ids = [public_id(*key) for key in zip(splits["image_sha256"], splits["image_path"], strict=True)]
-        self._place = {name: place for place, name in enumerate(ids)}
+        self._place = {name: place for place, name in enumerate(public_ids(splits))}
         self._jpegs = dict(zip(thumbnails["image_sha256"], thumbnails["jpeg"], strict=True))
-
-    def paths(self, ids: Iterable[str], source: str, stage: str) -> list[str]:
-        """Return the paths of works, in their order.
-
-        Raises:
-            DataError: an id is not of the split: `source`, which `stage` writes, is of another.
-        """
-        return [str(self._find(name, source, stage)["image_path"]) for name in ids]
-
-    def works(self, ids: Iterable[str], remarks: Iterable[tuple[str, ...]], source: str, stage: str) -> list[Work]:
-        """Return works in the order of their ids, each with its remarks.
-
-        Raises:
-            DataError: see `paths`.
-        """
-        found = []
-        for name, said in zip(ids, remarks, strict=True):
-            row = self._find(name, source, stage)
-            jpeg = self._jpegs.get(row["image_sha256"])
-            found.append(Work(str(row["image_path"]), str(row["tier"]), said, _data_uri(jpeg)))
-        return found
 
     def extremes(self, scores: pd.DataFrame, n: int) -> tuple[list[Work], list[Work]]:
         """Return the test works scored highest and lowest, `n` together at most, none twice.
@@ -62,74 +48,67 @@ class Gallery:
         Args:
             scores: of metrics/scores.csv: id, score.
             n: number of works, half of them from each end.
-
-        Raises:
-            DataError: scores and splits are not of one run.
         """
         n_test = int((self._rows["split"] == "test").sum())
         if len(scores) != n_test:
-            raise _of_another_split(f"metrics/scores.csv ({len(scores)} works)", "evaluate", f"{n_test} test works")
+            raise _of_another_split(_SCORES, f"it has {len(scores)} works, the test split {n_test}")
         ordered = scores.sort_values(["score", "id"], ascending=[False, True], ignore_index=True)
         each = min(n, len(ordered)) // 2
         ends = (ordered.head(each), ordered.tail(each).iloc[::-1])
         highest, lowest = (
-            self.works(
-                end["id"],
-                [(f"score {fmt.number(score)}",) for score in end["score"]],
-                "metrics/scores.csv",
-                "evaluate",
-            )
-            for end in ends
+            self._works(end["id"], [(f"score {fmt.number(score)}",) for score in end["score"]], _SCORES) for end in ends
         )
         return highest, lowest
 
     def label_issues(self, table: pd.DataFrame, n: int) -> list[Work]:
-        """Return the first `n` works of metrics/audit/label_issues.csv.
-
-        Raises:
-            DataError: see `paths`.
-        """
+        """Return the first `n` works of metrics/audit/label_issues.csv."""
         shown = table.head(n)
         said = [
             (f"above {fmt.percent(percentile / 100, 0)}", f"wrong in {fmt.percent(share, 0)}")
             for percentile, share in zip(shown["score_percentile"], shown["misordered_share"], strict=True)
         ]
-        return self.works(shown["id"], said, "metrics/audit/label_issues.csv", "audit")
+        return self._works(shown["id"], said, _LABEL_ISSUES)
+
+    def label_issue_rows(self, table: pd.DataFrame) -> list[dict[Hashable, Any]]:
+        """Return all rows of metrics/audit/label_issues.csv, each with the `path` of its file."""
+        rows = table.to_dict("records")
+        return [{**row, "path": str(self._find(row["id"], _LABEL_ISSUES)["image_path"])} for row in rows]
 
     def outliers(self, table: pd.DataFrame, n: int) -> list[Work]:
-        """Return the first `n` works of metrics/audit/outliers.csv.
-
-        Raises:
-            DataError: see `paths`.
-        """
+        """Return the first `n` works of metrics/audit/outliers.csv."""
         shown = table.head(n)
         said = [(f"distance {fmt.number(distance, 1)}",) for distance in shown["distance"]]
-        return self.works(shown["id"], said, "metrics/audit/outliers.csv", "audit")
+        return self._works(shown["id"], said, _OUTLIERS)
 
     def near_duplicates(self, table: pd.DataFrame, n: int) -> list[tuple[Work, Work]]:
-        """Return the first `n` pairs of metrics/audit/near_duplicates.csv.
-
-        Raises:
-            DataError: see `paths`.
-        """
+        """Return the first `n` pairs of metrics/audit/near_duplicates.csv."""
         shown = table.head(n)
-        sides = [
-            self.works(shown[f"{which}id"], [(f"{side} side",) for side in shown[f"{which}side"]], _PAIRS, "audit")
+        first, second = (
+            self._works(
+                shown[f"{which}id"], [(f"{split} split",) for split in shown[f"{which}split"]], _NEAR_DUPLICATES
+            )
             for which in ("", "other_")
-        ]
-        return list(zip(*sides, strict=True))
+        )
+        return list(zip(first, second, strict=True))
 
-    def _find(self, name: str, source: str, stage: str) -> "pd.Series":
+    def _works(self, ids: Iterable[str], remarks: Iterable[tuple[str, ...]], source: tuple[str, str]) -> list[Work]:
+        """Return works in the order of their ids, each with its remarks; `source` is a file and its stage."""
+        found = []
+        for name, said in zip(ids, remarks, strict=True):
+            row = self._find(name, source)
+            jpeg = self._jpegs.get(row["image_sha256"])
+            found.append(Work(str(row["image_path"]), str(row["tier"]), said, _data_uri(jpeg)))
+        return found
+
+    def _find(self, name: str, source: tuple[str, str]) -> "pd.Series":
         if (place := self._place.get(name)) is None:
-            raise _of_another_split(source, stage, f"no work {name}")
+            raise _of_another_split(source, f"the split has no work {name}")
         return self._rows.iloc[place]
 
 
-_PAIRS = "metrics/audit/near_duplicates.csv"
-
-
-def _of_another_split(source: str, stage: str, found: str) -> DataError:
-    return DataError(f"{source} is not of the split in data/splits.parquet ({found}): run `dvc repro {stage}`")
+def _of_another_split(source: tuple[str, str], found: str) -> DataError:
+    path, stage = source
+    return DataError(f"{path} is not of the split in data/splits.parquet ({found})", f"run `dvc repro {stage}`")
 
 
 def _data_uri(jpeg: bytes | None) -> str | None:

@@ -1,6 +1,7 @@
-"""Who drew what: artists with a skill, their works, and the tier each work was given."""
+"""Who drew what: artists with a skill, what a lack of it does to a drawing, and the tier each work was given."""
 
 from dataclasses import dataclass
+from math import erf, sqrt
 
 import numpy as np
 
@@ -14,6 +15,8 @@ MEDIA = ("pencil", "charcoal", "watercolour")
 _ARTIST_SPREAD = 0.85
 _WORK_SPREAD = float(np.sqrt(1 - _ARTIST_SPREAD**2))
 _LABEL_NOISE = 0.65
+# How far one fault may be from what the skill as a whole would make of it.
+_FAULT_SPREAD = 0.13
 
 
 @dataclass(frozen=True)
@@ -70,3 +73,22 @@ def assign_works(seed: int, n_images: int, n_artists: int) -> list[Work]:
         )
         for index in range(n_images)
     ]
+
+
+@dataclass(frozen=True)
+class Faults:
+    """How bad each part of the craft is, from 0 (a master's) to 1 (a first attempt's)."""
+
+    wobble: float
+    perspective: float
+    light: float
+    values: float
+    placement: float
+    hatching: float
+
+
+def faults_of(skill: float, rng: np.random.Generator) -> Faults:
+    """Turn a skill, about normal (0, 1), into faults: each is the share of people who are better, give or take."""
+    better = 0.5 - 0.5 * erf(skill / sqrt(2))
+    level = np.clip(better + rng.normal(0, _FAULT_SPREAD, 6), 0, 1)
+    return Faults(*(float(value) for value in level))

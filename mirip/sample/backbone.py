@@ -1,6 +1,6 @@
 """A small Dinov2 with random weights, in Hugging Face format: it lets the pipeline run where no hub can be reached.
 
-It has learnt nothing. Its scales are chosen so that the pooled output still tells pictures apart: the patch
+It has learnt nothing. Its scales are chosen so that the pooled output still tells images apart: the patch
 filters are band-passed noise, the first block's MLP makes random features of each patch's texture, and in the
 second block the class token gathers them over the page.
 """
@@ -19,7 +19,7 @@ _HIDDEN = 1024
 _PATCH_PX = 14
 _IMAGE_PX = 168
 _HEADS = 16
-# A seed of its own: the backbone stays the same whatever pictures the sample is made of.
+# A seed of its own: the backbone stays the same whatever images the sample is made of.
 _SEED = 20_240_229
 
 # LayerScale of (attention, MLP) in each block: first every patch for itself, then the class token over all.
@@ -151,7 +151,7 @@ def _patch_filters(rng: np.random.Generator) -> NDArray[np.float32]:
 
 
 def _smooth(field: Doubles, passes: int) -> Doubles:
-    """Blur the last two axes by the kernel (1, 2, 1) / 4, `passes` times; beyond the border stands nothing."""
+    """Blur the last two axes by the kernel (1, 2, 1) / 4, `passes` times; everything beyond the border is 0."""
     for _ in range(passes):
         for axis in (-2, -1):
             across = np.moveaxis(field, axis, -1)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mirip.sample.faults import Faults
+from mirip.sample.artists import Faults
 from mirip.sample.scene import Scene
 from mirip.sample.shading import Surfaces, blur, smooth_noise
 from mirip.sample.solids import Floats

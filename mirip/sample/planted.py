@@ -33,27 +33,27 @@ _FIRST_SOUND = 10
 
 
 def choose_planted(seed: int, works: list[Work]) -> tuple[dict[str, int], dict[str, int]]:
-    """Return which work (its index) bears each kind of `PLANTED`, and for both copies the index of the original.
+    """Return which work (its index) has each kind of `PLANTED`, and for both copies the index of the original.
 
-    The original of a copy is a sound work by somebody else. The first works bear none: they are what people open.
+    The original of a copy is a sound work by somebody else. The first works have none: they are what people open.
     """
     rng = generator(seed, _STREAM)
     order = rng.permutation(len(works)).tolist()
-    bearers = dict(zip(PLANTED, (index for index in order if index >= _FIRST_SOUND), strict=False))
-    sound = [index for index in order if index not in bearers.values()]
+    spoiled = dict(zip(PLANTED, (index for index in order if index >= _FIRST_SOUND), strict=False))
+    sound = [index for index in order if index not in spoiled.values()]
     originals = {}
     for kind in ("exact_copy", "near_copy"):
-        thief = works[bearers[kind]].artist
+        thief = works[spoiled[kind]].artist
         originals[kind] = next(index for index in sound if works[index].artist != thief)
         sound.remove(originals[kind])
-    return bearers, originals
+    return spoiled, originals
 
 
-def with_copies(works: list[Work], bearers: Mapping[str, int], originals: Mapping[str, int]) -> list[Work]:
-    """Give a copy what its picture shows: skill, medium and tier of the original, under the name of who hands it in."""
+def with_copies(works: list[Work], spoiled: Mapping[str, int], originals: Mapping[str, int]) -> list[Work]:
+    """Give a copy what its image shows: skill, medium and tier of the original, under the name of who hands it in."""
     result = list(works)
     for kind, source in originals.items():
-        copy, original = works[bearers[kind]], works[source]
+        copy, original = works[spoiled[kind]], works[source]
         result[copy.index] = replace(copy, skill=original.skill, medium=original.medium, tier=original.tier)
     return result
 
@@ -65,7 +65,7 @@ def is_png(seed: int, index: int, kind: str | None) -> bool:
     return bool(generator(seed, _FILE_STREAM, index).uniform() < _PNG_SHARE)
 
 
-def encode(picture: Image.Image, seed: int, index: int, kind: str | None) -> bytes | None:
+def encode(image: Image.Image, seed: int, index: int, kind: str | None) -> bytes | None:
     """Return the bytes of a work's file, spoiled as `kind` says, or None where there is to be no file."""
     rng = generator(seed, _FILE_STREAM, index)
     png = is_png(seed, index, kind)
@@ -78,27 +78,27 @@ def encode(picture: Image.Image, seed: int, index: int, kind: str | None) -> byt
     if kind == "sideways_exif":
         exif = Image.Exif()
         exif[0x0112] = 6
-        picture = picture.transpose(Image.Transpose.ROTATE_90)
+        image = image.transpose(Image.Transpose.ROTATE_90)
     elif kind == "cmyk":
-        picture = picture.convert("CMYK")
+        image = image.convert("CMYK")
     elif kind == "alpha":
-        mask = Image.new("L", picture.size)
-        ImageDraw.Draw(mask).rounded_rectangle((5, 5, picture.width - 6, picture.height - 6), 14, fill=255)
-        picture.putalpha(mask)
+        mask = Image.new("L", image.size)
+        ImageDraw.Draw(mask).rounded_rectangle((5, 5, image.width - 6, image.height - 6), 14, fill=255)
+        image.putalpha(mask)
     elif kind == "sixteen_bit":
-        picture = Image.fromarray(np.asarray(picture.convert("L")).astype(np.uint16) * 257)
+        image = Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257)
     elif kind == "grey":
-        picture = picture.convert("L")
+        image = image.convert("L")
     elif kind == "palette":
-        picture = picture.quantize(64)
+        image = image.quantize(64)
     elif kind == "near_copy":
-        picture = picture.resize((round(picture.width * 0.96), round(picture.height * 0.96)), Image.Resampling.LANCZOS)
+        image = image.resize((round(image.width * 0.96), round(image.height * 0.96)), Image.Resampling.LANCZOS)
     stream = io.BytesIO()
     if png:
-        picture.save(stream, "PNG")
+        image.save(stream, "PNG")
     else:
         quality, subsampling = int(rng.integers(78, 96)), int(rng.choice([0, 2]))
         options = {} if exif is None else {"exif": exif}
-        picture.save(stream, "JPEG", quality=quality, subsampling=subsampling, **options)
+        image.save(stream, "JPEG", quality=quality, subsampling=subsampling, **options)
     data = stream.getvalue()
     return data[: len(data) * 11 // 20] if kind == "truncated" else data

@@ -1,10 +1,10 @@
-"""The set-up on the table: which solids stand where, how they are lit and how they sit on the page."""
+"""The set-up on the table: where the solids are, how they are lit and where they are on the page."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from mirip.sample.faults import Faults
+from mirip.sample.artists import Faults
 from mirip.sample.solids import Floats, Lathe, Prism, Solid
 
 _EYE_DISTANCE = 9.0

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from mirip.sample.faults import Faults
+from mirip.sample.artists import Faults
 from mirip.sample.scene import Placed, Scene
 from mirip.sample.solids import Floats
 
@@ -32,8 +32,8 @@ def smooth_noise(rng: np.random.Generator, width_px: int, height_px: int, cell_p
 
 def blur(field: Floats, radius_px: float) -> Floats:
     """Blur a field of values in 0..1 (H, W)."""
-    picture = Image.fromarray((np.clip(field, 0, 1) * 255).astype(np.uint8))
-    return np.asarray(picture.filter(ImageFilter.GaussianBlur(radius_px)), np.float32) / np.float32(255)
+    image = Image.fromarray((np.clip(field, 0, 1) * 255).astype(np.uint8))
+    return np.asarray(image.filter(ImageFilter.GaussianBlur(radius_px)), np.float32) / np.float32(255)
 
 
 def trace(scene: Scene, width_px: int, height_px: int) -> Surfaces:
@@ -142,7 +142,7 @@ def _meet(placed: Placed, origins: Floats, directions: Floats) -> tuple[Floats, 
 
 
 def _cast_shadow(seen: Surfaces, index: int, placed: Placed) -> Floats:
-    """Return 1 where the solid stands between a surface that is not its own and its light, else 0 (H, W)."""
+    """Return 1 where the solid is between a surface that is not its own and its light, else 0 (H, W)."""
     light = placed.shadow_light
     assert light is not None
     shadow = np.zeros(seen.owner.shape, np.float32)

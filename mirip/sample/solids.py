@@ -1,6 +1,6 @@
 """The plaster solids of a still life: how a ray meets them and which lines a draughtsman would draw.
 
-Every solid stands on z = 0 of its own frame, around the z axis. All arrays are float32 unless said otherwise.
+Every solid is placed on z = 0 of its own frame, around the z axis. All arrays are float32 unless said otherwise.
 """
 
 from dataclasses import dataclass

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from mirip.sample.faults import Faults
+from mirip.sample.artists import Faults
 from mirip.sample.scene import Scene
 from mirip.sample.shading import TABLE, WALL, Surfaces, smooth_noise
 from mirip.sample.solids import Floats

@@ -32,15 +32,15 @@ def best_ranker_accuracy(tiers: Sequence[str], scores: Sequence[float]) -> tuple
 
 
 def truth(
-    seed: int, works: Sequence[Work], paths: Sequence[str], bearers: Mapping[str, int], originals: Mapping[str, int]
+    seed: int, works: Sequence[Work], paths: Sequence[str], spoiled: Mapping[str, int], originals: Mapping[str, int]
 ) -> dict[str, Any]:
     """Return the content of truth.json for works and their image paths, in the metadata's order."""
-    unusable = {bearers[kind] for kind in UNUSABLE}
+    unusable = {spoiled[kind] for kind in UNUSABLE}
     usable = [work for work in works if work.index not in unusable]
     accuracy, n_pairs = best_ranker_accuracy([work.tier for work in usable], [work.merit for work in usable])
     skill_alone, _ = best_ranker_accuracy([work.tier for work in usable], [work.skill for work in usable])
     planted = {
-        kind: {"image_path": paths[bearers[kind]], "what": what}
+        kind: {"image_path": paths[spoiled[kind]], "what": what}
         | ({"copy_of": paths[originals[kind]]} if kind in originals else {})
         for kind, what in PLANTED.items()
     }

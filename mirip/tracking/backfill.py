@@ -1,10 +1,10 @@
 """Every result that Git, dvc.lock and DVC's cache still know, published as it would have been at the time.
 
-A result is looked for in the workspace, in each commit of each branch and tag that changed dvc.lock or metrics/, in
-each DVC experiment, and among those kept when they could not be published (`mirip.tracking.unpublished`), which are
-whole. Of the others, params and metrics come from Git; the model and the page from DVC's cache, where they are still
-there. What the metrics belong to is proven by dvc.lock: a commit whose params or metrics it does not record is left
-out. Of equal results the newest counts; they are published in the order in which they were made.
+Results come from four places: each commit of a branch or tag that changed dvc.lock or metrics/, each DVC experiment,
+those that could not be published (`mirip.tracking.unpublished`), and the workspace. Those that could not be published
+are whole. Of the others, params and metrics come from Git, and the model and the page from DVC's cache, if it still
+has them. dvc.lock proves what the metrics belong to: a commit whose params or metrics it does not record is left out.
+Of equal results the newest counts. They are published in the order in which they were made.
 """
 
 import functools
@@ -21,12 +21,15 @@ from pathlib import Path
 from mirip.errors import DataError, MiripError, ParamsError
 from mirip.experiments.git import git, git_bytes
 from mirip.files import flatten, looked_up, md5_file, read_yaml
+from mirip.params import load_params
 from mirip.tracking.publishing import Published, publish
-from mirip.tracking.record import provenance_tags
-from mirip.tracking.result import LOCK, METRICS, MODEL, PARAMS, RECEIPT, locked_outs, read_lock, read_result
+from mirip.tracking.result import RunRecord, locked_outs, provenance_tags, read_lock, read_result
 from mirip.tracking.unpublished import kept_results, opened
-from mirip.workspace import main_root
+from mirip.workspace import Workspace, main_root, private_folder
 
+# Where every revision has its files: paths relative to the project's root.
+_HERE = Workspace()
+_METRICS = _HERE.receipt.parent
 _EXPERIMENT = re.compile(r"refs/exps/([0-9a-f]{2})/([0-9a-f]{38})/(.+)")
 
 
@@ -57,17 +60,17 @@ class LeftOut:
 
 
 def publish_workspace() -> Published:
-    """Publish the result that stands in the working directory.
+    """Publish the result of the working directory.
 
     Raises:
-        DataError: there is none, or it is not that of params.yaml as it stands.
+        DataError: there is none, or it is not the result of the present params.yaml.
         TrackingError: see `mirip.tracking.publishing.publish`.
     """
     try:
-        check_recorded(Path())
+        check_recorded(_HERE)
     except DataError as error:
-        raise DataError(f"{error}: run `dvc repro`, or `dvc checkout` to have back what it recorded") from None
-    return publish(read_result(Path(), provenance_tags()))
+        raise DataError(error.problem, "run `dvc repro`, or `dvc checkout` to restore what it recorded") from None
+    return publish(_read(_HERE, provenance_tags()))
 
 
 def backfill() -> Iterator[Published | LeftOut]:
@@ -77,36 +80,39 @@ def backfill() -> Iterator[Published | LeftOut]:
         DataError: this is no project's root.
         TrackingError: see `mirip.tracking.publishing.publish`.
     """
-    if not PARAMS.is_file():
-        raise DataError(f"{PARAMS} is not found: run from the project's root")
+    if not _HERE.params.is_file():
+        raise DataError(f"{_HERE.params} is not found", "run this in the project's root")
     newest: dict[str, Revision] = {}
     for revision in sorted(revisions(), key=lambda revision: revision.made_ms):
         try:
-            with checked_out(revision) as folder:
-                check_recorded(folder)
-                key = read_result(folder, revision.provenance).key
+            with checked_out(revision) as workspace:
+                check_recorded(workspace)
+                key = _read(workspace, revision.provenance).key
         except MiripError as error:
             yield LeftOut(revision, str(error))
             continue
         newest.pop(key, None)
         newest[key] = revision
     for revision in newest.values():
-        with checked_out(revision) as folder:
-            record = read_result(folder, revision.provenance)
-            yield publish(replace(record, made_ms=revision.made_ms))
+        with checked_out(revision) as workspace:
+            yield publish(replace(_read(workspace, revision.provenance), made_ms=revision.made_ms))
     for path in kept_results():
         try:
             with opened(path) as record:
                 yield publish(record)
         except (DataError, ParamsError) as error:
             yield LeftOut(path, str(error))
-    if METRICS.is_dir():
+    if _METRICS.is_dir():
         yield publish_workspace()
+
+
+def _read(workspace: Workspace, provenance: Mapping[str, str]) -> RunRecord:
+    return read_result(workspace, load_params(workspace.params), provenance)
 
 
 def revisions() -> list[Revision]:
     """Return all commits that changed a result, and all experiments; none outside a Git repository."""
-    paths = ("--", LOCK.as_posix(), METRICS.as_posix())
+    paths = ("--", _HERE.lock.as_posix(), _METRICS.as_posix())
     log = git("log", "--format=%H %ct", "--full-history", "HEAD", "--branches", "--remotes", "--tags", *paths) or ""
     found = [_revision(line, {}) for line in log.splitlines()]
     for line in (git("for-each-ref", "--format=%(refname)", "refs/exps") or "").splitlines():
@@ -123,48 +129,53 @@ def _revision(line: str, tags: Mapping[str, str]) -> Revision:
 
 
 @contextmanager
-def checked_out(revision: Revision) -> Iterator[Path]:
-    """Yield a folder with what Git and DVC's cache know of a revision's result, gone afterwards."""
-    (main_root() / ".mirip").mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="backfill-", dir=main_root() / ".mirip") as name:
-        folder = Path(name)
-        # A path that a revision lacks is an error of `git archive`.
-        paths = (git("ls-tree", "--name-only", revision.commit, PARAMS.name, LOCK.name, METRICS.name) or "").split()
+def checked_out(revision: Revision) -> Iterator[Workspace]:
+    """Yield a workspace with what Git and DVC's cache know of a revision's result; it is deleted afterwards."""
+    private = private_folder().root
+    private.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="backfill-", dir=private) as name:
+        workspace = Workspace(Path(name))
+        # `git archive` fails on a path that a revision lacks, so it is asked only for those that exist.
+        wanted = (_HERE.params.name, _HERE.lock.name, _METRICS.name)
+        paths = (git("ls-tree", "--name-only", revision.commit, *wanted) or "").split()
         if paths and (tar := git_bytes("archive", "--format=tar", revision.commit, "--", *paths)):
             with tarfile.open(fileobj=io.BytesIO(tar)) as archive:
-                archive.extractall(folder, filter="data")
-        for path, md5 in locked_outs(folder).items():
-            if _of_result(path) and not (folder / path).exists() and (cached := _cached(md5)):
-                (folder / path).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(cached, folder / path)
-        yield folder
+                archive.extractall(workspace.root, filter="data")
+        for path, md5 in locked_outs(workspace).items():
+            if _of_result(path) and not (workspace.root / path).exists() and (cached := _cached(md5)):
+                (workspace.root / path).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(cached, workspace.root / path)
+        yield workspace
 
 
-def check_recorded(root: Path) -> None:
-    """Check that params.yaml, the model and metrics/ under `root` are those of dvc.lock; without one, nothing.
+def check_recorded(workspace: Workspace) -> None:
+    """Check that params.yaml, the model and metrics/ are those that dvc.lock recorded; without it, check nothing.
 
     Raises:
         DataError: they are not.
     """
-    values = read_yaml(root / PARAMS)
-    for stage in read_lock(root).values():
-        ran = flatten(stage.get("params", {}).get(PARAMS.name, {}))
-        now = flatten({key: looked_up(values, key) for key in stage.get("params", {}).get(PARAMS.name, {})})
+    values, name = read_yaml(workspace.params), workspace.params.name
+    for stage in read_lock(workspace).values():
+        ran = flatten(stage.get("params", {}).get(name, {}))
+        now = flatten({key: looked_up(values, key) for key in stage.get("params", {}).get(name, {})})
         for key in sorted(ran.keys() | now.keys()):
             if now.get(key) != ran.get(key):
                 before, after = (values.get(key, "nothing") for values in (ran, now))
-                raise DataError(f"{PARAMS} has {key} {after}, and dvc.lock recorded {before}")
-    for path, md5 in locked_outs(root).items():
-        if _of_result(path) and (root / path).is_file() and md5_file(root / path) != md5:
+                raise DataError(f"{name} has {key} {after}, and dvc.lock recorded {before}")
+    for path, md5 in locked_outs(workspace).items():
+        if _of_result(path) and (workspace.root / path).is_file() and md5_file(workspace.root / path) != md5:
             raise DataError(f"{path} is not what dvc.lock recorded")
 
 
 def _of_result(path: str) -> bool:
-    return path == MODEL.as_posix() or (path.startswith(f"{METRICS}/") and path != RECEIPT.as_posix())
+    """Tell whether a path of dvc.lock belongs to a result: the model, and all of metrics/ but the receipt."""
+    if path == _HERE.model.as_posix():
+        return True
+    return path.startswith(f"{_METRICS.as_posix()}/") and path != _HERE.receipt.as_posix()
 
 
 def _cached(md5: str) -> Path | None:
-    """Return where DVC's cache holds a file, None where it does not."""
+    """Return where DVC's cache has a file, None where it does not have it."""
     root = _cache_root(main_root())
     path = None if root is None else root / "files" / "md5" / md5[:2] / md5[2:]
     return path if path is not None and path.is_file() else None

@@ -1,6 +1,6 @@
-"""The works behind a result, as an MLflow dataset: which split, and how many works, groups and tiers it holds.
+"""The images behind a result, as an MLflow dataset: which split, and how many images, groups and tiers it has.
 
-It names folders and counts, never a work or a person.
+It names folders and counts, never an image or a person.
 """
 
 from collections.abc import Mapping
@@ -10,24 +10,23 @@ from typing import TYPE_CHECKING
 from mirip.files import canonical_json
 
 if TYPE_CHECKING:
-    import pandas as pd
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
 _CONTEXT_TAG = "mlflow.data.context"
 _DIGEST_CHARS = 36  # the most that MLflow takes
-_SIDES = ("train", "val", "test")
+_SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """The works that a result was trained, chosen and judged on.
+    """The images that a result was trained, chosen and evaluated on.
 
     Attributes:
         name: short, for people.
         split_digest: of `mirip.data.split.split_digest`.
         source: where the metadata table was read.
-        counts: of images and groups, in all, by side and by tier.
+        counts: of images and groups, in all, by split and by tier.
     """
 
     name: str
@@ -42,7 +41,7 @@ class Dataset:
 
 
 def log_dataset(client: "MlflowClient", run: "Run", dataset: Dataset) -> bool:
-    """Give a run its dataset unless it has one of that split; return whether it was lacking.
+    """Give a run its dataset unless it has one of that split; return whether it had none.
 
     The same split read from another place is the same dataset.
 
@@ -66,24 +65,11 @@ def log_dataset(client: "MlflowClient", run: "Run", dataset: Dataset) -> bool:
     return True
 
 
-def split_counts(data: Mapping[str, object], split: Mapping[str, object]) -> dict[str, int]:
-    """Return the counts of a dataset from metrics/data.json and metrics/split.json, as far as they are there."""
-    wanted = {"n_images", "n_groups"} | {f"n_{what}{side}" for what in ("", "groups_") for side in _SIDES}
+def dataset_counts(data: Mapping[str, object], split: Mapping[str, object]) -> dict[str, int]:
+    """Return the counts of a dataset from the scalars of metrics/data.json and metrics/split.json, where known."""
+    wanted = {"n_images", "n_groups"} | {f"n_{what}{name}" for what in ("", "groups_") for name in _SPLITS}
     return {
         name: value
         for name, value in {**data, **split}.items()
         if isinstance(value, int) and (name in wanted or name.startswith("n_tier_"))
-    }
-
-
-def counts_of(splits: "pd.DataFrame") -> dict[str, int]:
-    """Return the counts of a split, under the same names."""
-    sides = {side: splits[splits["split"] == side] for side in _SIDES}
-    tiers = splits["tier"].value_counts(sort=False)
-    return {
-        "n_images": len(splits),
-        "n_groups": int(splits["group_id"].nunique()),
-        **{f"n_{side}": len(rows) for side, rows in sides.items()},
-        **{f"n_groups_{side}": int(rows["group_id"].nunique()) for side, rows in sides.items()},
-        **{f"n_tier_{tier}": int(count) for tier, count in tiers.items()},
     }

@@ -1,8 +1,8 @@
-"""The ranker as an MLflow model that takes pictures, written only when asked for.
+"""The ranker as an MLflow model that takes images, written only when asked for.
 
-It carries the checkpoint, which holds the recipe, and the package mirip. A backbone of the hub is named by id and
-commit and fetched where the model runs; one in a local folder travels along if it is small, and is else looked for
-where it lies. Either way its weights have to be those that the model was trained on.
+It holds the checkpoint, which names the recipe, and the package mirip. A backbone of the hub is named by id and commit,
+and fetched where the model runs. A backbone in a local folder is copied into the model if it is small; otherwise its
+path is kept. In each case its weights must be those that the model was trained on.
 """
 
 import io
@@ -18,33 +18,33 @@ from mirip.models.checkpoint import load_checkpoint
 from mirip.tracking.logged_model import REQUIREMENTS, exact_requirements, output_columns, zip_package
 from mirip.tracking.store import quiet_mlflow
 
-_MAX_CARRIED_BYTES = 60 * 2**20
+_MAX_COPIED_BYTES = 60 * 2**20
 
 
 def export_image_model(folder: Path, checkpoint: Path, backbone: Path | None = None) -> str:
-    """Write an MLflow model of flavour pyfunc that scores image files; return what became of its backbone, in words.
+    """Write an MLflow model of flavour pyfunc that scores image files; say where its backbone is.
 
     Args:
         folder: new.
         checkpoint: of a trained model.
-        backbone: its backbone's folder, where it is not what the checkpoint names.
+        backbone: its backbone's folder, if it is not the one that the checkpoint names.
 
     Raises:
-        DataError: the folder is there already, or the given backbone is none.
-        CheckpointError: the checkpoint cannot be read, or its features were not computed from pictures here.
+        DataError: the folder exists already, or the given backbone is not a folder of one.
+        CheckpointError: the checkpoint cannot be read, or its features were imported, so that no image can be scored.
         OSError: the folder cannot be written.
     """
     if folder.exists():
-        raise DataError(f"{folder} is there already: remove it, or give another folder")
+        raise DataError(f"{folder} exists already", "remove it, or give another folder")
     recipe = declared_recipe(load_checkpoint(checkpoint).recipe)
     if recipe.imported:
         raise CheckpointError(
-            f"{checkpoint} was trained on features brought from {recipe.backbone}, so no picture can be scored by it"
+            f"{checkpoint} was trained on features imported from {recipe.backbone}, so it cannot score an image"
         )
     name = str(backbone or recipe.backbone)
     found = find_local_folder(name)
     if backbone is not None and found is None:
-        raise DataError(f"{name} is no folder: give the backbone's own, or leave --backbone out")
+        raise DataError(f"{name} is not a folder", "give the backbone's folder, or leave --backbone out")
     artifacts, config, words = _backbone(name, found)
     with quiet_mlflow(), tempfile.TemporaryDirectory() as scratch:
         _save(folder, Path(scratch), checkpoint, artifacts, config)
@@ -56,9 +56,9 @@ def _backbone(name: str, found: Path | None) -> tuple[dict[str, str], dict[str, 
     if found is None:
         return {}, {}, f"backbone {name}, fetched where the model runs"
     size = sum(path.stat().st_size for path in found.rglob("*") if path.is_file())
-    if size > _MAX_CARRIED_BYTES:
+    if size > _MAX_COPIED_BYTES:
         path = str(found.resolve())
-        return {}, {"backbone": path}, f"backbone of {size / 2**20:.0f} MB, too large to carry: looked for at {path}"
+        return {}, {"backbone": path}, f"backbone of {size / 2**20:.0f} MB, too large to copy: it is read from {path}"
     return {"backbone": str(found)}, {}, f"with its backbone, {size / 2**20:.1f} MB"
 
 
@@ -74,7 +74,7 @@ def _save(folder: Path, scratch: Path, checkpoint: Path, artifacts: dict[str, st
     ]
     pyfunc.save_model(
         str(folder),
-        python_model=shutil.copy(Path(__file__).with_name("image_ranker.py"), scratch),
+        python_model=shutil.copy(Path(__file__).with_name("image_model_code.py"), scratch),
         artifacts={
             "checkpoint": str(shutil.copy(checkpoint, scratch)),
             "mirip": str(zip_package(scratch / "mirip.zip")),

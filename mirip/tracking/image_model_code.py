@@ -1,6 +1,6 @@
-"""The ranker of pictures as MLflow loads it: bytes or paths of image files in; scores, percentiles and tiers out.
+"""The ranker of images as MLflow loads it: bytes or paths of image files in; scores, percentiles and tiers out.
 
-Like `ranker.py` it travels with its model. Decoding, transform and backbone are those of the package mirip.
+Like `logged_model_code.py` it is part of its model. Decoding, transform and backbone are those of the package mirip.
 """
 
 import sys
@@ -18,7 +18,7 @@ class ImageRanker(PythonModel):
     """Scores image files, each by itself."""
 
     def load_context(self, context: PythonModelContext) -> None:
-        """Load the checkpoint; its backbone is found, and proven to be the right one, with the first picture."""
+        """Load the checkpoint; its backbone is found, and checked to be the right one, with the first image."""
         sys.path.append(context.artifacts["mirip"])
         from mirip.models.ranking import PairwiseRankingModel
 
@@ -36,31 +36,31 @@ class ImageRanker(PythonModel):
             params: unused.
 
         Raises:
-            MlflowException: a row names no picture, or one that cannot be read; the backbone is not to be found.
+            MlflowException: a row names no image, or one that cannot be read; or the backbone is unavailable.
         """
         from mirip.errors import MiripError
-        from mirip.tracking.standings import standings
+        from mirip.models.percentiles import score_table
 
         if not {"image", "path"} & set(model_input.columns):
             raise MlflowException.invalid_parameter_value(
-                "the input is no table with a column image, the bytes of files, or path"
+                "the input is not a table with a column image (the bytes of files) or path"
             )
         try:
             scores = [self._score(row) for row in model_input.to_dict("records")]
         except MiripError as error:
             raise MlflowException.invalid_parameter_value(str(error)) from None
         assert self.model.checkpoint is not None
-        return standings(self.model.checkpoint, scores)
+        return score_table(self.model.checkpoint, scores)
 
     def _score(self, row: dict[Any, Any]) -> float:
         data, path = row.get("image"), row.get("path")
         if isinstance(data, bytes):
-            with tempfile.TemporaryDirectory() as folder:  # as a file: scored as every other file is
+            with tempfile.TemporaryDirectory() as folder:  # as a file, so that it is scored as every other file is
                 (Path(folder) / "image").write_bytes(data)
                 return self.model.score_images([Path(folder) / "image"])[0]
         if isinstance(path, str):
             return self.model.score_images([path])[0]
-        raise MlflowException.invalid_parameter_value("a row has neither image, the bytes of a file, nor path")
+        raise MlflowException.invalid_parameter_value("a row has neither image (the bytes of a file) nor path")
 
 
 set_model(ImageRanker())

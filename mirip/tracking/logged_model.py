@@ -1,9 +1,9 @@
 """The trained ranker as an MLflow model of its run, logged once.
 
-What is logged: the checkpoint's bytes, the package mirip as a zip, `ranker.py`, which MLflow runs to load them, the
-signature, an input example and exact requirements. torch is never imported for it and the checkpoint is not read: the
-stage `train` wrote it whole, and publishing has to stay quick. Every step looks first at what the server has, so
-that a publication cut off anywhere is completed by the next one, without a second model.
+A logged model holds the checkpoint's bytes, the package mirip as a zip, `logged_model_code.py`, which MLflow runs to
+load them, the signature, an input example and exact requirements. Publishing has to stay quick: it does not import
+torch and does not read the checkpoint, which the stage `train` wrote whole. Every step looks first at what the server
+has, so that a publication that was cut off anywhere is completed by the next one, without a second model.
 """
 
 import shutil
@@ -23,19 +23,19 @@ if TYPE_CHECKING:
 
 RANKER = "mirip-ranker"
 
-# What scoring features imports, beside the standard library and mirip, which is in the zip.
+# What scoring features imports, besides the standard library and mirip, which is in the zip.
 REQUIREMENTS = (
     "mlflow", "numpy", "pandas", "pillow", "pydantic", "pyyaml", "safetensors", "scipy", "simplejpeg", "torch",
 )  # fmt: skip
 
-# A single row would freeze the batch at 1 in some servers, and shows nothing of ranking.
+# With an example of one row, some servers would only take batches of one; and one row cannot show a ranking.
 _EXAMPLE_ROWS = 4
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # no clock in the zip: the same code, the same bytes
 
 
 @dataclass(frozen=True)
 class Ranker:
-    """A trained head, ready to be logged.
+    """A trained model, ready to be logged.
 
     Attributes:
         checkpoint: its file.
@@ -47,7 +47,7 @@ class Ranker:
 
 
 def log_ranker(client: "MlflowClient", run: "Run", ranker: Ranker) -> bool:
-    """Give a run its model unless it has it whole; return whether anything was lacking.
+    """Give a run its model unless it has it whole; return whether anything was added.
 
     Raises:
         MlflowException: the server refuses it.
@@ -73,7 +73,7 @@ def log_ranker(client: "MlflowClient", run: "Run", ranker: Ranker) -> bool:
 
 
 def find_ranker(client: "MlflowClient", run: "Run") -> "LoggedModel | None":
-    """Return the model that was logged, or begun to be logged, for a run; the first if there are several."""
+    """Return the model of a run, whole or not; the first if there are several."""
     found = client.search_logged_models(
         [run.info.experiment_id],
         filter_string=f"source_run_id = '{run.info.run_id}' AND name = '{RANKER}'",
@@ -103,9 +103,11 @@ def save_ranker(folder: Path, ranker: Ranker, mlflow_model: "Model | None" = Non
 
     shape = (-1, ranker.feature_dim)
     signature = ModelSignature(Schema([TensorSpec(np.dtype("float32"), shape)]), Schema(output_columns()))
-    rng = np.random.default_rng(0)  # real rows would be pictures of people's work
+    rng = np.random.default_rng(0)  # made-up rows: real ones would be of people's works
     with tempfile.TemporaryDirectory() as scratch:
-        code = shutil.copy(Path(__file__).with_name("ranker.py"), scratch)  # its path is written down: not ours
+        code = shutil.copy(
+            Path(__file__).with_name("logged_model_code.py"), scratch
+        )  # a copy, since MLflow writes its path down
         checkpoint = shutil.copy(ranker.checkpoint, scratch)
         package = zip_package(Path(scratch) / "mirip.zip")
         pyfunc.save_model(
@@ -120,7 +122,7 @@ def save_ranker(folder: Path, ranker: Ranker, mlflow_model: "Model | None" = Non
 
 
 def output_columns() -> "list[ColSpec | TensorSpec]":
-    """Return the columns of what a model answers, those of `mirip.tracking.standings`."""
+    """Return the columns of what a model answers, those of `mirip.models.percentiles.score_table`."""
     from mlflow.types import ColSpec, DataType
 
     return [
@@ -141,7 +143,7 @@ def zip_package(path: Path) -> Path:
 
 
 def exact_requirements(packages: Sequence[str]) -> list[str]:
-    """Return the packages pinned to what is installed; a build's local label (+cu126) is no one else's to find."""
+    """Return the packages pinned to what is installed, without a build's local label (+cu126), which no index knows."""
     return [f"{name}=={version(name).partition('+')[0]}" for name in packages]
 
 

@@ -1,10 +1,10 @@
 """Results published to MLflow, once per distinct result.
 
 A run is found again by the tag `mirip.key`, a hash of params and of the digests of what was made, and is updated
-rather than duplicated: a value that already stands is not logged again, a new one is a new point of its history.
+rather than duplicated: a value that the run has already is not logged again, a new one is a new point of its history.
 
-Names in MLflow: params are flattened by section (`train.learning_rate`); scalars bear the stage's name
-(`evaluate.pairwise_accuracy`), and the two that runs are compared by stand beside them under their plain names
+Names in MLflow: params are flattened by section (`train.learning_rate`); scalars begin with the stage's name
+(`evaluate.pairwise_accuracy`), and the two that runs are compared by are also logged under their plain names
 (`val_pairwise_accuracy`, `pairwise_accuracy`); curves are `curve/<column>` by epoch; texts (`evaluate.verdict`) are
 tags.
 """
@@ -17,19 +17,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from mirip.files import canonical_json, flatten
-from mirip.tracking.artifacts import ARTIFACTS_TAG, artifacts_digest, log_artifacts
-from mirip.tracking.dataset import Dataset, log_dataset
-from mirip.tracking.logged_model import Ranker, log_ranker
-from mirip.tracking.record import RunRecord, provenance_tags, result_key
-from mirip.tracking.store import (
-    connect,
-    exclusive_store,
-    find_or_create_experiment,
-    tracking_uri,
-    without_password,
-)
-from mirip.tracking.unpublished import forget
+from mirip.errors import TrackingError
+from mirip.files import canonical_json, flatten, sha256_bytes, sha256_file, write_json
+from mirip.params import Params
+from mirip.tracking.dataset import log_dataset
+from mirip.tracking.experiment import find_or_create_experiment
+from mirip.tracking.logged_model import log_ranker
+from mirip.tracking.result import RunRecord, provenance_tags, read_result
+from mirip.tracking.store import connect, exclusive_store, tracking_uri, without_password
+from mirip.tracking.unpublished import forget, keep
+from mirip.workspace import Workspace
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,6 +36,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 KEY_TAG = "mirip.key"
+ARTIFACTS_TAG = "mirip.artifacts"
 HEADLINES = {"train.val_pairwise_accuracy": "val_pairwise_accuracy", "evaluate.pairwise_accuracy": "pairwise_accuracy"}
 
 _MAX_PARAM_CHARS = 6000
@@ -47,7 +45,7 @@ _BATCH = {"metrics": 1000, "params": 100, "tags": 100}  # MLflow's limits for on
 
 @dataclass(frozen=True)
 class Published:
-    """Where a result stands now, and whether it stood there before."""
+    """Where a result is now, and whether it was there before."""
 
     run_id: str
     run_name: str
@@ -56,6 +54,53 @@ class Published:
 
     def __str__(self) -> str:
         return f"run {self.run_name} in {self.uri} ({self.status})"
+
+
+@dataclass(frozen=True)
+class Tracked:
+    """What the stage `track` did.
+
+    Attributes:
+        published: the run; None where tracking is off or the server is unavailable.
+        warning: why there is no run, and what to do; empty where nothing is wrong.
+    """
+
+    published: Published | None
+    warning: str = ""
+
+    def summary(self) -> str:
+        """Say in one line where the result is; empty where there is a warning instead."""
+        if self.published is not None:
+            return str(self.published)
+        return "" if self.warning else "off (track.enabled is false): nothing was published"
+
+
+def track(workspace: Workspace, params: Params) -> Tracked:
+    """Publish the result of a workspace as params say, and write the receipt of a pipeline's result.
+
+    A server that is unavailable loses nothing. A pipeline's result is kept until `mirip track --backfill` publishes it,
+    since the next run overwrites its files. In the output folder of `mirip train` the files simply stay.
+
+    Raises:
+        DataError: a stage has not been run.
+    """
+    record = read_result(workspace, params, provenance_tags())
+    tracked = _tracked(workspace, record) if params.track.enabled else Tracked(None)
+    if not workspace.flat:
+        write_json(workspace.receipt, {"key": record.key, "published": tracked.published is not None})
+    return tracked
+
+
+def _tracked(workspace: Workspace, record: RunRecord) -> Tracked:
+    try:
+        return Tracked(publish(record))
+    except TrackingError as error:
+        if workspace.flat:
+            advice = f"the results in {workspace.root} are complete: run the same command again to publish them"
+        else:
+            keep(record, tracking_uri())
+            advice = "the result is kept until `mirip track --backfill` publishes it"
+        return Tracked(None, f"{error}; {advice}")
 
 
 def publish(record: RunRecord) -> Published:
@@ -71,46 +116,6 @@ def publish(record: RunRecord) -> Published:
         published = _publish(record, uri)
     forget(record.key, uri)
     return published
-
-
-def log_training_run(
-    *,
-    experiment: str,
-    run_name: str | None,
-    params: Mapping[str, Any],
-    metrics: Mapping[str, Any],
-    curves: "pd.DataFrame | None",
-    artifacts: Sequence[Path],
-    tags: Mapping[str, str] | None = None,
-    ranker: Ranker | None = None,
-    dataset: Dataset | None = None,
-) -> Published:
-    """Publish a training off the pipeline; the same params, curves and artifacts are the same run.
-
-    Raises:
-        TrackingError: see `publish`.
-    """
-    digests = {
-        "artifacts": artifacts_digest(artifacts),
-        "curves": "" if curves is None else curves.to_csv(index=False),
-    }
-    key = result_key(params, digests)
-    name = run_name or f"train {key[:7]}"
-    return publish(
-        RunRecord(
-            experiment,
-            name,
-            params,
-            metrics,
-            curves,
-            artifacts,
-            {**provenance_tags(), **(tags or {})},
-            key,
-            rename=run_name is not None,
-            ranker=ranker,
-            dataset=dataset,
-        )
-    )
 
 
 @dataclass
@@ -132,7 +137,7 @@ def _publish(record: RunRecord, uri: str) -> Published:
     run = found[0] if found else _new_run(client, experiment_id, record)
     changes = _missing(client, run, record)
     _log(client, run.info.run_id, changes)
-    if artifacts := log_artifacts(client, run, record):
+    if artifacts := _log_artifacts(client, run, record):
         client.set_tag(run.info.run_id, ARTIFACTS_TAG, artifacts)
     new_dataset = record.dataset is not None and log_dataset(client, run, record.dataset)
     new_model = record.ranker is not None and log_ranker(client, run, record.ranker)
@@ -143,12 +148,12 @@ def _publish(record: RunRecord, uri: str) -> Published:
     if not complete:
         ended = max(record.made_ms, run.info.start_time) if record.made_ms is not None else None
         client.set_terminated(run.info.run_id, "FINISHED", end_time=ended)
-    stood = bool(found) and complete and not (changes or artifacts or new_dataset or new_model or renamed)
+    same = complete and not (changes or artifacts or new_dataset or new_model or renamed)
     return Published(
         run_id=run.info.run_id,
         run_name=record.run_name if renamed else run.info.run_name,
         uri=without_password(uri),
-        status="new" if not found else "unchanged" if stood else "updated",
+        status="new" if not found else "unchanged" if same else "updated",
     )
 
 
@@ -222,6 +227,33 @@ def _log(client: "MlflowClient", run_id: str, changes: _Changes) -> None:
         client.log_batch(run_id, params=params)
     for tags in _chunks([RunTag(*item) for item in changes.tags.items()], _BATCH["tags"]):
         client.log_batch(run_id, tags=tags)
+
+
+def _log_artifacts(client: "MlflowClient", run: "Run", record: RunRecord) -> str | None:
+    """Upload the files unless the run has these very bytes; return their digest if they were uploaded.
+
+    Of a result of the past, only files that the run lacks are uploaded.
+    """
+    files = record.files()
+    digest = sha256_bytes(canonical_json({name: sha256_file(path) for name, path in files.items()}).encode())
+    if run.data.tags.get(ARTIFACTS_TAG) == digest:
+        return None
+    if record.past and ARTIFACTS_TAG in run.data.tags:
+        present = set(_present(client, run.info.run_id))
+        files = {name: path for name, path in files.items() if name not in present}
+    for name, path in files.items():
+        folder = Path(name).parent.as_posix()
+        client.log_artifact(run.info.run_id, str(path), artifact_path=None if folder == "." else folder)
+    return digest if files else None
+
+
+def _present(client: "MlflowClient", run_id: str, folder: str | None = None) -> Iterator[str]:
+    """Yield the places of all files that a run has."""
+    for entry in client.list_artifacts(run_id, folder):
+        if entry.is_dir:
+            yield from _present(client, run_id, entry.path)
+        else:
+            yield entry.path
 
 
 def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:

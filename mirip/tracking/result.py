@@ -1,31 +1,27 @@
-"""The result that the stages left in a folder, as one MLflow run would hold it.
+"""One result, ready to be published: what it holds, what makes it distinct, where it comes from.
 
-A folder is the repository, or a copy of what one of its revisions knows (see `mirip.tracking.backfill`).
+It is read from a workspace: the repository, a copy of what one of its revisions knows (see `mirip.tracking.backfill`),
+or the output folder of `mirip train`.
 """
 
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from mirip.errors import DataError
-from mirip.files import md5_file, read_yaml, sha256_file
-from mirip.params import Params, load_params
-from mirip.tracking.dataset import Dataset, split_counts
+from mirip.experiments.git import git
+from mirip.files import canonical_json, md5_file, read_yaml, sha256_bytes, sha256_file
+from mirip.params import Params
+from mirip.tracking.dataset import Dataset, dataset_counts
 from mirip.tracking.logged_model import Ranker
-from mirip.tracking.record import RunRecord, result_key
+from mirip.workspace import METRICS, Workspace
 
-PARAMS = Path("params.yaml")
-LOCK = Path("dvc.lock")
-METRICS = Path("metrics")
-CURVES = Path("metrics/train/curves.csv")
-EVALUATION = Path("metrics/evaluate.json")
-RECEIPT = Path("metrics/track.json")
-MODEL = Path("models/best_model.pt")
-
-# What changes neither features, split, model nor figures but those of speed: where files lie, how fast, how shown.
+# Params that change neither features, split, model nor any metric but speed: where files are, how fast, what is shown.
 WITHOUT_EFFECT: dict[str, Any] = {
     "recipes": True,
     "report": True,
@@ -37,48 +33,119 @@ WITHOUT_EFFECT: dict[str, Any] = {
     "extract": {"batch_size", "workers", "device"},
     "train": {"save_every_n_epochs", "device"},
 }
+# Metrics without which there is no result, each with a value that it must hold.
+_NEEDED = {"extract": "content_digest", "split": "digest", "evaluate": "pairwise_accuracy"}
 
 
-def read_result(root: Path, provenance: Mapping[str, str]) -> RunRecord:
-    """Gather what the stages have written under `root`.
+@dataclass(frozen=True)
+class RunRecord:
+    """One result, ready to be published.
+
+    Attributes:
+        experiment: name of the MLflow experiment, which is created if there is none.
+        run_name: name of a new run.
+        params: nested or flat; flattened with dots.
+        metrics: flat; numbers become metrics, texts become tags, None and what is not finite is left out.
+        curves: one row an epoch, with the column `epoch`; every other column becomes a metric by step.
+        artifacts: files and folders; those that do not exist are left out.
+        tags: further tags.
+        key: what makes the result distinct; see `result_key`.
+        root: the folder relative to which artifacts keep their places; one from elsewhere is kept by its bare name.
+        rename: give a run that exists already `run_name` too.
+        made_ms: for a result of the past, when it was made, in milliseconds since 1970. A new run gets this date; a run
+            that exists already is completed, and what it holds stays as it is.
+        ranker: the trained model, logged once.
+        dataset: the images behind the result, logged once.
+    """
+
+    experiment: str
+    run_name: str
+    params: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+    curves: pd.DataFrame | None
+    artifacts: Sequence[Path]
+    tags: Mapping[str, str]
+    key: str
+    root: Path = Path()
+    rename: bool = False
+    made_ms: int | None = None
+    ranker: Ranker | None = None
+    dataset: Dataset | None = None
+
+    @property
+    def past(self) -> bool:
+        """Whether it is a result of the past."""
+        return self.made_ms is not None
+
+    def files(self) -> dict[str, Path]:
+        """Return the files of the artifacts by their place: as under `root`, else by their bare name."""
+        found: dict[str, Path] = {}
+        root = self.root.absolute()
+        for artifact in (path.absolute() for path in self.artifacts):  # not resolved: DVC may link to its cache
+            base = root if artifact.is_relative_to(root) else artifact.parent
+            members = sorted(artifact.rglob("*")) if artifact.is_dir() else [artifact]
+            found |= {
+                path.relative_to(base).as_posix(): path
+                for path in members
+                if path.is_file() and not path.name.startswith(".")
+            }
+        return found
+
+
+def read_result(workspace: Workspace, params: Params, provenance: Mapping[str, str]) -> RunRecord:
+    """Gather what the stages have written.
 
     Args:
-        root: the folder that holds params.yaml and metrics/.
-        provenance: tags that say where the result comes from; see `mirip.tracking.record.provenance_tags`.
+        workspace: where they wrote it.
+        params: by which they ran.
+        provenance: tags that say where the result comes from; see `provenance_tags`.
 
     Raises:
         DataError: a stage has not been run.
-        ParamsError: params.yaml is missing or invalid.
     """
-    params = load_params(root / PARAMS)
-    metrics = read_metrics(root)
-    key = result_key(deciding_params(params), digests(root, metrics))
+    metrics = read_metrics(workspace)
+    key = result_key(deciding_params(params), digests(workspace, metrics))
     tags = {
         **provenance,
         "mirip.recipe": params.extract.recipe,
         "mirip.fingerprint": metrics["extract"]["fingerprint"],
         "mirip.hardware": metrics.get("benchmark", {}).get("hardware") or "not available",
     }
-    shown = (path for path in sorted((root / METRICS).iterdir()) if path != root / RECEIPT)
+    has_model = workspace.model.exists()
     return RunRecord(
         experiment=params.track.experiment,
         run_name=params.track.run_name or provenance.get("dvc.experiment") or default_name(params, key),
         params=logged_params(params),
         metrics={f"{stage}.{name}": value for stage, scalars in metrics.items() for name, value in scalars.items()},
-        curves=pd.read_csv(root / CURVES) if (root / CURVES).exists() else None,
-        artifacts=[*shown, *(root / path for path in (PARAMS, LOCK, MODEL))],
+        curves=pd.read_csv(workspace.curves) if workspace.curves.exists() else None,
+        artifacts=_artifacts(workspace),
         tags=tags,
         key=key,
-        root=root,
+        root=workspace.root,
         rename=params.track.run_name is not None,
-        ranker=Ranker(root / MODEL, metrics["extract"]["dim"]) if (root / MODEL).exists() else None,
+        ranker=Ranker(workspace.model, metrics["extract"]["dim"]) if has_model else None,
         dataset=Dataset(
             params.data.images.name,
             metrics["split"]["digest"],
             str(params.data.metadata),
-            split_counts(metrics.get("data", {}), metrics["split"]),
+            dataset_counts(metrics.get("data", {}), metrics["split"]),
         ),
     )
+
+
+def _artifacts(workspace: Workspace) -> list[Path]:
+    """Return what a run keeps: params, lock and model, and all of metrics/ but the receipt of the publication."""
+    kept = [workspace.params, workspace.lock, workspace.model]
+    if not workspace.flat:
+        return [*(path for path in sorted(workspace.receipt.parent.iterdir()) if path != workspace.receipt), *kept]
+    # The output folder of `mirip train` also holds features, checkpoints and whatever its user put there.
+    metrics = [workspace.metrics(name) for name in METRICS]
+    return [*metrics, workspace.curves, workspace.scores, *kept]
+
+
+def result_key(params: Mapping[str, Any], digests: Mapping[str, str]) -> str:
+    """Return the 64 hexadecimal digits that name a result: equal params and digests, equal key."""
+    return sha256_bytes(canonical_json({"params": params, "digests": digests}).encode())
 
 
 def logged_params(params: Params) -> dict[str, Any]:
@@ -97,39 +164,42 @@ def deciding_params(params: Params) -> dict[str, Any]:
     return {**values, "recipe": recipe}
 
 
-def read_metrics(root: Path) -> dict[str, dict[str, Any]]:
-    """Return the scalars of every stage that has written any, by the stage's name.
+def read_metrics(workspace: Workspace) -> dict[str, dict[str, Any]]:
+    """Return the scalars of every stage that has written any, by the name of the metrics file.
 
     Raises:
-        DataError: the features, the split or the evaluation is not there, or a file is damaged.
+        DataError: the features, the split or the evaluation is missing, or a file is damaged.
     """
-    written = (path for path in sorted((root / METRICS).glob("*.json")) if path.name != RECEIPT.name)
     metrics: dict[str, dict[str, Any]] = {}
-    for path in written:
+    for name in METRICS:
+        path = workspace.metrics(name)
+        if not path.is_file():
+            continue
         try:
-            metrics[path.stem] = json.loads(path.read_text(encoding="utf-8"))
+            metrics[name] = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
-            raise DataError(f"{METRICS / path.name} is damaged ({error}): run `dvc repro`") from None
-    for stage, name in {"extract": "content_digest", "split": "digest", "evaluate": "pairwise_accuracy"}.items():
-        if name not in metrics.get(stage, {}):
-            lack = f"lacks {name}" if stage in metrics else "is not found"
-            raise DataError(f"metrics/{stage}.json {lack}, so there is no result to publish: run `dvc repro evaluate`")
+            raise DataError(f"{_shown(workspace, path)} is damaged ({error})", "run `dvc repro`") from None
+    for name, value in _NEEDED.items():
+        if value not in metrics.get(name, {}):
+            lack = f"lacks {value}" if name in metrics else "is not found"
+            shown = _shown(workspace, workspace.metrics(name))
+            raise DataError(f"{shown} {lack}, so there is no result to publish", "run `dvc repro evaluate`")
     return metrics
 
 
-def digests(root: Path, metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+def digests(workspace: Workspace, metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     """Return what names the content of features, split, model and evaluation.
 
     The model's is DVC's own md5, which dvc.lock knows even where the file itself is not found.
 
     Raises:
-        DataError: neither the model nor its md5 is there.
+        DataError: neither the model nor its md5 is known.
     """
     return {
         "features": metrics["extract"]["content_digest"],
         "split": metrics["split"]["digest"],
-        "model": _model_md5(root),
-        "evaluation": sha256_file(root / EVALUATION),
+        "model": _model_md5(workspace),
+        "evaluation": sha256_file(workspace.metrics("evaluate")),
     }
 
 
@@ -139,21 +209,51 @@ def default_name(params: Params, key: str) -> str:
     return f"{params.extract.recipe} {train.loss} lr={train.learning_rate:g} seed={train.seed} {key[:6]}"
 
 
-def read_lock(root: Path) -> dict[str, Any]:
-    """Return what dvc.lock says of each stage; nothing where there is none."""
-    stages: dict[str, Any] = read_yaml(root / LOCK).get("stages", {})
+def read_lock(workspace: Workspace) -> dict[str, Any]:
+    """Return what dvc.lock says of each stage; nothing where there is no such file."""
+    stages: dict[str, Any] = read_yaml(workspace.lock).get("stages", {})
     return stages
 
 
-def locked_outs(root: Path) -> dict[str, str]:
-    """Return path and md5 of every single file that dvc.lock names as an output."""
-    outs = (out for stage in read_lock(root).values() for out in stage.get("outs", ()))
+def locked_outs(workspace: Workspace) -> dict[str, str]:
+    """Return path and md5 of every single file that dvc.lock names as an output, paths relative to the root."""
+    outs = (out for stage in read_lock(workspace).values() for out in stage.get("outs", ()))
     return {out["path"]: out["md5"] for out in outs if not out["md5"].endswith(".dir")}
 
 
-def _model_md5(root: Path) -> str:
-    if (root / MODEL).exists():
-        return md5_file(root / MODEL)
-    if md5 := locked_outs(root).get(MODEL.as_posix()):
+def _model_md5(workspace: Workspace) -> str:
+    if workspace.model.exists():
+        return md5_file(workspace.model)
+    if md5 := locked_outs(workspace).get(workspace.model.relative_to(workspace.root).as_posix()):
         return md5
-    raise DataError(f"{MODEL} is not found, so there is no result to publish: run `dvc repro evaluate`")
+    shown = _shown(workspace, workspace.model)
+    raise DataError(f"{shown} is not found, so there is no result to publish", "run `dvc repro evaluate`")
+
+
+def _shown(workspace: Workspace, path: Path) -> Path:
+    """Return a path as a message shows it: the copy of a revision is in a folder that nobody knows."""
+    return path if workspace.flat else path.relative_to(workspace.root)
+
+
+def provenance_tags() -> dict[str, str]:
+    """Return what Git and DVC know of the code that runs: commit, dirty, experiment, baseline, each where known.
+
+    Changes of results (metrics/ and dvc.lock) do not make the code dirty.
+    """
+    tags = {
+        name: os.environ[variable]
+        for name, variable in {"dvc.experiment": "DVC_EXP_NAME", "dvc.baseline": "DVC_EXP_BASELINE_REV"}.items()
+        if os.environ.get(variable)
+    }
+    if commit := (git("rev-parse", "--verify", "HEAD") or "").strip():
+        changes = git(
+            "status",
+            "--porcelain",
+            "--untracked-files=no",
+            "--",
+            ":/",
+            ":(top,exclude)metrics",
+            ":(top,exclude)dvc.lock",
+        )
+        tags |= {"git.commit": commit, "git.dirty": str(bool(changes)).lower(), "mlflow.source.git.commit": commit}
+    return tags

@@ -1,4 +1,4 @@
-"""The old home of `mirip.models.percentiles.score_table`: models that earlier versions logged import it from here."""
+"""The former home of `score_table`. Models that earlier versions logged import it from here by its former name."""
 
 from mirip.models.percentiles import score_table as standings
 

@@ -1,4 +1,4 @@
-"""The MLflow store at work: where it is, made whole, and reached without its noise."""
+"""The MLflow store: where it is, how it is created whole, and how it is used without its noise."""
 
 import logging
 import os
@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mirip.errors import TrackingError
-from mirip.tracking.view import missing_view_tags, view_tags
-from mirip.workspace import main_root
+from mirip.workspace import main_root, private_folder
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -21,9 +20,9 @@ _DEFAULT_ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    # A model's requirements are ours to say, not those of a uv.lock in the working directory.
+    # We name a model's requirements: MLflow must not take those of a uv.lock in the working directory.
     "MLFLOW_UV_AUTO_DETECT": "false",
-    # MLflow's own 120 s and 7 retries would hold a finished pipeline for many minutes when the server is away.
+    # MLflow's own 120 s and 7 retries would hold up a finished pipeline for minutes when the server is unavailable.
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "6",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
 }
@@ -31,11 +30,11 @@ _DEFAULT_ENVIRONMENT = {
 
 def tracking_uri() -> str:
     """Return MLFLOW_TRACKING_URI, else `mlflow.db` in the main repository's root."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{main_root() / 'mlflow.db'}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(main_root() / 'mlflow.db').as_posix()}"
 
 
 def connect(uri: str) -> "MlflowClient":
-    """Return a client of a store; a database that is not there is made first."""
+    """Return a client of a store; a database that does not exist is created first."""
     from mlflow import MlflowClient
 
     if (path := _sqlite_path(uri)) is not None and not path.exists():
@@ -44,43 +43,22 @@ def connect(uri: str) -> "MlflowClient":
 
 
 def store_exists(uri: str) -> bool:
-    """Return False for a local database that is not there; whether a server is there only asking it can tell."""
+    """Return False for a local database that does not exist; a server is only known to be there once it answers."""
     return (path := _sqlite_path(uri)) is None or path.exists()
 
 
 def create_database(path: Path) -> None:
-    """Make a new store under another name and move it into place, so that nobody ever opens half of one."""
+    """Create a store under another name and move it into place, so that nobody ever opens half of one."""
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        store = SqlAlchemyStore(f"sqlite:///{temporary}", artifact_root().as_uri())  # type: ignore[no-untyped-call]
+        store = SqlAlchemyStore(f"sqlite:///{temporary.as_posix()}", artifact_root().as_uri())  # type: ignore[no-untyped-call]
         store.engine.dispose()
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def find_or_create_experiment(client: "MlflowClient", name: str, uri: str) -> str:
-    """Return the id of the experiment of that name, made if it is not there, with the view in which it opens.
-
-    Raises:
-        TrackingError: it was deleted.
-    """
-    found = client.get_experiment_by_name(name)
-    if found is None:
-        # A server knows where its artifacts belong; a database does not, and would take the working directory.
-        location = artifact_root().as_uri() if "://" in uri and not uri.startswith("http") else None
-        return client.create_experiment(name, artifact_location=location, tags=view_tags())
-    if found.lifecycle_stage == "deleted":
-        raise TrackingError(
-            f"the MLflow experiment {name!r} is deleted: restore it with `mlflow experiments restore -x "
-            f"{found.experiment_id}` or set track.experiment to another name"
-        )
-    for tag, value in missing_view_tags(found.tags).items():
-        client.set_experiment_tag(found.experiment_id, tag, value)
-    return str(found.experiment_id)
 
 
 def artifact_root() -> Path:
@@ -109,18 +87,18 @@ def root_cause(error: BaseException) -> str:
 
 @contextmanager
 def exclusive_store(uri: str, failed: str) -> Iterator[None]:
-    """Work on a store alone among the processes of this repository, so that nothing is made twice.
+    """Use a store alone among the processes of this repository, so that nothing is created twice.
 
     Args:
         uri: of the store.
-        failed: begins the error's text, as "the result was not published to".
+        failed: how the error begins, such as "the result was not published to".
 
     Raises:
         TrackingError: the server cannot be reached within about 20 s, or refuses; or others keep the store busy.
     """
     from filelock import FileLock, Timeout
 
-    lock = main_root() / ".mirip" / "track.lock"
+    lock = private_folder().tracking_lock
     lock.parent.mkdir(exist_ok=True)
     with quiet_mlflow():
         from mlflow.exceptions import MlflowException
@@ -144,7 +122,7 @@ def quiet_mlflow() -> Iterator[None]:
         os.environ.setdefault(name, value)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        import mlflow  # noqa: F401  MLflow sets its log levels when imported: ours come after
+        import mlflow  # noqa: F401  MLflow sets its log levels when imported, so it is imported before we set ours
 
         levels = {name: logging.getLogger(name).level for name in ("mlflow", "alembic", "urllib3")}
         for name in levels:

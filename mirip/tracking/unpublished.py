@@ -1,7 +1,7 @@
-"""Results that wait for a server, kept whole: the next run writes over the files that they stand in.
+"""Results that wait for a server, kept whole, since the next run overwrites their files.
 
-Each is .mirip/unpublished/<key>-<store>.tar in the main repository's root, also from a temporary or queued experiment,
-and goes once it is published to the store that it was meant for.
+Each is .mirip/unpublished/<key>-<store>.tar in the main repository's root, also from a temporary or queued experiment.
+It is deleted once the result is published to the store that it was meant for.
 """
 
 import io
@@ -16,23 +16,22 @@ from pathlib import Path
 
 from mirip.errors import DataError
 from mirip.files import atomic_path, sha256_bytes
-from mirip.tracking.artifacts import artifact_files
-from mirip.tracking.record import RunRecord
-from mirip.tracking.result import read_result
-from mirip.workspace import main_root
+from mirip.params import load_params
+from mirip.tracking.result import RunRecord, read_result
+from mirip.workspace import Workspace, private_folder
 
 _ORIGIN = "origin.json"  # among the result's files: its tags, and when it was made
 
 
 def keep(record: RunRecord, uri: str) -> None:
-    """Keep a result until it is published to the store at `uri`; of one that is kept already, the newer files count.
+    """Keep a result until it is published to the store at `uri`, in place of what was kept of it before.
 
     Raises:
         OSError: .mirip is not writable or the disk is full.
     """
     origin = json.dumps({"made_ms": int(time.time() * 1000), "tags": dict(record.tags)}).encode()
     with atomic_path(_path(record.key, uri)) as temporary, tarfile.open(temporary, "w", dereference=True) as archive:
-        for name, path in artifact_files(record.artifacts, record.root).items():
+        for name, path in record.files().items():
             archive.add(path, name)
         member = tarfile.TarInfo(_ORIGIN)
         member.size = len(origin)
@@ -40,13 +39,13 @@ def keep(record: RunRecord, uri: str) -> None:
 
 
 def forget(key: str, uri: str) -> None:
-    """Keep the result no longer for the store at `uri`, if it was kept."""
+    """Delete what was kept of a result for the store at `uri`, if anything was."""
     _path(key, uri).unlink(missing_ok=True)
 
 
 def kept_results() -> list[Path]:
     """Return the files of all results that wait, oldest first."""
-    return sorted(_folder().glob("*.tar"), key=lambda path: path.stat().st_mtime_ns)
+    return sorted(private_folder().unpublished.glob("*.tar"), key=lambda path: path.stat().st_mtime_ns)
 
 
 @contextmanager
@@ -57,7 +56,7 @@ def opened(path: Path) -> Iterator[RunRecord]:
         DataError: the file is damaged, or holds no result.
         ParamsError: this version of Mirip does not know its params.
     """
-    with tempfile.TemporaryDirectory(prefix="backfill-", dir=main_root() / ".mirip") as name:
+    with tempfile.TemporaryDirectory(prefix="backfill-", dir=private_folder().root) as name:
         folder = Path(name)
         try:
             with tarfile.open(path) as archive:
@@ -65,13 +64,10 @@ def opened(path: Path) -> Iterator[RunRecord]:
             origin = json.loads((folder / _ORIGIN).read_bytes())
             tags, made_ms = origin["tags"], origin["made_ms"]
         except (tarfile.TarError, OSError, ValueError, KeyError) as error:
-            raise DataError(f"it is damaged ({str(error).splitlines()[0]}): delete the file") from None
-        yield replace(read_result(folder, tags), made_ms=made_ms)
-
-
-def _folder() -> Path:
-    return main_root() / ".mirip" / "unpublished"
+            raise DataError(f"it is damaged ({str(error).splitlines()[0]})", "delete the file") from None
+        workspace = Workspace(folder)
+        yield replace(read_result(workspace, load_params(workspace.params), tags), made_ms=made_ms)
 
 
 def _path(key: str, uri: str) -> Path:
-    return _folder() / f"{key}-{sha256_bytes(uri.encode())[:8]}.tar"
+    return private_folder().unpublished / f"{key}-{sha256_bytes(uri.encode())[:8]}.tar"

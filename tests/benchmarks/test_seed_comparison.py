@@ -20,6 +20,6 @@ def test_every_setting_is_documented_and_what_is_known_of_seeds_keeps_verdicts_t
     )
     assert [name for name, _, _ in rows] == [str(setting) for setting in SETTINGS]
     for name, false, width in rows:
-        if "a head each" not in name:
+        if "one member each" not in name:
             assert float(false) < 8, name
             assert 1 <= float(width) < 1.4, name

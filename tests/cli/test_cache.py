@@ -17,7 +17,8 @@ import yaml
 from PIL import Image
 
 from mirip.cli.main import main
-from mirip.data.manifest import build_manifest, read_manifest, write_manifest
+from mirip.data.manifest import build_manifest, read_manifest
+from mirip.data.tables import write_table
 from mirip.features.backbones.recipe import resolve
 from mirip.features.cache.locks import locked_file
 from mirip.features.cache.rows import read_rows
@@ -48,7 +49,7 @@ class Project:
         names = sorted(path.name for path in self.images.iterdir())
         metadata = pd.DataFrame({"image_path": names, "tier": (["A", "B"] * len(names))[: len(names)]})
         metadata.to_csv("metadata.csv", index=False)
-        write_manifest(MANIFEST, build_manifest(metadata, self.images, tiers=["A", "B"]).manifest)
+        write_table(MANIFEST, build_manifest(metadata, self.images, tiers=["A", "B"]).manifest)
 
     def extract(self) -> None:
         params = load_params()

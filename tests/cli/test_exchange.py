@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from mirip.cli.main import main
-from mirip.data.manifest import _COLUMNS, write_manifest
+from mirip.data.manifest import _COLUMNS
+from mirip.data.tables import write_table
 from mirip.features.backbones.recipe import resolve
 from mirip.features.cache.feature_cache import write_cache
 from mirip.params import Recipe
@@ -34,7 +35,7 @@ def project(tmp_path: Path, dinov2: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     }
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
     listed = pd.DataFrame({"image_path": [f"{number}.png" for number in range(4)], "image_sha256": KEYS})
-    write_manifest("data/manifest.parquet", listed.assign(**{name: 0 for name in _COLUMNS if name not in listed}))
+    write_table("data/manifest.parquet", listed.assign(**{name: 0 for name in _COLUMNS if name not in listed}))
     return tmp_path
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mirip.cli.main import main, which_is_better
+from mirip.cli.images import which_is_better
+from mirip.cli.main import main
 
 
 def test_help_answers_at_once() -> None:

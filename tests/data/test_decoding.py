@@ -10,7 +10,15 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageOps
 
-from mirip.data.decoding import decode_image, encode_jpeg, read_image_bytes, read_pixels, shrink
+from mirip.data.decoding import (
+    ORIENTATIONS,
+    decode_image,
+    encode_jpeg,
+    read_image_bytes,
+    read_pixels,
+    shrink,
+    turn_upright,
+)
 from mirip.errors import ImageError
 
 
@@ -21,7 +29,7 @@ def _encoded(image: Image.Image, file_format: str = "PNG", **options: Any) -> by
 
 
 def _quarters(width: int = 40, height: int = 20) -> np.ndarray:
-    """A picture whose four quarters are red, green, blue and white."""
+    """An image whose four quarters are red, green, blue and white."""
     pixels = np.zeros((height, width, 3), np.uint8)
     pixels[: height // 2, : width // 2] = (255, 0, 0)
     pixels[: height // 2, width // 2 :] = (0, 255, 0)
@@ -38,7 +46,7 @@ def _png(width: int, height: int, bit_depth: int, colour_type: int, rows: bytes)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
-def test_an_ordinary_picture_comes_out_as_it_is() -> None:
+def test_an_ordinary_image_comes_out_as_it_is() -> None:
     decoded = decode_image(_encoded(Image.fromarray(_quarters())))
     np.testing.assert_array_equal(decoded.pixels, _quarters())
     assert decoded.pixels.dtype == np.uint8
@@ -52,7 +60,7 @@ def test_a_jpeg_tells_its_quality() -> None:
     assert (decoded.format, decoded.jpeg_quality, decoded.conversions) == ("JPEG", 83.0, ())
 
 
-# What each EXIF orientation stores, so that the upright picture is _quarters().
+# What each EXIF orientation stores, so that the upright image is _quarters().
 _STORED = {
     2: lambda a: a[:, ::-1],
     3: lambda a: a[::-1, ::-1],
@@ -66,7 +74,7 @@ _STORED = {
 
 @pytest.mark.parametrize("file_format", ["PNG", "TIFF", "WEBP"])
 @pytest.mark.parametrize("orientation", list(_STORED))
-def test_a_sideways_picture_is_upright(orientation: int, file_format: str) -> None:
+def test_a_sideways_image_is_upright(orientation: int, file_format: str) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     stored = Image.fromarray(np.ascontiguousarray(_STORED[orientation](_quarters())))
@@ -130,7 +138,7 @@ def test_cmyk_comes_out_in_its_colours(file_format: str) -> None:
     assert decoded.conversions == ("cmyk",)
 
 
-def test_a_palette_picture_with_transparency() -> None:
+def test_a_palette_image_with_transparency() -> None:
     image = Image.new("P", (2, 1))
     image.putpalette([10, 20, 30, 200, 100, 50])
     image.putdata([0, 1])
@@ -325,3 +333,21 @@ def test_pixels_of_a_file_anywhere_or_an_error_that_names_it(tmp_path: Path) -> 
     path.write_bytes(b"text")
     with pytest.raises(ImageError, match=r"a\.png is not an image"):
         read_pixels(str(path))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 300), (130, 257), (128, 256)])
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+def test_turns_as_pillow_does(size: tuple[int, int], orientation: int) -> None:
+    pixels = np.random.default_rng(0).integers(256, size=(*size, 3), dtype=np.uint8)
+    exif, buffer = Image.Exif(), io.BytesIO()
+    exif[0x0112] = orientation
+    Image.fromarray(pixels).save(buffer, "PNG", exif=exif)
+    turned = turn_upright(pixels, orientation)
+    np.testing.assert_array_equal(turned, np.asarray(ImageOps.exif_transpose(Image.open(buffer))))
+    assert turned.flags.c_contiguous
+    assert turned.flags.writeable
+    assert not np.shares_memory(turned, pixels)
+
+
+def test_all_that_are_not_upright_are_known() -> None:
+    assert ORIENTATIONS == (2, 3, 4, 5, 6, 7, 8)

@@ -39,7 +39,7 @@ def _same_partition(first: np.ndarray, second: np.ndarray) -> bool:
     return bool(((first[:, None] == first[None]) == (second[:, None] == second[None])).all())
 
 
-def test_another_encoding_or_size_is_the_same_picture() -> None:
+def test_another_encoding_or_size_is_the_same_image() -> None:
     for seed in range(8):
         image = _drawing(seed)
         assert _bits_apart(image, _recoded(image, 40)) <= 4
@@ -47,13 +47,13 @@ def test_another_encoding_or_size_is_the_same_picture() -> None:
         assert _bits_apart(image, image.resize((410, 307), Image.Resampling.LANCZOS)) <= 4
 
 
-def test_different_pictures_are_far_apart() -> None:
+def test_different_images_are_far_apart() -> None:
     hashes = np.array([perceptual_hash(np.asarray(_drawing(seed))) for seed in range(40)])
     distances = np.bitwise_count(hashes[:, None] ^ hashes[None])[np.triu_indices(40, 1)]
     assert distances.min() > 8
 
 
-def test_a_nearly_uniform_picture_has_no_hash_and_no_near_duplicate() -> None:
+def test_a_nearly_uniform_image_has_no_hash_and_no_near_duplicate() -> None:
     noise = np.random.default_rng(0).integers(-2, 3, size=(100, 100, 3))
     for pixels in (np.full((9, 9, 3), 255), np.zeros((50, 20, 3)), 250 + noise):
         assert perceptual_hash(pixels.astype(np.uint8)) == NO_HASH
@@ -106,7 +106,7 @@ def test_ten_thousand_equal_hashes_and_a_hundred_thousand_others_are_quick() -> 
     assert len(set(labels.tolist())) == 100_000
 
 
-def test_a_thousand_alike_pictures_are_one_group() -> None:
+def test_a_thousand_alike_images_are_one_group() -> None:
     base = np.uint64(0x123456789ABCDEF0)
     low = np.arange(1024, dtype=np.uint64)
     assert set(near_duplicate_labels(base ^ low, 4)) == {0}

@@ -1,4 +1,5 @@
 import io
+import math
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -8,11 +9,11 @@ import pytest
 from PIL import Image
 
 from mirip.data.decoding import decode_image
-from mirip.data.jpeg import decode_jpeg
+from mirip.data.jpeg import decode_jpeg, jpeg_quality
 from mirip.errors import ImageError
 
 
-def _picture(height: int, width: int) -> np.ndarray:
+def _image(height: int, width: int) -> np.ndarray:
     """Soft shapes with grain: every coefficient of the transform has something to do."""
     rng = np.random.default_rng(0)
     soft = Image.fromarray(rng.integers(256, size=(5, 5, 3), dtype=np.uint8)).resize((width, height))
@@ -39,7 +40,7 @@ def _by_pillow(data: bytes) -> np.ndarray:
 @pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:2", "4:2:0", "4:1:1", "rgb"])
 def test_values_are_those_of_pillow(size: tuple[int, int], progressive: bool, quality: int, subsampling: str) -> None:
     colours = {"keep_rgb": True, "subsampling": 0} if subsampling == "rgb" else {"subsampling": subsampling}
-    data = _jpeg(_picture(*size), progressive=progressive, quality=quality, **colours)
+    data = _jpeg(_image(*size), progressive=progressive, quality=quality, **colours)
     pixels = _fast(data)
     assert pixels is not None
     np.testing.assert_array_equal(pixels, _by_pillow(data))
@@ -63,8 +64,8 @@ def test_real_paintings_come_out_as_by_pillow(savoias: Path) -> None:
         np.testing.assert_array_equal(_fast(data), _by_pillow(data), err_msg=path.name)
 
 
-def test_the_second_picture_of_a_file_is_not_looked_at() -> None:
-    frames = [Image.fromarray(_picture(32, 48)[::step]) for step in (1, -1)]
+def test_the_second_image_of_a_file_is_not_looked_at() -> None:
+    frames = [Image.fromarray(_image(32, 48)[::step]) for step in (1, -1)]
     buffer = io.BytesIO()
     frames[0].save(buffer, "MPO", save_all=True, append_images=frames[1:])
     data = buffer.getvalue()
@@ -75,23 +76,23 @@ def test_the_second_picture_of_a_file_is_not_looked_at() -> None:
 
 @pytest.mark.parametrize("mode", ["L", "CMYK"])
 def test_other_colours_are_left_to_pillow(mode: str) -> None:
-    assert _fast(_jpeg(_picture(16, 16), mode)) is None
+    assert _fast(_jpeg(_image(16, 16), mode)) is None
 
 
 def test_other_formats_are_left_to_pillow() -> None:
     buffer = io.BytesIO()
-    Image.fromarray(_picture(16, 16)).save(buffer, "PNG")
+    Image.fromarray(_image(16, 16)).save(buffer, "PNG")
     assert _fast(buffer.getvalue()) is None
 
 
 def test_a_header_that_tells_two_sizes_is_left_to_pillow() -> None:
-    opened = Image.open(io.BytesIO(_jpeg(_picture(16, 16))))
-    assert decode_jpeg(opened, _jpeg(_picture(16, 24))) is None
+    opened = Image.open(io.BytesIO(_jpeg(_image(16, 16))))
+    assert decode_jpeg(opened, _jpeg(_image(16, 24))) is None
 
 
 @pytest.mark.parametrize("progressive", [False, True])
 def test_a_cut_off_file_is_left_to_pillow_which_refuses_it(progressive: bool) -> None:
-    data = _jpeg(_picture(24, 24), progressive=progressive)
+    data = _jpeg(_image(24, 24), progressive=progressive)
     for length in range(data.index(b"\xff\xda") + 20, len(data)):
         assert _fast(data[:length]) is None
         with pytest.raises(ImageError) as caught:
@@ -101,7 +102,7 @@ def test_a_cut_off_file_is_left_to_pillow_which_refuses_it(progressive: bool) ->
 
 def test_a_file_with_bad_data_that_pillow_accepts_looks_as_by_pillow() -> None:
     rng = np.random.default_rng(0)
-    whole = _jpeg(_picture(64, 64), quality=90)
+    whole = _jpeg(_image(64, 64), quality=90)
     start, left_to_pillow = whole.index(b"\xff\xda") + 20, 0
     for _ in range(100):
         data = bytearray(whole)
@@ -118,8 +119,20 @@ def test_a_file_with_bad_data_that_pillow_accepts_looks_as_by_pillow() -> None:
 
 
 def test_threads_decode_to_the_same_values() -> None:
-    files = [_jpeg(_picture(200, 100 + index), progressive=bool(index % 2)) for index in range(8)]
+    files = [_jpeg(_image(200, 100 + index), progressive=bool(index % 2)) for index in range(8)]
     with ThreadPoolExecutor(4) as pool:
         results = list(pool.map(_fast, files * 4))
     for data, pixels in zip(files * 4, results, strict=True):
         np.testing.assert_array_equal(pixels, _by_pillow(data))
+
+
+@pytest.mark.parametrize("quality", [5, 30, 49, 50, 75, 90, 95, 100])
+def test_finds_the_quality_that_libjpeg_was_given(quality: int) -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(np.zeros((16, 16, 3), np.uint8)).save(buffer, "JPEG", quality=quality)
+    with Image.open(buffer) as image:
+        assert jpeg_quality(image.quantization) == quality
+
+
+def test_is_unknown_without_tables() -> None:
+    assert math.isnan(jpeg_quality({}))

@@ -7,22 +7,24 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from mirip.data.manifest import Prepared, build_manifest, read_manifest, write_manifest
+from mirip.data.manifest import Prepared, build_manifest, read_manifest
 from mirip.data.metadata import read_metadata
+from mirip.data.statistics import STATISTICS
+from mirip.data.tables import write_table
 from mirip.errors import DataError, MetadataError
 from mirip.files import sha256_file
 
 TIERS = ("S", "A", "B", "C")
 
 
-def _picture(seed: int, size: tuple[int, int] = (96, 64)) -> Image.Image:
+def _image(seed: int, size: tuple[int, int] = (96, 64)) -> Image.Image:
     coarse = np.random.default_rng(seed).integers(256, size=(8, 8, 3), dtype=np.uint8)
     return Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
 
 
 def _jpeg(path: Path, seed: int, **options: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    _picture(seed).save(path, "JPEG", **options)
+    _image(seed).save(path, "JPEG", **options)
 
 
 def _prepared(root: Path, rows: list[dict[str, Any]], **options: Any) -> Prepared:
@@ -35,7 +37,7 @@ def messy(tmp_path: Path) -> tuple[Path, pd.DataFrame]:
     root = tmp_path / "images"
     for seed in range(4):
         _jpeg(root / f"good_{seed}.jpg", seed)
-    (root / "text.jpg").write_text("I am not a picture")
+    (root / "text.jpg").write_text("I am not an image")
     (root / "cut.jpg").write_bytes((root / "good_0.jpg").read_bytes()[:-400])
     Image.new("L", (300, 400)).save(root / "huge.png")
     _jpeg(tmp_path / "secret.jpg", 9)
@@ -108,10 +110,7 @@ def test_the_manifest_tells_what_the_file_is(tmp_path: Path) -> None:
         "file_bytes": "int64",
         "format": "str",
         "perceptual_hash": "uint64",
-        "brightness": "float32",
-        "contrast": "float32",
-        "colourfulness": "float32",
-        "edge_density": "float32",
+        **dict.fromkeys(STATISTICS, "float32"),
         "jpeg_quality": "float32",
         "tier": "str",
         "tier_rank": "int8",
@@ -127,7 +126,7 @@ def test_groups_close_over_columns_copies_and_near_copies(tmp_path: Path) -> Non
     for seed in range(5):
         _jpeg(tmp_path / f"{seed}.jpg", seed, quality=95)
     (tmp_path / "copy_of_1.jpg").write_bytes((tmp_path / "1.jpg").read_bytes())
-    _picture(2).resize((90, 60)).save(tmp_path / "like_2.jpg", quality=70)
+    _image(2).resize((90, 60)).save(tmp_path / "like_2.jpg", quality=70)
     rows = [
         {"image_path": "0.jpg", "tier": "S", "artist": "kim", "post": None},
         {"image_path": "1.jpg", "tier": "S", "artist": "lee", "post": 1},
@@ -204,7 +203,7 @@ def test_what_the_params_point_at_must_be_there(tmp_path: Path) -> None:
 def test_a_written_manifest_reads_back_and_has_the_same_bytes_twice(messy: tuple[Path, pd.DataFrame]) -> None:
     root, metadata = messy
     for name in ("one", "two"):
-        write_manifest(root / name, build_manifest(metadata, root, tiers=TIERS).manifest)
+        write_table(root / name, build_manifest(metadata, root, tiers=TIERS).manifest)
     assert (root / "one").read_bytes() == (root / "two").read_bytes()
     pd.testing.assert_frame_equal(read_manifest(root / "one"), build_manifest(metadata, root, tiers=TIERS).manifest)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from mirip.data.split import (
     DataSplitter,
     check_disjoint,
-    public_id,
+    public_ids,
     read_splits,
     split_digest,
     tier_drift,
@@ -54,16 +54,16 @@ def _has_split_with_every_tier(manifest: pd.DataFrame) -> bool:
     assert len(counts) <= 8, "so many groups can be split"
     counts = counts[:, counts.sum(axis=0) >= 3]
     return any(
-        set(sides) == {0, 1, 2} and all(counts[np.array(sides) == side].any(axis=0).all() for side in range(3))
-        for sides in itertools.product(range(3), repeat=len(counts))
+        set(splits) == {0, 1, 2} and all(counts[np.array(splits) == split].any(axis=0).all() for split in range(3))
+        for splits in itertools.product(range(3), repeat=len(counts))
     )
 
 
 @settings(max_examples=60)
 @given(_MANIFESTS, st.integers(0, 100))
-def test_whole_groups_every_row_once_and_no_empty_side(manifest: pd.DataFrame, seed: int) -> None:
+def test_whole_groups_every_row_once_and_no_empty_split(manifest: pd.DataFrame, seed: int) -> None:
     if manifest["group_id"].nunique() < 3:
-        with pytest.raises(SplitError, match="cannot fill 3 sides"):
+        with pytest.raises(SplitError, match="cannot fill 3 splits"):
             DataSplitter(seed=seed).split(manifest)
         return
     try:
@@ -105,10 +105,10 @@ def test_the_order_of_rows_and_the_group_numbers_have_no_say(manifest: pd.DataFr
 def test_drift_is_the_largest_difference_of_shares(rows: list[tuple[str, str]]) -> None:
     splits = pd.DataFrame(rows, columns=["tier", "split"])
     expected = 0.0
-    for side in set(splits["split"]):
+    for split in set(splits["split"]):
         for tier in set(splits["tier"]):
-            on_side = [t for t, s in rows if s == side]
-            expected = max(expected, abs(on_side.count(tier) / len(on_side) - (splits["tier"] == tier).mean()) * 100)
+            in_split = [t for t, s in rows if s == split]
+            expected = max(expected, abs(in_split.count(tier) / len(in_split) - (splits["tier"] == tier).mean()) * 100)
     assert tier_drift(splits) == pytest.approx(expected)
 
 
@@ -127,19 +127,19 @@ def test_the_seed_decides_the_split() -> None:
     assert (first["split"] != other["split"]).mean() > 0.2
 
 
-def test_a_large_group_has_a_chance_of_every_side() -> None:
+def test_a_large_group_has_a_chance_of_every_split() -> None:
     ranks = (np.arange(300) % 4).tolist()
     manifest = _manifest(ranks, [0] * 8 + list(range(1, 293)))
-    sides = {DataSplitter(seed=seed).split(manifest)["split"][0] for seed in range(40)}
-    assert sides == {"train", "val", "test"}
+    found = {DataSplitter(seed=seed).split(manifest)["split"][0] for seed in range(40)}
+    assert found == {"train", "val", "test"}
 
 
 def test_a_few_new_groups_move_few_of_the_old_ones() -> None:
     manifest = _typical(600, 600)
     manifest["group_id"] = range(600)
     fewer = manifest.iloc[:-5].reset_index(drop=True)
-    all_sides = DataSplitter().split(manifest)["split"].iloc[:-5]
-    assert (all_sides.to_numpy() != DataSplitter().split(fewer)["split"].to_numpy()).mean() < 0.05
+    all_splits = DataSplitter().split(manifest)["split"].iloc[:-5]
+    assert (all_splits.to_numpy() != DataSplitter().split(fewer)["split"].to_numpy()).mean() < 0.05
 
 
 def test_a_large_table_is_no_slower_than_its_size() -> None:
@@ -147,15 +147,15 @@ def test_a_large_table_is_no_slower_than_its_size() -> None:
     assert tier_drift(splits) < 0.1
 
 
-def test_sides_of_no_share_are_left_out() -> None:
+def test_splits_of_no_share_are_left_out() -> None:
     splits = DataSplitter(train=0.9, val=0.1, test=0.0).split(_typical())
     assert set(splits["split"]) == {"train", "val"}
 
 
-def test_impossible_tier_shares_name_tier_side_drift_and_way_out() -> None:
+def test_impossible_tier_shares_name_tier_split_drift_and_way_out() -> None:
     manifest = _manifest([3] * 30 + [0] * 30 + [1] * 30, [0] * 30 + [1] * 30 + [2] * 30)
     with pytest.raises(
-        SplitError, match=r"tier \w makes 100\.0% of \w+ but 33\.3% .*66\.7 points apart, 5 allowed; raise split\.max_"
+        SplitError, match=r"tier \w makes 100\.0% of \w+ but 33\.3% .*66\.7 points apart, 5 allowed: raise split\.max_"
     ):
         DataSplitter().split(manifest)
 
@@ -184,7 +184,7 @@ def _two_rows_apart(splits: pd.DataFrame) -> tuple[int, int]:
     ("column", "message"),
     [("group_id", "the group"), ("image_sha256", "the same file"), ("perceptual_hash", "a near-duplicate")],
 )
-def test_nothing_may_stand_on_two_sides(disjoint: tuple[pd.DataFrame, pd.DataFrame], column: str, message: str) -> None:
+def test_nothing_may_be_in_two_splits(disjoint: tuple[pd.DataFrame, pd.DataFrame], column: str, message: str) -> None:
     splits, manifest = disjoint
     check_disjoint(splits, manifest)
     first, second = _two_rows_apart(splits)
@@ -192,13 +192,13 @@ def test_nothing_may_stand_on_two_sides(disjoint: tuple[pd.DataFrame, pd.DataFra
     manifest.loc[second, column] = value ^ np.uint64(0b1111) if column == "perceptual_hash" else value
     if column == "image_sha256":
         splits.loc[second, column] = value
-    with pytest.raises(SplitError, match=f"{message} stands in two splits: images/") as caught:
+    with pytest.raises(SplitError, match=f"{message} is in two splits: images/") as caught:
         check_disjoint(splits, manifest)
     assert "in train" in str(caught.value)
     assert "in test" in str(caught.value)
 
 
-def test_blank_pictures_may_stand_on_two_sides(disjoint: tuple[pd.DataFrame, pd.DataFrame]) -> None:
+def test_blank_images_may_be_in_two_splits(disjoint: tuple[pd.DataFrame, pd.DataFrame]) -> None:
     splits, manifest = disjoint
     manifest["perceptual_hash"] = np.uint64(0)
     check_disjoint(splits, manifest)
@@ -210,7 +210,7 @@ def test_splits_of_another_manifest_are_refused(disjoint: tuple[pd.DataFrame, pd
         check_disjoint(splits.iloc[1:], manifest)
 
 
-def test_the_digest_names_path_tier_and_side(disjoint: tuple[pd.DataFrame, pd.DataFrame]) -> None:
+def test_the_digest_names_path_tier_and_split(disjoint: tuple[pd.DataFrame, pd.DataFrame]) -> None:
     splits, _ = disjoint
     digest = split_digest(splits)
     assert len(digest) == 64
@@ -222,7 +222,9 @@ def test_the_digest_names_path_tier_and_side(disjoint: tuple[pd.DataFrame, pd.Da
 
 
 def test_a_public_id_is_the_start_of_a_hash_of_content_and_path() -> None:
-    assert public_id("ab", "c d.jpg") == hashlib.sha256(b"ab c d.jpg").hexdigest()[:16]
+    splits = pd.DataFrame({"image_sha256": ["ab"], "image_path": ["c d.jpg"]}, index=[7])
+    assert public_ids(splits).to_dict() == {7: hashlib.sha256(b"ab c d.jpg").hexdigest()[:16]}
+    assert public_ids(splits.assign(public_id="kept")).to_dict() == {7: "kept"}
 
 
 def test_splits_read_back_or_say_what_to_run(tmp_path: Path, disjoint: tuple[pd.DataFrame, pd.DataFrame]) -> None:
@@ -230,4 +232,7 @@ def test_splits_read_back_or_say_what_to_run(tmp_path: Path, disjoint: tuple[pd.
     with pytest.raises(DataError, match="run `dvc repro split`"):
         read_splits(path)
     write_table(path, disjoint[0])
-    pd.testing.assert_frame_equal(read_splits(path), disjoint[0])
+    named = disjoint[0].assign(public_id=public_ids(disjoint[0]))
+    pd.testing.assert_frame_equal(read_splits(path), named)  # written by a version without public ids
+    write_table(path, named)
+    pd.testing.assert_frame_equal(read_splits(path), named)

@@ -58,8 +58,8 @@ def test_a_file_a_folder_and_a_project_are_read_alike(tmp_path) -> None:
     write(tmp_path / "run/scores.csv", table(1).sample(frac=1, random_state=0))
     read = [read_scores(str(tmp_path / name)) for name in ("project", "run", "run/scores.csv")]
     for other in read[1:]:
-        pd.testing.assert_frame_equal(other.works, read[0].works)
-        assert np.array_equal(other.heads, read[0].heads)
+        pd.testing.assert_frame_equal(other.images, read[0].images)
+        assert np.array_equal(other.members, read[0].members)
 
 
 def test_two_revisions_are_compared(repository, capsys) -> None:
@@ -82,13 +82,13 @@ def test_a_folder_below_the_repository_s_root_is_found_in_a_revision(repository,
     subprocess.run([*git, "add", "-A"], check=True)
     subprocess.run([*git, "commit", "-qm", "a project in a folder"], check=True)
     monkeypatch.chdir(repository / "art")
-    assert np.array_equal(read_scores("HEAD").heads, read_scores("metrics/scores.csv").heads)
+    assert np.array_equal(read_scores("HEAD").members, read_scores("metrics/scores.csv").members)
 
 
 def test_an_experiment_is_found_by_its_name(repository) -> None:
     commit = subprocess.run(["git", "rev-parse", "HEAD~1"], capture_output=True, text=True, check=True).stdout.strip()
     subprocess.run(["git", "update-ref", f"refs/exps/ab/{'c' * 38}/muddy-owl", commit], check=True)
-    assert np.array_equal(read_scores("muddy-owl").heads, read_scores("HEAD~1").heads)
+    assert np.array_equal(read_scores("muddy-owl").members, read_scores("HEAD~1").members)
 
 
 def test_several_heads_put_the_spread_over_seeds_into_the_interval(tmp_path, monkeypatch, capsys) -> None:

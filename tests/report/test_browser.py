@@ -1,4 +1,4 @@
-"""The page in a real browser: at no width does anything stand out of it, in whatever state the result is."""
+"""The page in a real browser: at every width everything is inside it, whatever the result is like."""
 
 import html
 import json
@@ -13,7 +13,9 @@ import pytest
 from result_folder import write_result_folder
 
 from mirip.params import load_params
-from mirip.report.page import Inputs, render
+from mirip.report.inputs import Inputs, read_inputs
+from mirip.report.page import render
+from mirip.workspace import Workspace
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = [
@@ -21,7 +23,7 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium"),
 ]
 
-# Frames of each width hold the page; what stands out to the right of one, and does not scroll of itself, is listed.
+# Frames of each width hold the page; what is beyond the right edge of one, and has no scroll bar, is listed.
 MEASURE = """
 addEventListener("load", () => {
   document.title = JSON.stringify([...document.querySelectorAll("iframe")].map(frame => {
@@ -36,11 +38,9 @@ addEventListener("load", () => {
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
-    from stages.report import gather
-
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(write_result_folder(tmp_path_factory.mktemp("result")))
-        return gather(load_params())
+        return read_inputs(Workspace(), load_params())
 
 
 def as_it_is(inputs: Inputs) -> Inputs:
@@ -62,7 +62,7 @@ def of_long_names(inputs: Inputs) -> Inputs:
 
 
 @pytest.mark.parametrize("state", [as_it_is, of_nothing_but_nulls, of_long_names])
-def test_nothing_stands_out_of_the_page(inputs: Inputs, state, tmp_path: Path) -> None:
+def test_everything_is_inside_the_page(inputs: Inputs, state, tmp_path: Path) -> None:
     page = html.escape(render(state(inputs)))
     frames = "".join(f'<iframe style="border:0;width:{w}px" srcdoc="{page}"></iframe>' for w in (320, 390, 768, 1280))
     outer = tmp_path / "frames.html"

@@ -1,7 +1,10 @@
-"""Figures in words."""
+"""Values in words."""
+
+from typing import get_args
 
 import pytest
 
+from mirip.metrics.intervals import Comparison, Interval
 from mirip.report import formatting as fmt
 
 EVALUATE = {
@@ -14,12 +17,12 @@ EVALUATE = {
 
 
 @pytest.mark.parametrize("value", [None, float("nan"), float("inf")])
-def test_what_is_not_there_reads_not_available(value: float | None) -> None:
+def test_an_unknown_value_reads_not_available(value: float | None) -> None:
     shown = (fmt.percent(value), fmt.points(value), fmt.number(value, unit="ms"), fmt.text(value))
     assert set(shown) == {"not available"}
 
 
-def test_figures_read_as_a_person_writes_them() -> None:
+def test_values_read_as_a_person_writes_them() -> None:
     assert fmt.percent(0.7143) == "71.4 %"
     assert fmt.points(-0.021) == "−2.1"
     assert fmt.number(12345.6, 0, "ms") == "12,346 ms"
@@ -52,7 +55,7 @@ def test_an_interval_below_the_target_is_missed() -> None:
     assert "wholly below" in verdict.sentence
 
 
-def test_without_an_interval_no_verdict_is_worded() -> None:
+def test_without_an_interval_there_is_no_verdict() -> None:
     assert "not available" in fmt.target_verdict({"verdict": "met"}).sentence
 
 
@@ -65,25 +68,41 @@ def test_only_a_small_sample_is_warned_of() -> None:
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "said"), [(0.01, 0.1, "above ridge"), (-0.1, -0.01, "below ridge"), (-0.05, 0.05, "within noise")]
+    ("low", "high", "said"),
+    [
+        (0.01, 0.1, "The model is better than ridge (difference +5.5 points"),
+        (-0.1, -0.01, "The model is worse than ridge (difference −5.5 points"),
+        (-0.05, 0.05, "The model is within noise of ridge: no difference is shown"),
+    ],
 )
-def test_a_difference_is_judged_by_its_interval(low: float, high: float, said: str) -> None:
-    assert said in fmt.against("ridge", (low + high) / 2, low, high)
+def test_a_difference_is_compared_by_its_interval(low: float, high: float, said: str) -> None:
+    assert fmt.against("ridge", (low + high) / 2, Interval(low, high, False)).startswith(said)
 
 
-def test_an_unknown_difference_is_not_judged() -> None:
-    assert "not available" in fmt.against("ridge", 0.1, None, None)
+def test_of_an_unknown_difference_nothing_is_said() -> None:
+    assert "not available" in fmt.against("ridge", 0.1, None)
 
 
-def test_a_difference_stands_with_its_interval() -> None:
-    assert fmt.margin(0.01, -0.02, 0.04) == "+1.0 (−2.0 to +4.0)"
-    assert fmt.margin(0.01, None, 0.04) == "+1.0"
-    assert fmt.margin(None, None, None) == "not available"
-    assert fmt.span(0.1, None) == "interval not available"
+def test_each_verdict_has_its_words() -> None:
+    assert set(fmt.COMPARISONS) == set(get_args(Comparison))
+
+
+def test_an_interval_is_read_whole_or_not_at_all() -> None:
+    values = {"margin_ci_low": -0.02, "margin_ci_high": 0.04, "ci_low": 0.1, "ci_high": float("nan")}
+    assert fmt.interval_of(values, "margin") == Interval(-0.02, 0.04, False)
+    assert fmt.interval_of(values) is None
+    assert fmt.interval_of({}, "margin") is None
+
+
+def test_a_difference_is_shown_with_its_interval() -> None:
+    assert fmt.margin(0.01, Interval(-0.02, 0.04, False)) == "+1.0 (−2.0 to +4.0)"
+    assert fmt.margin(0.01, None) == "+1.0"
+    assert fmt.margin(None, None) == "not available"
+    assert fmt.span(None) == "interval not available"
 
 
 @pytest.mark.parametrize(
-    ("count", "said"), [(0, "not known here"), (1, "The only model so far"), (1200, "1,200 models have been judged")]
+    ("count", "said"), [(0, "is not known"), (1, "the only model so far"), (1200, "1,200 models have been evaluated")]
 )
-def test_the_number_of_models_judged_is_said(count: int, said: str) -> None:
+def test_the_number_of_models_evaluated_is_said(count: int, said: str) -> None:
     assert said in fmt.models_evaluated(count)

@@ -5,7 +5,7 @@ import pandas as pd
 
 from mirip.report import headline
 
-LADDER = pd.DataFrame(
+BASELINES = pd.DataFrame(
     {
         "model": ["chance", "knn", "ridge", "logistic", "unheard of", "mirip"],
         "pairwise_accuracy": [0.5, 0.62, 0.78, 0.7, 0.8, 0.75],
@@ -17,20 +17,20 @@ LADDER = pd.DataFrame(
 SCORES = pd.DataFrame({"id": ["a"], "tier": ["S"], "score": [1.0]})
 
 
-def test_each_simpler_model_is_judged_the_strongest_first() -> None:
-    rungs = headline.rungs(LADDER)
-    assert [(rung["name"], rung["verdict"]) for rung in rungs] == [
-        ("unheard of", "below, beyond noise"),
-        ("ridge", "within noise: no gain is shown"),
+def test_each_simpler_model_is_compared_the_strongest_first() -> None:
+    rows = headline.baselines(BASELINES)
+    assert [(row["name"], row["verdict"]) for row in rows] == [
+        ("unheard of", "worse, beyond noise"),
+        ("ridge", "within noise: no difference is shown"),
         ("logistic", "not available"),
-        ("knn", "above, beyond noise"),
+        ("knn", "better, beyond noise"),
     ]
-    assert rungs[1]["margin"] == "−3.0 (−9.0 to +3.0)"
-    assert rungs[0]["what"] == ""
+    assert rows[1]["margin"] == "−3.0 (−9.0 to +3.0)"
+    assert rows[0]["what"] == ""
 
 
-def test_chance_alone_is_no_rung() -> None:
-    assert headline.rungs(LADDER.iloc[[0, 5]]) == []
+def test_chance_alone_is_no_baseline() -> None:
+    assert headline.baselines(BASELINES.iloc[[0, 5]]) == []
 
 
 def test_the_spread_over_seeds_is_shown_where_there_is_one() -> None:
@@ -38,23 +38,23 @@ def test_the_spread_over_seeds_is_shown_where_there_is_one() -> None:
         f"pairwise_accuracy_seed_{which}": value for which, value in (("sd", 0.012), ("min", 0.71), ("max", 0.74))
     }
     note, _ = headline.notes(spread, SCORES.assign(score_seed_42=1.0, score_seed_43=1.0), 1)
-    assert note.startswith("2 heads were trained")
+    assert "an ensemble of 2 members" in note
     assert "71.0 % to 74.0 %, with a standard deviation of 1.2 points" in note
-    assert headline.notes(spread, SCORES, 1)[0].startswith("Several heads")
+    assert "an ensemble of several members" in headline.notes(spread, SCORES, 1)[0]
 
 
 def test_one_seed_has_no_spread() -> None:
     (note,) = headline.notes({}, SCORES, 3)
-    assert note.startswith("3 models have been judged on this test split so far")
+    assert note.startswith("3 models have been evaluated on this test split so far")
 
 
-def test_a_calibration_error_is_judged_by_what_chance_would_leave() -> None:
+def test_a_calibration_error_is_compared_with_what_chance_would_leave() -> None:
     inside = headline.calibration_sentence({"ece": 0.02, "ece_if_calibrated_high": 0.08, "brier": 0.2})
-    assert "below 0.080 at this size: nothing speaks against this one" in inside
+    assert "below 0.080. The error of this model is not larger" in inside
     assert "probably off" in headline.calibration_sentence({"ece": 0.1, "ece_if_calibrated_high": 0.08})
 
 
-def test_without_that_range_no_judgement_is_made() -> None:
+def test_without_that_range_nothing_is_concluded() -> None:
     assert headline.calibration_sentence({"ece": 0.02}) == ("Calibration error 0.020 (ECE), Brier score not available.")
 
 
@@ -68,7 +68,7 @@ def test_close_calls_are_counted() -> None:
     assert "not available" in headline.close_calls({})
 
 
-def test_what_the_figure_rests_on_is_said_where_it_is_known() -> None:
+def test_what_the_accuracy_comes_from_is_said_where_it_is_known() -> None:
     assert headline.counted({"n_pairs": 1269, "n_images": 60, "n_groups": 43}) == (
         ": 1,269 pairs of 60 images in 43 groups that training never saw"
     )

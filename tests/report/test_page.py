@@ -9,19 +9,18 @@ import pandas as pd
 import pytest
 from result_folder import write_result_folder
 
-from mirip.data.split import public_id
 from mirip.params import Recipe, load_params
-from mirip.report.page import Inputs, render
+from mirip.report.inputs import Inputs, read_inputs
+from mirip.report.page import render
+from mirip.workspace import Workspace
 
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
-    from stages.report import gather
-
     folder = write_result_folder(tmp_path_factory.mktemp("result"))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        return gather(load_params())
+        return read_inputs(Workspace(), load_params())
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +75,7 @@ def test_a_small_sample_is_warned_of(inputs: Inputs) -> None:
     assert "Small sample" not in visible(render(with_metrics(inputs, "evaluate", small_sample=False)))
 
 
-def test_the_notice_of_the_recipe_in_force_is_shown_and_no_other(inputs: Inputs) -> None:
+def test_the_notice_of_the_active_recipe_is_shown_and_no_other(inputs: Inputs) -> None:
     report = inputs.params.report.model_copy(
         update={"notices": {"sample": "Weights are random.", "other": "Not this."}}
     )
@@ -85,24 +84,22 @@ def test_the_notice_of_the_recipe_in_force_is_shown_and_no_other(inputs: Inputs)
     assert "Not this." not in shown
 
 
-def test_a_missing_figure_reads_not_available(inputs: Inputs) -> None:
+def test_a_missing_value_reads_not_available(inputs: Inputs) -> None:
     shown = visible(render(with_metrics(inputs, "evaluate", pairwise_accuracy_within_context=None)))
     assert "Within one context not available" in shown
 
 
-def test_without_contexts_there_is_no_figure_within_one(inputs: Inputs, page: str) -> None:
+def test_without_contexts_there_is_no_accuracy_within_one(inputs: Inputs, page: str) -> None:
     params = inputs.params.model_copy(update={"data": inputs.params.data.model_copy(update={"context": ()})})
     assert "Within one context" in visible(page)
     assert "Within one context" not in visible(render(replace(inputs, params=params)))
 
 
-def test_a_predictor_below_one_half_is_said_to_be_useless_and_none_to_see_no_pixel(page: str) -> None:
-    assert "one whose interval lies below one half is useless" in visible(page)
-    assert "sees no picture" not in visible(page)
-    assert "see no picture" not in visible(page)
+def test_a_predictor_below_one_half_is_said_to_have_learned_nothing(page: str) -> None:
+    assert "interval lies below 50 % has simply learned nothing" in visible(page)
 
 
-def test_a_page_of_empty_metrics_shows_no_figure_as_if_measured(inputs: Inputs) -> None:
+def test_a_page_of_empty_metrics_shows_no_value_as_if_measured(inputs: Inputs) -> None:
     shown = visible(render(replace(inputs, metrics={stage: {} for stage in inputs.metrics})))
     assert "Pairwise accuracy on the test split not available" in shown
     assert "Target met" not in shown
@@ -114,15 +111,11 @@ def test_a_page_of_empty_metrics_shows_no_figure_as_if_measured(inputs: Inputs) 
 def test_file_names_and_advice_are_escaped(inputs: Inputs) -> None:
     attack = '<script>alert("x")</script>.jpg'
     splits = inputs.splits.copy()
-    best = inputs.scores["score"].idxmax()
-    ids = [public_id(*key) for key in zip(splits["image_sha256"], splits["image_path"], strict=True)]
-    place = ids.index(inputs.scores.loc[best, "id"])
-    splits.loc[place, "image_path"] = attack
-    scores = inputs.scores.copy()
-    scores.loc[best, "id"] = public_id(splits.loc[place, "image_sha256"], attack)
+    best = inputs.scores.loc[inputs.scores["score"].idxmax(), "id"]
+    splits.loc[splits["public_id"] == best, "image_path"] = attack
     rejected = pd.DataFrame({"row": [1], "image_path": [attack], "reason": [attack]})
     findings = inputs.findings.assign(advice=attack)
-    page = render(replace(inputs, splits=splits, scores=scores, rejected=rejected, findings=findings))
+    page = render(replace(inputs, splits=splits, rejected=rejected, findings=findings))
     assert "<script" not in page
     assert page.count("&lt;script&gt;") >= 4
 
@@ -145,20 +138,20 @@ def test_provenance_names_model_features_split_and_recipe(inputs: Inputs, page: 
         assert digest in page
 
 
-def test_pictures_stand_in_the_page_as_data(inputs: Inputs, page: str) -> None:
+def test_thumbnails_are_in_the_page_as_data(inputs: Inputs, page: str) -> None:
     n = inputs.params.report.thumbnails
     label_issues, outliers, a_pair = n // 2, n // 2, 2
     assert page.count("data:image/jpeg;base64,") == n + label_issues + outliers + a_pair
 
 
-def test_contradicted_labels_show_label_place_and_share(page: str) -> None:
-    assert "A wrong label, or a work that the model does not understand." in visible(page)
+def test_label_issues_show_label_percentile_and_share(page: str) -> None:
+    assert "Either the label is wrong, or the model does not understand the work." in visible(page)
     assert "above 91 % wrong in 93 %" in visible(page)
     assert "All 50 by file" in visible(page)
 
 
-def test_the_pictures_least_like_the_rest_and_near_duplicates_are_shown(page: str) -> None:
-    assert "Not artworks?" in visible(page)
+def test_outliers_and_near_duplicates_are_shown(page: str) -> None:
+    assert "Are these artworks?" in visible(page)
     assert "distance 9.4" in visible(page)
     assert "test split" in visible(page)
     assert "train split" in visible(page)
@@ -169,34 +162,36 @@ def test_what_the_audit_did_not_find_has_no_heading(inputs: Inputs) -> None:
         name: getattr(inputs, name).head(0) for name in ("label_issues", "outliers", "near_duplicates", "findings")
     }
     shown = visible(render(with_metrics(replace(inputs, **empty), "audit", n_findings=0)))
-    assert "The labels that it contradicts" not in shown
-    assert "The pictures least like the rest" not in shown
+    assert "Label issues" not in shown
+    assert "Outliers" not in shown
     assert "in two splits The backbone" not in shown
     assert "Findings None: no predictor" in shown
     assert "audit: " not in shown
 
 
-def test_the_models_figure_next_to_shortcuts_is_the_one_out_of_fold(inputs: Inputs, page: str) -> None:
+def test_the_models_accuracy_next_to_shortcuts_is_the_one_out_of_fold(inputs: Inputs, page: str) -> None:
     assert "the model 66.7 %" in visible(page)
     assert "Out of fold 66.7 % 63.1 % to 70.2 %" in visible(page)
     assert "Near-duplicates 1 pair in two splits" in visible(page)
 
 
 def test_what_each_column_tells_is_shown_and_never_less_than_nothing(inputs: Inputs, page: str) -> None:
-    assert "What each column tells of the tier" in visible(page)
+    assert "What each column tells about the tier" in visible(page)
     assert "department 34.0 % 0.0005 file_bytes 0.0 % 1.0000" in visible(page)
     assert "What each column tells" not in visible(render(replace(inputs, columns=inputs.columns.head(0))))
 
 
-def test_how_many_models_were_judged_is_said(inputs: Inputs) -> None:
-    assert "7 models have been judged on this test split so far" in visible(render(replace(inputs, models_evaluated=7)))
-    assert "is not known here" in visible(render(replace(inputs, models_evaluated=0)))
+def test_how_many_models_were_evaluated_is_said(inputs: Inputs) -> None:
+    assert "7 models have been evaluated on this test split so far" in visible(
+        render(replace(inputs, models_evaluated=7))
+    )
+    assert "is not known: this copy" in visible(render(replace(inputs, models_evaluated=0)))
 
 
 def test_hundreds_of_findings_leave_the_page_small(inputs: Inputs) -> None:
     many = pd.concat([inputs.findings] * 400, ignore_index=True)
     page = render(replace(inputs, findings=many))
-    assert "192 more of 392; all stand in metrics/audit/findings.csv" in visible(page)
+    assert "192 more of 392; metrics/audit/findings.csv has them all" in visible(page)
     assert len(page.encode()) < 1_000_000
 
 
@@ -229,6 +224,6 @@ def test_imported_features_are_said_to_be_so(inputs: Inputs) -> None:
     nothing = {f"pair_latency_{name}": None for name in ("ms_p50", "ms_p95", "ms_p99", "from_file_ms_p50")}
     shown = visible(render(replace(with_metrics(inputs, "benchmark", **nothing), params=imported)))
     assert "import:clip-v1 · features imported" in shown
-    assert "no picture goes through a backbone" in shown
+    assert "no image goes through a backbone" in shown
     assert "One pair, from decoded pixels (p50) not available under 100 ms on a GPU not measured GPU memory" in shown
     assert "768 px" not in shown

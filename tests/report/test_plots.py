@@ -8,9 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mirip.report.accuracy_plots import baselines_svg, scores_by_tier_svg, tier_pairs_svg
-from mirip.report.calibration_plots import coverage_svg, reliability_svg
-from mirip.report.training_plots import curves_svg
+from mirip.report.plots import (
+    baselines_svg,
+    coverage_svg,
+    curves_svg,
+    reliability_svg,
+    scores_by_tier_svg,
+    tier_pairs_svg,
+)
 
 TIERS = ("S", "A", "B", "C")
 

@@ -1,4 +1,4 @@
-"""Works as pictures, found by their public id."""
+"""Works as thumbnails, found by their public id."""
 
 import pandas as pd
 import pytest
@@ -33,7 +33,7 @@ def test_no_work_is_shown_twice() -> None:
     assert len(paths) == len(set(paths)) == 4
 
 
-def test_a_work_without_thumbnail_has_no_picture() -> None:
+def test_a_work_without_thumbnail_has_no_image() -> None:
     scores, *rest = tables(4)
     highest, lowest = Gallery(*rest).extremes(scores, 4)
     assert highest[0].data_uri == "data:image/jpeg;base64,eA=="
@@ -49,11 +49,11 @@ def test_scores_of_another_split_are_refused() -> None:
 
 def test_fewer_scores_than_test_works_are_refused() -> None:
     scores, splits, thumbnails = tables(4)
-    with pytest.raises(DataError, match=r"3 works.*4 test works"):
+    with pytest.raises(DataError, match=r"3 works, the test split 4"):
         Gallery(splits, thumbnails).extremes(scores.head(3), 4)
 
 
-def test_a_contradicted_label_says_where_the_work_stands() -> None:
+def test_a_label_issue_says_percentile_and_share() -> None:
     scores, *rest = tables(4)
     table = pd.DataFrame({"id": scores["id"], "score_percentile": 93.0, "misordered_share": 0.8})
     works = Gallery(*rest).label_issues(table, 2)
@@ -61,13 +61,13 @@ def test_a_contradicted_label_says_where_the_work_stands() -> None:
     assert [work.image_path for work in works] == [f"{place}.jpg" for place in scores.index[:2]]
 
 
-def test_a_picture_unlike_the_rest_says_how_far_it_lies() -> None:
+def test_an_outlier_says_how_far_it_is() -> None:
     scores, *rest = tables(3)
     table = pd.DataFrame({"id": scores["id"], "distance": [7.18, 2.0, 1.0]})
     assert [work.remarks for work in Gallery(*rest).outliers(table, 1)] == [("distance 7.2",)]
 
 
-def test_near_duplicates_come_in_pairs_with_their_sides() -> None:
+def test_near_duplicates_come_in_pairs_with_their_splits() -> None:
     scores, *rest = tables(3)
     first, second, _ = scores["id"]
     table = pd.DataFrame({"id": [first], "split": ["test"], "other_id": [second], "other_split": ["train"]})

@@ -36,9 +36,9 @@ def planted(sample, truth):
 
 
 def decode(file: Path) -> Image.Image:
-    with Image.open(file) as picture:
-        picture.load()
-        return picture
+    with Image.open(file) as image:
+        image.load()
+        return image
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
@@ -79,14 +79,14 @@ def test_the_sideways_photo_is_upright_once_exif_is_applied(planted):
     ],
 )
 def test_planted_file_has_its_mode(planted, kind, file_format, mode):
-    with Image.open(planted(kind)) as picture:
-        picture.load()
-        assert (picture.format, picture.mode) == (file_format, mode)
+    with Image.open(planted(kind)) as image:
+        image.load()
+        assert (image.format, image.mode) == (file_format, mode)
 
 
 def test_alpha_has_transparent_pixels(planted):
-    with Image.open(planted("alpha")) as picture:
-        assert picture.getextrema()[3] == (0, 255)
+    with Image.open(planted("alpha")) as image:
+        assert image.getextrema()[3] == (0, 255)
 
 
 def test_the_exact_copy_is_another_artists_file_byte_for_byte(sample, rows, truth):
@@ -96,7 +96,7 @@ def test_the_exact_copy_is_another_artists_file_byte_for_byte(sample, rows, trut
     assert artist[entry["image_path"]] != artist[entry["copy_of"]]
 
 
-def test_the_near_copy_shows_the_same_picture_in_other_bytes(sample, truth):
+def test_the_near_copy_shows_the_same_image_in_other_bytes(sample, truth):
     entry = truth["planted"]["near_copy"]
     copy, original = (sample / entry[name] for name in ("image_path", "copy_of"))
     small = [np.asarray(decode(file).convert("L").resize((32, 32)), float) for file in (copy, original)]
@@ -116,7 +116,7 @@ def test_one_row_has_a_tier_that_nobody_knows(rows, truth):
     assert strange == [truth["planted"]["unknown_tier"]["image_path"]]
 
 
-def test_all_sound_pictures_are_between_320_and_420_pixels_a_side(sample, truth):
+def test_all_sound_images_are_between_320_and_420_pixels_a_side(sample, truth):
     special = {entry["image_path"] for entry in truth["planted"].values()}
     sizes = [decode(sample / work["image_path"]).size for work in truth["works"] if work["image_path"] not in special]
     assert min(min(size) for size in sizes) >= 320

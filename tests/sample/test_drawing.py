@@ -3,9 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mirip.sample.artists import assign_works
-from mirip.sample.drawing import draw
-from mirip.sample.faults import faults_of
+from mirip.sample.artists import assign_works, faults_of
+from mirip.sample.dataset import draw
 
 SEED = 42
 
@@ -15,8 +14,8 @@ def works():
     return assign_works(SEED, 10, 10)
 
 
-def spread(picture):
-    grey = picture.mean(axis=2)
+def spread(image):
+    grey = image.mean(axis=2)
     return np.percentile(grey, 99.5) - np.percentile(grey, 0.5)
 
 
@@ -30,13 +29,13 @@ def test_a_master_uses_a_fuller_range_of_tone_than_a_beginner(works):
 def test_skill_decides_neither_size_nor_paper(works):
     master, beginner = (draw(replace(works[0], skill=skill), SEED) for skill in (2.0, -2.0))
     assert master.shape == beginner.shape
-    paper = [np.percentile(picture, 95, axis=(0, 1)) for picture in (master, beginner)]
+    paper = [np.percentile(image, 95, axis=(0, 1)) for image in (master, beginner)]
     assert paper[0] == pytest.approx(paper[1], abs=14)
 
 
 def colourfulness(work, medium):
-    picture = draw(replace(work, medium=medium, skill=1.5), SEED).astype(float)
-    return np.ptp(picture - np.median(picture, axis=(0, 1)), axis=2).mean()
+    image = draw(replace(work, medium=medium, skill=1.5), SEED).astype(float)
+    return np.ptp(image - np.median(image, axis=(0, 1)), axis=2).mean()
 
 
 def test_watercolour_has_more_colour_than_the_dry_media(works):

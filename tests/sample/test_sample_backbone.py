@@ -30,15 +30,15 @@ def test_it_loads_as_any_other_folder_with_no_key_missing_or_left_over(folder, c
     assert not caplog.records
 
 
-def test_the_pooled_output_tells_pictures_apart(folder):
+def test_the_pooled_output_tells_images_apart(folder):
     torch = pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")
     model = transformers.AutoModel.from_pretrained(folder).eval()
     size = json.loads((folder / "config.json").read_text())["image_size"]
-    pictures = torch.rand(3, 3, size, size, generator=torch.Generator().manual_seed(0))
-    pictures[1] = torch.linspace(-1, 1, size)
+    images = torch.rand(3, 3, size, size, generator=torch.Generator().manual_seed(0))
+    images[1] = torch.linspace(-1, 1, size)
     with torch.inference_mode():
-        features = model(pictures).pooler_output
+        features = model(images).pooler_output
     assert features.shape == (3, 1024)
     assert torch.isfinite(features).all()
     assert torch.cosine_similarity(features[0], features[1], dim=0) < 0.98

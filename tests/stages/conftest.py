@@ -12,7 +12,6 @@ import pytest
 import yaml
 from numpy.typing import NDArray
 
-from mirip.data.manifest import write_manifest
 from mirip.data.split import DataSplitter, read_splits
 from mirip.data.tables import write_table
 from mirip.features.backbones.recipe import ResolvedRecipe
@@ -35,7 +34,7 @@ class TrainedProject:
         """Build everything up to the trained model."""
         self.write_params()
         manifest = _manifest()
-        write_manifest(self.folder / "data/manifest.parquet", manifest)
+        write_table(self.folder / "data/manifest.parquet", manifest)
         splits = DataSplitter(train=0.6, val=0.1, test=0.3).split(manifest)
         write_table(self.folder / "data/splits.parquet", splits)
         self.write_features(splits)

@@ -6,8 +6,9 @@ import published_names
 import pytest
 import yaml
 
-from mirip.data.manifest import read_manifest, write_manifest
+from mirip.data.manifest import read_manifest
 from mirip.data.split import read_splits
+from mirip.data.tables import write_table
 from mirip.workspace import Workspace
 from stages import audit, evaluate, extract, prepare, run, split, train
 
@@ -157,7 +158,7 @@ def test_to_ignore_a_column_that_is_not_there_is_an_error(trained_project):
 
 def test_a_manifest_of_other_images_is_an_error(trained_project):
     manifest = read_manifest(WORKSPACE.manifest)
-    write_manifest(WORKSPACE.manifest, manifest.iloc[1:])
+    write_table(WORKSPACE.manifest, manifest.iloc[1:])
     with pytest.raises(SystemExit, match="list different images: run `dvc repro split`"):
         run(audit.main)
 

@@ -11,7 +11,8 @@ import pytest
 import yaml
 from PIL import Image
 
-from mirip.data.manifest import build_manifest, write_manifest
+from mirip.data.manifest import build_manifest
+from mirip.data.tables import write_table
 from mirip.errors import DataError
 from mirip.features.cache.feature_cache import FeatureCache
 from mirip.params import load_params
@@ -49,7 +50,7 @@ def workspace(tmp_path: Path, backbone: Path, monkeypatch: pytest.MonkeyPatch) -
     (images / "copy.png").write_bytes((images / "0.png").read_bytes())
     names = [*(f"{number}.png" for number in range(N)), "copy.png"]
     metadata = pd.DataFrame({"image_path": names, "tier": ["A", "B"] * 3})
-    write_manifest(extract.MANIFEST, build_manifest(metadata, images, tiers=["A", "B"]).manifest)
+    write_table(extract.MANIFEST, build_manifest(metadata, images, tiers=["A", "B"]).manifest)
     params = {
         "data": {"images": "images", "metadata": "metadata.csv", "tiers": ["A", "B"]},
         "extract": {"recipe": "tiny", "batch_size": 2, "device": "cpu"},

@@ -9,9 +9,13 @@ import pandas as pd
 import pytest
 import yaml
 
-from mirip.data.manifest import write_manifest
 from mirip.data.split import read_splits, split_digest, tier_drift
+from mirip.data.statistics import STATISTICS
+from mirip.data.tables import write_table
+from mirip.workspace import Workspace
 from stages import run, split
+
+PATHS = Workspace()
 
 
 def _manifest(n: int) -> pd.DataFrame:
@@ -28,7 +32,7 @@ def _manifest(n: int) -> pd.DataFrame:
             "file_bytes": np.full(n, 1000),
             "format": ["JPEG"] * n,
             "perceptual_hash": rng.integers(1, 2**64, size=n, dtype=np.uint64),
-            **{name: np.zeros(n, np.float32) for name in ("brightness", "contrast", "colourfulness", "edge_density")},
+            **{name: np.zeros(n, np.float32) for name in STATISTICS},
             "jpeg_quality": np.full(n, 75, np.float32),
             "tier": ["CBAS"[r] for r in rank],
             "tier_rank": rank.astype(np.int8),
@@ -43,7 +47,7 @@ def workspace(tmp_path: Path, project_root: Path, monkeypatch: pytest.MonkeyPatc
     """A folder with params.yaml and the manifest of 300 images."""
     monkeypatch.chdir(tmp_path)
     shutil.copy(project_root / "params.yaml", "params.yaml")
-    write_manifest(split.MANIFEST, _manifest(300))
+    write_table(PATHS.manifest, _manifest(300))
     return tmp_path
 
 
@@ -54,15 +58,15 @@ def _set_params(**values: Any) -> None:
 
 
 @pytest.mark.usefixtures("workspace")
-def test_writes_sides_and_figures_and_says_the_drift(capsys: pytest.CaptureFixture[str]) -> None:
+def test_writes_splits_and_metrics_and_says_the_drift(capsys: pytest.CaptureFixture[str]) -> None:
     run(split.main)
-    splits = read_splits(split.SPLITS)
+    splits = read_splits(PATHS.splits)
     sizes = splits["split"].value_counts()
-    figures = json.loads(split.METRICS.read_text())
-    assert (figures["n_train"], figures["n_val"], figures["n_test"]) == (sizes["train"], sizes["val"], sizes["test"])
-    assert figures["n_groups_test"] == splits.loc[splits["split"] == "test", "group_id"].nunique()
-    assert figures["digest"] == split_digest(splits)
-    assert figures["max_tier_drift"] == pytest.approx(tier_drift(splits), abs=1e-5)
+    metrics = json.loads(PATHS.metrics("split").read_text())
+    assert (metrics["n_train"], metrics["n_val"], metrics["n_test"]) == (sizes["train"], sizes["val"], sizes["test"])
+    assert metrics["n_groups_test"] == splits.loc[splits["split"] == "test", "group_id"].nunique()
+    assert metrics["digest"] == split_digest(splits)
+    assert metrics["max_tier_drift"] == pytest.approx(tier_drift(splits), abs=1e-5)
     last = capsys.readouterr().out.splitlines()[-1]
     expected = f"split: {sizes['train']} train, {sizes['val']} val, {sizes['test']} test; largest tier drift"
     assert last == f"{expected} {tier_drift(splits):.1f} points"
@@ -71,17 +75,17 @@ def test_writes_sides_and_figures_and_says_the_drift(capsys: pytest.CaptureFixtu
 @pytest.mark.usefixtures("workspace")
 def test_two_runs_write_the_same_bytes_and_another_seed_others() -> None:
     run(split.main)
-    first = split.SPLITS.read_bytes(), split.METRICS.read_bytes()
+    first = PATHS.splits.read_bytes(), PATHS.metrics("split").read_bytes()
     run(split.main)
-    assert (split.SPLITS.read_bytes(), split.METRICS.read_bytes()) == first
+    assert (PATHS.splits.read_bytes(), PATHS.metrics("split").read_bytes()) == first
     _set_params(seed=7)
     run(split.main)
-    assert split.SPLITS.read_bytes() != first[0]
+    assert PATHS.splits.read_bytes() != first[0]
 
 
 @pytest.mark.usefixtures("workspace")
 def test_a_missing_manifest_says_what_to_run() -> None:
-    split.MANIFEST.unlink()
+    PATHS.manifest.unlink()
     with pytest.raises(SystemExit, match=r"^error: data/manifest\.parquet is not found: run `dvc repro prepare`$"):
         run(split.main)
 
@@ -89,8 +93,8 @@ def test_a_missing_manifest_says_what_to_run() -> None:
 @pytest.mark.usefixtures("workspace")
 def test_an_impossible_split_is_one_line_and_writes_nothing() -> None:
     manifest = _manifest(300)
-    write_manifest(split.MANIFEST, manifest.assign(group_id=manifest["tier_rank"].astype(np.int64)))
-    with pytest.raises(SystemExit, match=r"^error: tier .* points apart, 5 allowed; raise split\.max_tier_drift"):
+    write_table(PATHS.manifest, manifest.assign(group_id=manifest["tier_rank"].astype(np.int64)))
+    with pytest.raises(SystemExit, match=r"^error: tier .* points apart, 5 allowed: raise split\.max_tier_drift"):
         run(split.main)
-    assert not split.SPLITS.exists()
-    assert not split.METRICS.exists()
+    assert not PATHS.splits.exists()
+    assert not PATHS.metrics("split").exists()

@@ -15,10 +15,11 @@ import pytest
 from result_folder import edit_json, migrated_database, write_result_folder
 
 from mirip.errors import DataError
+from mirip.params import load_params
 from mirip.tracking.backfill import LeftOut, backfill
 from mirip.tracking.publishing import Published
-from mirip.tracking.record import provenance_tags
-from mirip.tracking.result import read_metrics, read_result
+from mirip.tracking.result import provenance_tags, read_metrics, read_result
+from mirip.workspace import Workspace
 from stages import track
 
 
@@ -61,7 +62,7 @@ def test_it_publishes_and_says_where(folder: Path, capfd: pytest.CaptureFixture[
     assert captured.err == ""
 
 
-def test_a_run_holds_every_stages_metrics_the_recipe_in_force_and_the_curves(folder: Path) -> None:
+def test_a_run_holds_every_stages_metrics_the_active_recipe_and_the_curves(folder: Path) -> None:
     track.main()
     (run,) = runs()
     assert run.data.metrics["val_pairwise_accuracy"] == run.data.metrics["train.val_pairwise_accuracy"] == 0.708
@@ -70,7 +71,7 @@ def test_a_run_holds_every_stages_metrics_the_recipe_in_force_and_the_curves(fol
     assert run.data.params["train.learning_rate"] == "0.0001"
     assert run.data.params["recipe.backbone"] == "models/backbones/sample"
     assert run.data.tags["mirip.hardware"] == "Intel Xeon, 2 cores"
-    assert run.data.tags["mirip.fingerprint"] == read_metrics(folder)["extract"]["fingerprint"]
+    assert run.data.tags["mirip.fingerprint"] == read_metrics(Workspace(folder))["extract"]["fingerprint"]
 
 
 def test_a_run_holds_the_model_and_the_dataset(folder: Path) -> None:
@@ -139,11 +140,11 @@ def test_git_tells_commit_and_whether_code_or_params_differ_from_it(folder: Path
     for command in (["init", "-q"], ["add", "params.yaml", "metrics"], [*identity, "commit", "-qm", "start"]):
         subprocess.run(["git", *command], check=True)
     edit_json(folder / "metrics/train.json", epochs=29)
-    tags = read_result(folder, provenance_tags()).tags
+    tags = read_result(Workspace(folder), load_params(), provenance_tags()).tags
     assert len(tags["git.commit"]) == 40
     assert tags["git.dirty"] == "false"
     set_params(folder, "title: Mirip", "title: Ours")
-    assert read_result(folder, provenance_tags()).tags["git.dirty"] == "true"
+    assert read_result(Workspace(folder), load_params(), provenance_tags()).tags["git.dirty"] == "true"
 
 
 def test_tracking_turned_off_says_so_and_does_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -151,16 +152,16 @@ def test_tracking_turned_off_says_so_and_does_nothing(folder: Path, capsys: pyte
     track.main()
     assert "off" in capsys.readouterr().out
     assert runs() == []
-    assert not json.loads(track.RECEIPT.read_text())["published"]
+    assert not json.loads(Workspace().receipt.read_text())["published"]
 
 
 def test_the_receipt_names_the_result_and_is_no_part_of_it(folder: Path) -> None:
     track.main()
-    receipt = json.loads(track.RECEIPT.read_text())
+    receipt = json.loads(Workspace().receipt.read_text())
     (run,) = runs()
     assert receipt == {"key": run.data.tags["mirip.key"], "published": True}
     track.main()
-    assert json.loads(track.RECEIPT.read_text()) == receipt
+    assert json.loads(Workspace().receipt.read_text()) == receipt
 
 
 def test_without_a_result_there_is_nothing_to_publish(folder: Path) -> None:
@@ -219,7 +220,7 @@ def test_a_result_is_kept_no_longer_once_the_store_that_it_was_meant_for_has_it(
     assert list((folder / ".mirip/unpublished").iterdir()) == []
 
 
-def test_a_server_that_is_away_is_a_warning_with_the_command_to_publish_later(
+def test_a_server_that_is_unavailable_is_a_warning_with_the_command_to_publish_later(
     folder: Path, project_root: Path, no_server: None
 ) -> None:
     done = subprocess.run(

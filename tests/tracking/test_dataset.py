@@ -1,4 +1,4 @@
-"""The dataset of a run: which split, how many works, and logged once."""
+"""The dataset of a run: which split, how many images, and logged once."""
 
 import json
 import warnings
@@ -6,11 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
-from mirip.tracking.dataset import Dataset, counts_of, split_counts
+from mirip.tracking.dataset import Dataset, dataset_counts
 from mirip.tracking.publishing import Published, publish
-from mirip.tracking.record import RunRecord
+from mirip.tracking.result import RunRecord
 
 DATASET = Dataset("works", "0123456789abcdef" * 4, "works.csv", {"n_images": 6, "n_train": 4})
 
@@ -43,23 +41,9 @@ def test_it_is_logged_once_also_from_another_place(desk: Path) -> None:
     assert len(inputs(published.run_id)) == 1
 
 
-def test_counts_are_those_of_the_split() -> None:
-    splits = pd.DataFrame(
-        {
-            "tier": ["S", "S", "A", "A", "A", "A"],
-            "group_id": [0, 0, 1, 2, 3, 3],
-            "split": ["train", "train", "train", "val", "test", "test"],
-        }
-    )
-    assert counts_of(splits) == {
-        "n_images": 6, "n_groups": 4, "n_train": 3, "n_val": 1, "n_test": 2,
-        "n_groups_train": 2, "n_groups_val": 1, "n_groups_test": 1, "n_tier_S": 2, "n_tier_A": 4,
-    }  # fmt: skip
-
-
-def test_the_stages_figures_give_the_same_counts_and_nothing_else() -> None:
+def test_counts_come_from_the_metrics_of_prepare_and_split() -> None:
     data = {"n_images": 6, "n_groups": 4, "n_rejected": 1, "n_tier_S": 2, "n_tier_A": 4}
     split = {"n_train": 3, "n_groups_train": 2, "max_tier_drift": 0.1, "digest": "0123"}
-    assert split_counts(data, split) == {
+    assert dataset_counts(data, split) == {
         "n_images": 6, "n_groups": 4, "n_tier_S": 2, "n_tier_A": 4, "n_train": 3, "n_groups_train": 2,
     }  # fmt: skip

@@ -72,10 +72,10 @@ def load_and_score(works: Path) -> list[float]:
     return PairwiseRankingModel.from_checkpoint(works / "models/best_model.pt").score_images([works / "0.jpg"])
 
 
-def test_a_large_backbone_is_looked_for_where_it_lies(works: Path, dinov2: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr(image_model, "_MAX_CARRIED_BYTES", 1000)
+def test_a_large_backbone_is_read_from_its_own_folder(works: Path, dinov2: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(image_model, "_MAX_COPIED_BYTES", 1000)
     words = export_image_model(works / "model", works / "models/best_model.pt")
-    assert words.endswith(f"too large to carry: looked for at {dinov2.resolve()}")
+    assert words.endswith(f"too large to copy: it is read from {dinov2.resolve()}")
     assert not (works / "model/artifacts/dinov2").exists()
     assert len(load(works / "model").predict(pd.DataFrame({"path": [str(works / "0.jpg")]}))) == 1
 
@@ -91,9 +91,9 @@ def test_what_is_no_picture_is_said_in_one_line(works: Path) -> None:
         model.predict(pd.DataFrame({"path": ["nowhere.jpg"]}))
 
 
-def test_input_without_a_picture_is_refused(works: Path) -> None:
+def test_input_without_an_image_is_refused(works: Path) -> None:
     export_image_model(works / "model", works / "models/best_model.pt")
-    with pytest.raises(Exception, match="no table with a column image"):
+    with pytest.raises(Exception, match="not a table with a column image"):
         load(works / "model").predict([str(works / "0.jpg")])
 
 
@@ -106,12 +106,12 @@ def test_its_example_is_the_request_that_a_server_takes(works: Path) -> None:
 
 def test_what_cannot_be_exported_is_one_line(works: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export", "models"]) == 1
-    assert "models is there already" in capsys.readouterr().err
+    assert "models exists already" in capsys.readouterr().err
     write_checkpoint(works / "brought.pt")
     assert main(["export", "out", "--checkpoint", "brought.pt"]) == 1
-    assert "features brought from import:made-1" in capsys.readouterr().err
+    assert "features imported from import:made-1" in capsys.readouterr().err
     assert main(["export", "out", "--backbone", "nowhere"]) == 1
-    assert "nowhere is no folder" in capsys.readouterr().err
+    assert "nowhere is not a folder" in capsys.readouterr().err
     assert not (works / "out").exists()
 
 

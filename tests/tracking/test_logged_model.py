@@ -23,7 +23,7 @@ from mirip.models.ranking import PairwiseRankingModel
 from mirip.tracking import logged_model
 from mirip.tracking.logged_model import Ranker, exact_requirements, save_ranker, zip_package
 from mirip.tracking.publishing import Published, publish
-from mirip.tracking.record import RunRecord
+from mirip.tracking.result import RunRecord
 from mirip.tracking.store import quiet_mlflow
 
 
@@ -110,7 +110,7 @@ def test_features_of_another_width_are_refused_by_the_signature(saved: Path) -> 
 def test_a_row_that_is_not_finite_is_refused_and_named(saved: Path) -> None:
     features = np.zeros((3, DIM), np.float32)
     features[1, 0] = np.nan
-    with pytest.raises(ValueError, match="1 rows hold values that are not finite, row 1 first"):
+    with pytest.raises(ValueError, match="1 rows hold values that are not finite, the first is row 1"):
         load(str(saved)).predict(features)
 
 
@@ -203,7 +203,7 @@ def test_a_publication_does_not_load_torch(desk: Path, project_root: Path) -> No
     checkpoint = write_checkpoint(desk / "best_model.pt")
     program = (
         "import sys; from pathlib import Path; from mirip.tracking.publishing import publish;"
-        "from mirip.tracking.record import RunRecord; from mirip.tracking.logged_model import Ranker;"
+        "from mirip.tracking.result import RunRecord; from mirip.tracking.logged_model import Ranker;"
         f"ranker = Ranker(Path('{checkpoint}'), {DIM});"
         "publish(RunRecord('mirip', 'n', {}, {}, None, [], {}, 'k', ranker=ranker));"
         "print('torch' in sys.modules)"

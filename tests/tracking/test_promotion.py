@@ -19,7 +19,7 @@ from mirip.tracking.dataset import Dataset
 from mirip.tracking.logged_model import Ranker
 from mirip.tracking.promotion import promote
 from mirip.tracking.publishing import publish
-from mirip.tracking.record import RunRecord
+from mirip.tracking.result import RunRecord
 
 N = 160
 SPLIT = "5" * 64
@@ -87,7 +87,7 @@ def test_the_first_model_is_promoted_and_that_is_said(desk: Path, capfd: pytest.
     assert printed.err == ""
     assert printed.out == (
         f"run first ({run_id[:8]}) is the champion now, mirip-ranker version 1: there was no champion before it; "
-        "1 model has been judged on this test split: compare runs by val_pairwise_accuracy\n"
+        "1 model has been evaluated on this test split: compare runs by val_pairwise_accuracy\n"
     )
     assert champion().run_id == run_id
 
@@ -132,7 +132,7 @@ def test_what_is_within_noise_or_worse_is_refused_and_the_champion_stays(
         assert printed.err.startswith(f"error: run {name} (")
         assert printed.err.count("\n") == 1
         assert says in printed.err
-        assert "3 models have been judged on this test split: compare runs by val_pairwise_accuracy" in printed.err
+        assert "3 models have been evaluated on this test split: compare runs by val_pairwise_accuracy" in printed.err
         assert "--force" in printed.err
     assert champion().run_id == first
     assert len(versions()) == 1
@@ -143,7 +143,7 @@ def test_force_promotes_what_is_worse_and_says_so(desk: Path, capsys: pytest.Cap
     promote("first")
     bad = published("bad", noise=9.0)
     assert main(["promote", "bad", "--force"]) == 0
-    assert "is the champion now, by force, mirip-ranker version 2: worse than" in capsys.readouterr().out
+    assert "is the champion now, by force, mirip-ranker version 2: it is worse than" in capsys.readouterr().out
     assert champion().run_id == bad
     assert champion().tags["verdict"] == "worse"
 
@@ -159,7 +159,7 @@ def test_promoting_again_makes_no_second_version(desk: Path) -> None:
     assert str(champion().version) == "1"
 
 
-def test_models_judged_on_different_sides_are_not_compared(desk: Path) -> None:
+def test_models_evaluated_on_different_splits_are_not_compared(desk: Path) -> None:
     published("first")
     promote("first")
     other = published("other", noise=0.1, works=1, split="6" * 64)
@@ -180,11 +180,11 @@ def test_a_champion_without_scores_is_beaten_only_by_force(desk: Path) -> None:
         promote("second")
 
 
-def test_models_that_only_this_repository_has_judged_count_too(desk: Path) -> None:
+def test_models_that_only_this_repository_has_evaluated_count_too(desk: Path) -> None:
     for k in range(7):
         record_evaluated(SPLIT, f"checkpoint {k}", 0.5)
     published("first")
-    assert "7 models have been judged" in promote("first")
+    assert "7 models have been evaluated" in promote("first")
 
 
 def test_a_run_without_a_model_is_refused(desk: Path) -> None:

@@ -1,5 +1,6 @@
 """Publishing to MLflow: once per distinct result, in the main repository, and never in the way."""
 
+import json
 import os
 import shutil
 import socket
@@ -19,10 +20,13 @@ from result_folder import migrated_database
 
 from mirip.errors import TrackingError
 from mirip.files import flatten
-from mirip.tracking.publishing import log_training_run, publish
-from mirip.tracking.record import RunRecord, result_key
+from mirip.params import load_params
+from mirip.tracking.publishing import publish, track
+from mirip.tracking.result import RunRecord, result_key
+from mirip.workspace import Workspace
 
 EPOCHS = 5
+PROJECT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -107,7 +111,7 @@ def test_a_published_run_holds_params_by_section_metrics_headlines_and_tags(work
     assert run.data.tags["mirip.recipe"] == "sample"
 
 
-def test_a_value_that_is_not_there_is_left_out(workspace: Path) -> None:
+def test_an_unknown_value_is_left_out(workspace: Path) -> None:
     metrics = client().get_run(publish(record()).run_id).data.metrics
     assert "evaluate.pairwise_accuracy_within_context" not in metrics
     assert "evaluate.ece" not in metrics
@@ -118,7 +122,7 @@ def test_curves_are_logged_by_epoch(workspace: Path) -> None:
     assert [(point.step, point.value) for point in history] == [(1, 0.6), (2, 0.5), (3, 0.4), (4, 0.3), (5, 0.2)]
 
 
-def test_artifacts_stand_under_the_main_root_with_their_folders(workspace: Path) -> None:
+def test_artifacts_are_under_the_main_root_with_their_folders(workspace: Path) -> None:
     published = publish(record())
     assert sorted(artifact_paths(published.run_id)) == ["metrics/evaluate.json", "metrics/train/curves.csv"]
     assert client().get_run(published.run_id).info.artifact_uri.startswith((workspace / "mlartifacts").as_uri())
@@ -194,7 +198,7 @@ def test_the_tracking_uri_of_the_environment_is_honoured(workspace: Path, monkey
     assert runs() == []
 
 
-def test_a_server_that_is_away_is_a_tracking_error_soon_and_without_its_password(
+def test_a_server_that_is_unavailable_is_a_tracking_error_soon_and_without_its_password(
     workspace: Path, unreachable: None
 ) -> None:
     start = time.monotonic()
@@ -243,19 +247,51 @@ def test_nothing_is_printed_and_no_warning_leaks(workspace: Path, capfd: pytest.
     assert captured.out == captured.err == ""
 
 
-def test_a_training_off_the_pipeline_is_one_run_however_often_it_is_published(workspace: Path) -> None:
-    arguments: dict[str, Any] = {
-        "experiment": "mine",
-        "params": {"train": {"seed": 1}},
-        "metrics": {"train.val_pairwise_accuracy": 0.7, "train.seconds": 1.0},
-        "curves": record().curves,
-        "artifacts": [workspace / "metrics" / "evaluate.json"],
-    }
-    first = log_training_run(run_name="by hand", **arguments)
-    assert first.run_name == "by hand"
-    assert log_training_run(run_name=None, **arguments).run_id == first.run_id
-    other = arguments | {"params": {"train": {"seed": 2}}}
-    assert log_training_run(run_name=None, **other).run_id != first.run_id
+def test_the_output_folder_of_mirip_train_is_one_run_however_often_it_is_published(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = Workspace(write_output_folder(workspace / "run"), flat=True)
+    params = load_params(PROJECT / "params.yaml")
+    first = track(output, params).published
+    assert first is not None
+    assert first.run_name.startswith("sample logistic")
+    named = params.model_copy(update={"track": params.track.model_copy(update={"run_name": "by hand"})})
+    again = track(output, named).published
+    assert again is not None
+    assert (again.run_id, again.run_name, again.status) == (first.run_id, "by hand", "updated")
+    kept = ["best_model.pt", "curves.csv", "evaluate.json", "extract.json", "scores.csv", "split.json", "train.json"]
+    assert sorted(artifact_paths(first.run_id)) == kept
+    (output.root / "best_model.pt").write_bytes(b"other weights")
+    other = track(output, params).published
+    assert other is not None
+    assert other.run_id != first.run_id
+    assert not output.receipt.exists()
+
+
+def test_a_training_that_finds_no_server_says_that_its_files_are_complete(workspace: Path, unreachable: None) -> None:
+    output = Workspace(write_output_folder(workspace / "run"), flat=True)
+    tracked = track(output, load_params(PROJECT / "params.yaml"))
+    assert tracked.published is None
+    assert tracked.warning.endswith("run are complete: run the same command again to publish them")
+    assert not (workspace / ".mirip/unpublished").exists()
+
+
+def write_output_folder(folder: Path) -> Path:
+    """Write a result as `mirip train` leaves it, beside files that are no part of it."""
+    folder.mkdir()
+    for name, values in {
+        "extract": {"rows": 4, "dim": 8, "fingerprint": "f" * 64, "content_digest": "c" * 64},
+        "split": {"digest": "d" * 64, "n_train": 3},
+        "train": {"val_pairwise_accuracy": 0.7},
+        "evaluate": {"pairwise_accuracy": 0.6},
+        "of_the_user": {"secret": 1},
+    }.items():
+        (folder / f"{name}.json").write_text(json.dumps(values))
+    (folder / "best_model.pt").write_bytes(b"weights")
+    (folder / "curves.csv").write_text("epoch,train_loss\n1,0.5\n")
+    (folder / "scores.csv").write_text("id,group,tier,tier_rank,score\n")
+    (folder / "features.h5").write_bytes(b"large")
+    return folder
 
 
 def test_the_key_does_not_depend_on_the_order_of_params() -> None:
@@ -277,7 +313,7 @@ def test_six_processes_on_a_fresh_folder_all_publish(workspace: Path) -> None:
     (workspace / "mlflow.db").unlink()
     program = (
         "import sys; from pathlib import Path;"
-        "from mirip.tracking.publishing import publish; from mirip.tracking.record import RunRecord;"
+        "from mirip.tracking.publishing import publish; from mirip.tracking.result import RunRecord;"
         "publish(RunRecord('mirip', sys.argv[1], {'seed': sys.argv[1]}, {'evaluate.pairwise_accuracy': 0.5}, None,"
         " [Path('metrics')], {}, sys.argv[1]))"
     )

@@ -1,26 +1,26 @@
-"""Charts of both sides as fenced Mermaid, which GitHub draws: a comment cannot hold pictures of its own."""
+"""Charts of both revisions as fenced Mermaid, which GitHub draws: a comment cannot hold images of its own."""
 
 import math
 from collections.abc import Sequence
 
 import pandas as pd
 
-from mirip.experiments.pull_request.revision import Side
+from mirip.experiments.pull_request.revision import Revision
 
-# Told apart by the colour-blind, on a light page and on a dark one.
+# Two colours that colour-blind readers can tell apart, on a light page and on a dark one.
 _BEFORE, _AFTER = "#e07b00", "#3b82f6"
 _MOST_EPOCHS = 20
 _SPANS = (10, 20, 40, 50, 100)  # which Mermaid divides into so many ticks that they do not overlap
 
 
-def charts(before: Side, after: Side) -> list[str]:
+def charts(before: Revision, after: Revision) -> list[str]:
     """Return the charts of what changed, each with its heading."""
     curves, pairs = _curves(before, after), _tier_pairs(before, after)
     return [chart for chart in (curves, pairs) if chart]
 
 
-def _curves(before: Side, after: Side) -> str:
-    old, new = (_known(side.curves, "val_pairwise_accuracy") for side in (before, after))
+def _curves(before: Revision, after: Revision) -> str:
+    old, new = (_known(revision.curves, "val_pairwise_accuracy") for revision in (before, after))
     if new is None or (old is not None and old.tolist() == new.tolist()):
         return ""
     lines = [values for values in (old, new) if values is not None]
@@ -40,8 +40,8 @@ def _curves(before: Side, after: Side) -> str:
     )
 
 
-def _tier_pairs(before: Side, after: Side) -> str:
-    old, new = (_known(side.tier_pairs, "accuracy") for side in (before, after))
+def _tier_pairs(before: Revision, after: Revision) -> str:
+    old, new = (_known(revision.tier_pairs, "accuracy") for revision in (before, after))
     if new is None or (old is not None and old.tolist() == new.tolist()):
         return ""
     assert after.tier_pairs is not None
@@ -61,7 +61,7 @@ def _tier_pairs(before: Side, after: Side) -> str:
 
 
 def _known(table: pd.DataFrame | None, column: str) -> pd.Series | None:
-    """Return a column of numbers; None where one is missing, for which Mermaid has no sign."""
+    """Return a column of numbers; None where a number is missing, which Mermaid cannot draw."""
     if table is None or column not in table or table.empty:
         return None
     values = pd.to_numeric(table[column], errors="coerce")

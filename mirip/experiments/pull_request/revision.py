@@ -1,4 +1,4 @@
-"""What one side of a pull request holds in Git: figures, curves and scores. What is not there is None or empty."""
+"""What one revision of a pull request holds in Git: metrics, curves and scores. What is missing is None or empty."""
 
 import io
 import json
@@ -11,25 +11,25 @@ import pandas as pd
 
 from mirip.errors import DataError
 from mirip.experiments.git import git
-from mirip.experiments.scores import SCORES, ModelScores, read_scores
+from mirip.experiments.scores import ModelScores, read_scores
+from mirip.workspace import METRICS, Workspace
 
-# Of metrics/*.json those that are results: the receipt of a publication is in no clone.
-STAGES = ("data", "split", "extract", "train", "evaluate", "audit", "benchmark")
+_HERE = Workspace()
 
 
 @dataclass(frozen=True)
-class Side:
-    """One side.
+class Revision:
+    """A commit or the working tree, as the comment compares it.
 
     Attributes:
         name: what the comment calls it.
         commit: its commit, 40 hexadecimal digits.
-        metrics: content of metrics/<stage>.json by stage; of a stage without one an empty dict.
+        metrics: content of metrics/<name>.json by name; an empty dict where there is no such file.
         curves: metrics/train/curves.csv.
         tier_pairs: metrics/evaluate/tier_pairs.csv.
         scores: of the test split.
         no_scores: why there are none.
-        dirty: the working tree holds more than the commit does.
+        dirty: whether the working tree has changes that are not committed.
     """
 
     name: str
@@ -43,55 +43,65 @@ class Side:
 
 
 def merge_base(base: str) -> str:
-    """Return the commit that BASE and HEAD have last in common, 40 hexadecimal digits.
+    """Return the last commit that BASE and HEAD have in common, 40 hexadecimal digits.
 
     Raises:
-        DataError: BASE is no revision, or nothing in common is known here.
+        DataError: BASE is not a revision, or no common commit is known here.
     """
     if git("rev-parse", "--verify", "--quiet", "--end-of-options", "HEAD^{commit}") is None:
-        raise DataError("here is no Git repository with a commit: run this in a clone of the project")
+        raise DataError("there is no Git repository with a commit here", "run this in a clone of the project")
     if git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{base}^{{commit}}") is None:
-        raise DataError(f"{base} is no Git revision here: give a branch, a tag or a commit, and `git fetch` it first")
+        raise DataError(
+            f"{base} is not a Git revision here", "give a branch, a tag or a commit, and `git fetch` it first"
+        )
     found = git("merge-base", "--", base, "HEAD")
     if found is None:
         raise DataError(
-            f"{base} and HEAD have no commit in common here: in a shallow clone run `git fetch --unshallow`, "
-            "in a workflow check out with fetch-depth 0"
+            f"{base} and HEAD have no commit in common here",
+            "in a shallow clone run `git fetch --unshallow`, in a workflow check out with fetch-depth 0",
         )
     return found.strip()
 
 
-def committed(commit: str, name: str) -> Side:
-    """Read a side as it stands in a commit."""
-    return _side(name, commit, lambda path: git("show", f"{commit}:./{path}"), commit)
+def committed(commit: str, name: str) -> Revision:
+    """Read a commit."""
+    return _read(name, commit, lambda path: git("show", f"{commit}:./{path}"), commit)
 
 
-def working_tree(name: str) -> Side:
-    """Read a side as it stands in the working directory."""
+def working_tree(name: str) -> Revision:
+    """Read the working directory."""
     commit = (git("rev-parse", "HEAD") or "").strip()
     dirty = bool(git("status", "--porcelain", "--untracked-files=no", "--", "."))
 
-    def read(path: str) -> str | None:
+    def content(path: str) -> str | None:
         return Path(path).read_text(encoding="utf-8") if Path(path).is_file() else None
 
-    return replace(_side(name, commit, read, "."), dirty=dirty)
+    return replace(_read(name, commit, content, "."), dirty=dirty)
 
 
-def _side(name: str, commit: str, read: Callable[[str], str | None], source: str) -> Side:
+def _read(name: str, commit: str, read: Callable[[str], str | None], source: str) -> Revision:
+    """Read a revision.
+
+    Args:
+        name: what the comment calls it.
+        commit: its commit.
+        read: returns the content of a file of that path, None where there is no such file.
+        source: what `read_scores` reads.
+    """
     scores, no_scores = None, None
-    if read(SCORES.as_posix()) is None:
-        no_scores = f"{name} has no {SCORES}"
+    if read(_HERE.scores.as_posix()) is None:
+        no_scores = f"{name} has no {_HERE.scores.as_posix()}"
     else:
         try:
-            scores = replace(read_scores(source), source=name)
+            scores = read_scores(source, name=name)
         except DataError as error:
-            no_scores = str(error).replace(f"of {source} ", f"of {name} ")
-    return Side(
+            no_scores = error.problem
+    return Revision(
         name,
         commit,
-        {stage: _json(read(f"metrics/{stage}.json")) for stage in STAGES},
-        _table(read("metrics/train/curves.csv"), "epoch"),
-        _table(read("metrics/evaluate/tier_pairs.csv"), "pair"),
+        {stage: _json(read(_HERE.metrics(stage).as_posix())) for stage in METRICS},
+        _table(read(_HERE.curves.as_posix()), "epoch"),
+        _table(read((_HERE.tables("evaluate") / "tier_pairs.csv").as_posix()), "pair"),
         scores,
         no_scores,
     )

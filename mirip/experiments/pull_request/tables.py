@@ -1,10 +1,9 @@
-"""Tables of what changed: params, figures with their intervals, speed."""
+"""Tables of what changed: params, metrics with their intervals, speed; in Markdown that no value can break out of."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from mirip.experiments.pull_request.markdown import code, table
-from mirip.experiments.pull_request.revision import Side
+from mirip.experiments.pull_request.revision import Revision
 from mirip.report import formatting as fmt
 
 _SAME = "same"
@@ -13,7 +12,7 @@ _HEAD = ("before", "after", "change")
 _HEADLINES = (
     ("train", "val_pairwise_accuracy", "Validation pairwise accuracy", "share"),
     ("evaluate", "pairwise_accuracy", "Test pairwise accuracy", "share"),
-    ("evaluate", "pairwise_accuracy_macro", "… every tier pair alike", "share"),
+    ("evaluate", "pairwise_accuracy_macro", "… mean over tier pairs", "share"),
     ("evaluate", "pairwise_accuracy_within_context", "… within one context", "share"),
     ("evaluate", "verdict", "Target", "text"),
     ("evaluate", "margin_over_ridge", "Margin over ridge regression", "points"),
@@ -39,32 +38,32 @@ _SPEED = (
 def params_table(changed: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
     """Return the params that changed, from what `dvc params diff --json` says by file; empty where none did."""
     rows = [
-        (code(name), *(code(values[side]) if side in values else "" for side in ("old", "new")))
+        (code(name), *(code(values[end]) if end in values else "" for end in ("old", "new")))
         for _, params in sorted(changed.items())
         for name, values in sorted(params.items())
     ]
     return table(("param", *_HEAD[:2]), rows) if rows else ""
 
 
-def headline_table(before: Side, after: Side, *, same_test_split: bool) -> str:
-    """Return the figures that a reviewer looks at first, intervals beside them; empty where none has changed.
+def headline_table(before: Revision, after: Revision, *, same_test_split: bool) -> str:
+    """Return the metrics that a reviewer looks at first, with their intervals; empty where none has changed.
 
-    A figure of the test split is subtracted only where both sides were judged on the same works, and one of the
+    Values of the test split are subtracted only where both models were evaluated on the same images, those of the
     validation split only where the split is the same.
     """
     comparable = {"train": _same_split(before, after), "evaluate": same_test_split, "audit": True}
     rows = []
     for stage, name, label, style in _HEADLINES:
-        old, new = (side.metrics[stage] for side in (before, after))
+        old, new = (revision.metrics[stage] for revision in (before, after))
         if not (fmt.known(old.get(name)) or fmt.known(new.get(name))):
             continue
         change = _change(old.get(name), new.get(name), style, comparable=comparable[stage])
         rows.append((label, _cell(old, name, style), _cell(new, name, style), change))
-    return table(("figure", *_HEAD), rows) if any(row[3] != _SAME for row in rows) else ""
+    return table(("metric", *_HEAD), rows) if any(row[3] != _SAME for row in rows) else ""
 
 
-def other_figures(before: Side, after: Side) -> str:
-    """Return every other figure that changed, by its name in metrics/; empty where none did."""
+def other_metrics(before: Revision, after: Revision) -> str:
+    """Return every other metric that changed, by its name in metrics/; empty where none did."""
     shown = {(stage, name) for stage, name, _, _ in _HEADLINES}
     rows = []
     for stage, new in after.metrics.items():
@@ -74,20 +73,20 @@ def other_figures(before: Side, after: Side) -> str:
                 continue
             if name.endswith(("_ci_low", "_ci_high")) or old.get(name) == new.get(name):
                 continue
-            cells = [_plain_cell(side, name) for side in (old, new)]
+            cells = [_plain_cell(values, name) for values in (old, new)]
             rows.append((code(f"{stage}.{name}"), *cells, _plain_change(old.get(name), new.get(name))))
-    return table(("figure", *_HEAD), rows) if rows else ""
+    return table(("metric", *_HEAD), rows) if rows else ""
 
 
-def speed(before: Side, after: Side) -> str:
+def speed(before: Revision, after: Revision) -> str:
     """Return latency and memory where both were measured on the same hardware, else one line that says why not."""
-    old, new = (side.metrics["benchmark"] for side in (before, after))
+    old, new = (revision.metrics["benchmark"] for revision in (before, after))
     if not old or not new:
-        missing = " and ".join(side.name for side in (before, after) if not side.metrics["benchmark"])
-        return f"Latency and memory are not compared: no measurement on the side of {code(missing)}."
+        missing = " and ".join(code(found.name) for found in (before, after) if not found.metrics["benchmark"])
+        return f"Latency and memory are not compared: {missing} has no measurement."
     if old == new:
         return "Latency and memory were not measured again."
-    hardware = [f"{side.get('hardware') or 'unknown hardware'} ({side.get('device')})" for side in (old, new)]
+    hardware = [f"{found.get('hardware') or 'unknown hardware'} ({found.get('device')})" for found in (old, new)]
     if hardware[0] != hardware[1] or not old.get("hardware"):
         return (
             "Latency and memory are not compared, since the hardware differs: "
@@ -101,22 +100,22 @@ def speed(before: Side, after: Side) -> str:
     return f"{table(('speed', *_HEAD), rows)}\n\nOne measurement each, on {code(hardware[0])}."
 
 
-def _same_split(before: Side, after: Side) -> bool:
-    old, new = (side.metrics["split"].get("digest") for side in (before, after))
+def _same_split(before: Revision, after: Revision) -> bool:
+    old, new = (revision.metrics["split"].get("digest") for revision in (before, after))
     return old is not None and old == new
 
 
 def _cell(values: Mapping[str, Any], name: str, style: str) -> str:
-    value, low, high = (values.get(f"{name}{end}") for end in ("", "_ci_low", "_ci_high"))
+    value, interval = values.get(name), fmt.interval_of(values, name)
     if not fmt.known(value):
         return "–"
     if style == "text":
         return code(value)
     if style == "points":
-        return f"{fmt.margin(value, low, high)} points"
+        return f"{fmt.margin(value, interval)} points"
     if style == "share":
-        interval = f" ({fmt.span(low, high)})".replace(" %", "") if fmt.known(low) and fmt.known(high) else ""
-        return f"{fmt.percent(value)}{interval}"
+        bounds = "" if interval is None else f" ({fmt.span(interval)})".replace(" %", "")
+        return f"{fmt.percent(value)}{bounds}"
     return str(value) if isinstance(value, int) else fmt.number(value, 3)
 
 
@@ -139,9 +138,9 @@ def _signed(value: float) -> str:
 def _plain_cell(values: Mapping[str, Any], name: str) -> str:
     if name not in values:
         return ""
-    value, low, high = (values.get(f"{name}{end}") for end in ("", "_ci_low", "_ci_high"))
-    interval = f" ({_plain(low)} to {_plain(high)})" if fmt.known(low) and fmt.known(high) else ""
-    return f"{_plain(value)}{interval}"
+    interval = fmt.interval_of(values, name)
+    bounds = "" if interval is None else f" ({_plain(interval.low)} to {_plain(interval.high)})"
+    return f"{_plain(values[name])}{bounds}"
 
 
 def _plain(value: Any) -> str:
@@ -162,3 +161,22 @@ def _speed(value: Any) -> str:
 
 def _ratio(old: Any, new: Any) -> str:
     return f"× {new / old:.2f}" if fmt.known(old) and fmt.known(new) and old else ""
+
+
+def code(value: Any, longest: int = 80) -> str:
+    """Return a value as code: no mention, link or table bar in it takes effect."""
+    text = "null" if value is None else str(value)
+    text = " ".join(text.split()).replace("`", "'")
+    text = text if len(text) <= longest else f"{text[: longest - 1]}…"
+    return f"`{text}`".replace("|", "\\|") if text else ""
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table, the first column left, all others right."""
+    rule = [":---", *("---:" for _ in head[1:])]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, rule, *rows))
+
+
+def folded(title: str, content: str) -> str:
+    """Return content that is shown on a click."""
+    return f"<details><summary>{title}</summary>\n\n{content}\n\n</details>"

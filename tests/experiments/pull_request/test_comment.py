@@ -2,14 +2,13 @@ from markdown_it import MarkdownIt
 from result_repository import ResultRepository
 
 from mirip.experiments.lock_check import StaleStage
-from mirip.experiments.pull_request.comment import MARKER, comment
+from mirip.experiments.pull_request.comment import MARKER, comment, verdict
 from mirip.experiments.pull_request.revision import committed, merge_base, working_tree
-from mirip.experiments.pull_request.verdict import judge
 
 
 def made(stale: tuple[StaleStage, ...] = (), params: dict | None = None) -> str:
     before, after = committed(merge_base("main"), "main"), working_tree("this branch")
-    return comment(before, after, judge(before, after), params or {}, stale)
+    return comment(before, after, verdict(before, after), params or {}, stale)
 
 
 def test_the_first_line_is_the_marker_and_the_second_the_verdict(repository: ResultRepository) -> None:
@@ -26,7 +25,7 @@ def test_a_changed_result_comes_with_the_advice_and_an_unchanged_one_without(rep
     assert "val_pairwise_accuracy" in made()
 
 
-def test_a_stale_lock_is_said_before_any_figure(repository: ResultRepository) -> None:
+def test_a_stale_lock_is_said_before_any_metric(repository: ResultRepository) -> None:
     repository.rescore(noise=0.05)
     text = made((StaleStage("train", ("train.loss logistic -> margin",)),))
     assert "## Mirip: dvc.lock is out of date" in text

@@ -18,7 +18,7 @@ def test_the_merge_base_is_taken_and_not_the_tip_of_the_base(repository: ResultR
     assert merge_base("main") == start
 
 
-def test_a_commit_and_the_working_tree_are_read_alike(repository: ResultRepository) -> None:
+def test_a_commit_and_the_working_tree_are_read_in_the_same_way(repository: ResultRepository) -> None:
     commit = repository.git("rev-parse", "HEAD")
     old, new = committed(commit, "x"), working_tree("x")
     assert old.metrics == new.metrics
@@ -30,23 +30,23 @@ def test_a_commit_and_the_working_tree_are_read_alike(repository: ResultReposito
     assert not new.dirty
 
 
-def test_what_is_not_committed_makes_a_side_dirty(repository: ResultRepository) -> None:
+def test_what_is_not_committed_makes_a_revision_dirty(repository: ResultRepository) -> None:
     repository.set_metrics("train", epochs=1)
     assert working_tree("x").dirty
 
 
-def test_a_side_without_results_is_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_revision_without_results_is_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    side = working_tree("x")
-    assert side.metrics["evaluate"] == {}
-    assert side.curves is None
-    assert side.scores is None
-    assert side.no_scores == "x has no metrics/scores.csv"
+    found = working_tree("x")
+    assert found.metrics["evaluate"] == {}
+    assert found.curves is None
+    assert found.scores is None
+    assert found.no_scores == "x has no metrics/scores.csv"
 
 
 def test_an_unknown_base_is_refused(repository: ResultRepository) -> None:
     for base in ("nowhere", "--all", ""):
-        with pytest.raises(DataError, match="is no Git revision here"):
+        with pytest.raises(DataError, match="is not a Git revision here"):
             merge_base(base)
 
 

@@ -7,7 +7,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from mirip.data.manifest import _COLUMNS, write_manifest
+from mirip.data.manifest import _COLUMNS
+from mirip.data.tables import write_table
 from mirip.errors import CacheError, DataError
 from mirip.features.backbones.recipe import resolve
 from mirip.features.cache.feature_cache import write_cache
@@ -29,7 +30,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     listed = pd.DataFrame(
         {"image_path": [*(f"{k}.png" for k in range(N - 1)), "copy.png"], "image_sha256": [*KEYS[:-1], KEYS[0]]}
     )
-    write_manifest("data/manifest.parquet", listed.assign(**{name: 0 for name in _COLUMNS if name not in listed}))
+    write_table("data/manifest.parquet", listed.assign(**{name: 0 for name in _COLUMNS if name not in listed}))
     return tmp_path
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mirip.data.manifest import write_manifest
+from mirip.data.tables import write_table
 from mirip.errors import CacheError, DataError, ParamsError
 from mirip.features.backbones.recipe import resolve
 from mirip.features.cache.feature_cache import FeatureCache
@@ -27,7 +27,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     numbers = [0, 1, 2, 3, 4, 0]
     columns = pd.DataFrame({"image_path": [*PATHS[:5], "copy.png"], "image_sha256": [KEYS[n] for n in numbers]})
-    write_manifest(tmp_path / "data/manifest.parquet", whole_manifest(columns))
+    write_table(tmp_path / "data/manifest.parquet", whole_manifest(columns))
     return tmp_path
 
 

@@ -1,0 +1,11 @@
+"""How a command is added to a command line: its help is the docstring of the function that runs it."""
+
+import argparse
+from typing import Any
+
+
+def add_command(commands: Any, name: str, function: Any) -> argparse.ArgumentParser:
+    """Add the command `name`, which calls `function` with its options, and return its parser."""
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=function.__doc__, description=function.__doc__)
+    parser.set_defaults(command=function)
+    return parser

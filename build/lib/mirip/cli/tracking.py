@@ -1,0 +1,73 @@
+"""The commands of the tracker."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from mirip.cli.command import add_command
+from mirip.errors import ParamsError
+
+CHECKPOINT = Path("models/best_model.pt")
+
+
+def add_commands(commands: Any) -> None:
+    """Add `mirip track`, `mirip ui`, `mirip promote` and `mirip export`."""
+    command = add_command(commands, "track", track)
+    command.add_argument(
+        "--backfill",
+        action="store_true",
+        help="publish all that is still known: commits, experiments, the workspace, what was kept without a server",
+    )
+
+    command = add_command(commands, "ui", ui)
+    command.add_argument("--port", type=int, default=5000, help="default 5000")
+    command.add_argument("--params", type=Path, default=Path("params.yaml"), help="default: params.yaml")
+
+    command = add_command(commands, "promote", promote)
+    command.add_argument("run", metavar="RUN", help="id of a published run, the beginning of it, or the run's name")
+    command.add_argument("--force", action="store_true", help="also where it is not shown to be better")
+
+    command = add_command(commands, "export", export)
+    command.add_argument("folder", type=Path, metavar="FOLDER", help="new; `mlflow models serve -m FOLDER` serves it")
+    command.add_argument("--checkpoint", type=Path, default=CHECKPOINT, help=f"default {CHECKPOINT}")
+    command.add_argument("--backbone", type=Path, help="its backbone's folder, if not where the checkpoint says")
+
+
+def track(options: argparse.Namespace) -> None:
+    """Publish the result that stands here to MLflow, once per distinct result."""
+    from mirip.tracking.backfill import LeftOut, backfill, publish_workspace
+
+    if not options.backfill:
+        print(f"track: {publish_workspace()}")
+        return
+    for found in backfill():
+        if isinstance(found, LeftOut):
+            print(f"track: left out {found.source}: {found.reason}", file=sys.stderr)
+        else:
+            print(f"track: {found}")
+
+
+def ui(options: argparse.Namespace) -> None:
+    """Open the MLflow UI, and print the address at which it compares runs by val_pairwise_accuracy."""
+    from mirip.params import load_params
+    from mirip.tracking.ui import open_ui
+
+    if not 0 < options.port < 65536:
+        raise ParamsError(f"{options.port} is no port: give one from 1 to 65535")
+    open_ui(load_params(options.params).track.experiment, options.port)
+
+
+def promote(options: argparse.Namespace) -> None:
+    """Make a published run's model the champion of the model registry, if it is shown to be better than the last."""
+    from mirip.tracking.promotion import promote
+
+    print(promote(options.run, force=options.force))
+
+
+def export(options: argparse.Namespace) -> None:
+    """Write a trained model as an MLflow model that takes image files, by their bytes or paths."""
+    from mirip.tracking.image_model import export_image_model
+
+    words = export_image_model(options.folder, options.checkpoint, options.backbone)
+    print(f"{options.folder}: {words}")

@@ -1,0 +1,279 @@
+"""The manifest: one row an accepted image, with all that later stages need to know about it."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mirip.data.decoding import CONVERSIONS, MAX_PIXELS
+from mirip.data.duplicates import connected_groups, near_duplicate_labels
+from mirip.data.inspection import REJECT_KINDS, Accepted, Rejected, inspect_all, refused_by_table
+from mirip.data.metadata import column_text, read_metadata, require_columns
+from mirip.data.statistics import STATISTICS
+from mirip.data.tables import read_table, write_csv, write_table
+from mirip.errors import DataError, MetadataError
+from mirip.files import write_json
+from mirip.params import DataParams, Params, PrepareParams
+from mirip.progress import Progress
+from mirip.workspace import Workspace
+
+_IMAGE_TYPES = {
+    "image_sha256": "str",
+    "width_px": "int32",
+    "height_px": "int32",
+    "file_bytes": "int64",
+    "format": "str",
+    "perceptual_hash": "uint64",
+    **dict.fromkeys(STATISTICS, "float32"),
+    "jpeg_quality": "float32",
+}
+_ROWS_SHOWN = 3
+_COLUMNS = ("image_path", "row", *_IMAGE_TYPES, "tier", "tier_rank", "group_id", "context")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What came of a metadata table.
+
+    Attributes:
+        manifest: one row an accepted metadata row, in metadata order.
+        rejected: row (1-based), image_path and reason of the others, in metadata order.
+        thumbnails: image_sha256 and jpeg (bytes) of each distinct image, sorted.
+        counts: the values of metrics/data.json: n_rows, n_images, n_rejected, n_groups, n_duplicates,
+            n_near_duplicates, n_tier_<tier>, rejected_<kind>, converted_<kind>.
+    """
+
+    manifest: pd.DataFrame
+    rejected: pd.DataFrame
+    thumbnails: pd.DataFrame
+    counts: dict[str, int]
+
+    def summary(self) -> str:
+        """Say what was accepted and rejected in one line."""
+        return (
+            f"{self.counts['n_images']} images in {self.counts['n_groups']} groups, "
+            f"{self.counts['n_rejected']} rejected"
+        )
+
+
+def prepare(workspace: Workspace, params: Params) -> Prepared:
+    """Look once at every image that the metadata lists, and write the manifest of those that can be used.
+
+    The rejected rows are written first: where there are too many of them, they can still be looked at.
+
+    Raises:
+        MetadataError: the table cannot be read, or too many rows were rejected.
+        DataError: `data.images` is not a folder.
+    """
+    prepared = prepare_images(params.data, params.prepare)
+    write_csv(workspace.rejected, prepared.rejected)
+    check_usable(prepared, params.data.max_rejected_fraction, listed_in=workspace.rejected)
+    write_table(workspace.manifest, prepared.manifest)
+    write_table(workspace.thumbnails, prepared.thumbnails)
+    write_json(workspace.metrics("data"), prepared.counts)
+    return prepared
+
+
+def build_manifest(
+    metadata: pd.DataFrame,
+    image_root: Path | str,
+    *,
+    tiers: Sequence[str],
+    group: Sequence[str] = (),
+    context: Sequence[str] = (),
+    near_duplicate_bits: int = 4,
+    thumbnail_px: int = 160,
+    max_image_pixels: int = MAX_PIXELS,
+    workers: int | None = None,
+    on_progress: Callable[[int], None] = lambda n: None,
+) -> Prepared:
+    """Read every image once, reject what cannot be used, and group what belongs together.
+
+    Args:
+        metadata: from `read_metadata`.
+        image_root: the folder that image paths are relative to.
+        tiers: tier names, best first.
+        group: columns whose equal values tie rows into one group; an empty value ties to nothing.
+        context: columns within which a comparison is fair.
+        near_duplicate_bits: perceptual hashes at most so many bits apart are one image.
+        thumbnail_px: longest side of a thumbnail.
+        max_image_pixels: a larger image is rejected.
+        workers: threads that read and decode; None means one a CPU core. Pillow decodes outside the interpreter lock.
+        on_progress: called with the number of rows that are newly done.
+
+    Returns:
+        Manifest, rejected rows, thumbnails and counts; all a function of the table and the files alone.
+
+    Raises:
+        DataError: `image_root` is no folder.
+        MetadataError: a column of `group` or `context` is not in the table.
+    """
+    root = Path(image_root)
+    if not root.is_dir():
+        raise DataError(f"{root} is not a folder", "set data.images to the folder that image paths are relative to")
+    require_columns(metadata, group, "data.group")
+    require_columns(metadata, context, "data.context")
+    # "./a.jpg" and "a.jpg" are one path, and tables made on Windows are common.
+    paths = [str(PurePosixPath(path.replace("\\", "/"))) if path else "" for path in metadata["image_path"]]
+
+    outcomes: list[Accepted | Rejected] = []
+    refused = refused_by_table(paths, list(metadata["tier"]), tiers)
+    for outcome in inspect_all(root, paths, refused, max_image_pixels, thumbnail_px, workers):
+        outcomes.append(outcome)
+        on_progress(1)
+
+    kept = np.array([isinstance(outcome, Accepted) for outcome in outcomes], dtype=bool)
+    accepted = [outcome for outcome in outcomes if isinstance(outcome, Accepted)]
+    refusals = {row: outcome for row, outcome in enumerate(outcomes, 1) if isinstance(outcome, Rejected)}
+    rejected = pd.DataFrame(
+        {
+            "row": np.fromiter(refusals, dtype=np.int64),
+            "image_path": [metadata["image_path"].iloc[row - 1] for row in refusals],
+            "reason": [outcome.reason for outcome in refusals.values()],
+        }
+    )
+    manifest = _manifest(metadata, paths, kept, accepted, tiers, group, context, near_duplicate_bits)
+    thumbnails = {outcome.values["image_sha256"]: outcome.thumbnail for outcome in accepted}
+    counts = {
+        "n_rows": len(metadata),
+        "n_images": len(manifest),
+        "n_rejected": len(rejected),
+        **_group_counts(manifest, near_duplicate_bits),
+        **{f"n_tier_{tier}": int((manifest["tier"] == tier).sum()) for tier in tiers},
+        **_counted("rejected", REJECT_KINDS, [outcome.kind for outcome in refusals.values()]),
+        **_counted("converted", CONVERSIONS, [name for outcome in accepted for name in outcome.conversions]),
+    }
+    return Prepared(
+        manifest=manifest,
+        rejected=rejected,
+        thumbnails=pd.DataFrame(sorted(thumbnails.items()), columns=["image_sha256", "jpeg"]),
+        counts=counts,
+    )
+
+
+def prepare_images(data: DataParams, prepare: PrepareParams) -> Prepared:
+    """Read the metadata and every image that it lists, as the sections `data` and `prepare` say, with progress.
+
+    Raises:
+        MetadataError: the table cannot be read, or lacks a column that `data` names.
+        DataError: `data.images` is no folder.
+    """
+    metadata = read_metadata(data.metadata)
+    with Progress("prepare", len(metadata), "image") as progress:
+        return build_manifest(
+            metadata,
+            data.images,
+            tiers=data.tiers,
+            group=data.group,
+            context=data.context,
+            near_duplicate_bits=prepare.near_duplicate_bits,
+            thumbnail_px=prepare.thumbnail_px,
+            max_image_pixels=prepare.max_image_pixels,
+            on_progress=progress.update,
+        )
+
+
+def check_usable(prepared: Prepared, max_rejected_fraction: float, *, listed_in: Path | None = None) -> None:
+    """Refuse what is not worth going on with.
+
+    Args:
+        prepared: what came of the metadata.
+        max_rejected_fraction: of all rows, in [0, 1].
+        listed_in: the file that lists the rejected rows, for the message.
+
+    Raises:
+        MetadataError: too many rows were rejected, or the others have fewer than two tiers.
+    """
+    where = f"all are in {listed_in}, " if listed_in else ""
+    n_rows, n_rejected = prepared.counts["n_rows"], prepared.counts["n_rejected"]
+    if n_rejected > max_rejected_fraction * n_rows:
+        shown = prepared.rejected.head(_ROWS_SHOWN)
+        rows = "; ".join(f"row {row.row} {row.image_path} {row.reason}" for row in shown.itertuples())
+        raise MetadataError(
+            f"{n_rejected} of {n_rows} rows rejected ({_kinds_in_words(prepared.counts)}), more than "
+            f"data.max_rejected_fraction {max_rejected_fraction:g} allows; {where}the first: {rows}",
+            "check data.images and data.tiers",
+        )
+    if (there := sorted(set(prepared.manifest["tier"]))) and len(there) < 2:
+        raise MetadataError(
+            f"all {len(prepared.manifest)} images have tier {there[0]}", "give images of at least two tiers"
+        )
+    if not there:
+        raise MetadataError(f"no image is left of {n_rows} rows", "check data.images and data.metadata")
+
+
+def read_manifest(path: Path | str) -> pd.DataFrame:
+    """Read a manifest.
+
+    Raises:
+        DataError: the file is missing or is not a manifest.
+    """
+    return read_table(path, _COLUMNS, "dvc repro prepare")
+
+
+def first_paths(manifest: pd.DataFrame) -> dict[str, str]:
+    """Return the path by sha256 of each image content, in manifest order; of identical files the first."""
+    distinct = manifest.drop_duplicates("image_sha256")
+    return dict(zip(distinct["image_sha256"], distinct["image_path"], strict=True))
+
+
+def _manifest(
+    metadata: pd.DataFrame,
+    paths: Sequence[str],
+    kept: np.ndarray,
+    accepted: Sequence[Accepted],
+    tiers: Sequence[str],
+    group: Sequence[str],
+    context: Sequence[str],
+    near_duplicate_bits: int,
+) -> pd.DataFrame:
+    rows = metadata[kept].reset_index(drop=True)
+    columns: dict[str, Any] = {
+        "image_path": pd.Series(np.array(paths, dtype=object)[kept], dtype="str"),
+        "row": (np.flatnonzero(kept) + 1).astype(np.int64),
+    }
+    for name, dtype in _IMAGE_TYPES.items():
+        columns[name] = pd.Series([outcome.values[name] for outcome in accepted], dtype=dtype)
+    rank = {tier: len(tiers) - 1 - position for position, tier in enumerate(tiers)}
+    columns["tier"] = rows["tier"].astype("str")
+    columns["tier_rank"] = rows["tier"].map(rank).astype(np.int8)
+    labelings = [pd.factorize(_nothing_for_empty(column_text(rows[name])))[0] for name in group]
+    labelings.append(pd.factorize(columns["image_sha256"])[0])
+    labelings.append(near_duplicate_labels(columns["perceptual_hash"].to_numpy(), near_duplicate_bits))
+    columns["group_id"] = connected_groups(labelings, len(rows))
+    texts = [column_text(rows[name]) for name in context]
+    columns["context"] = pd.Series(
+        [" / ".join(parts) for parts in zip(*texts, strict=True)] if texts else [""] * len(rows), dtype="str"
+    )
+    others = {f"meta_{name}": rows[name] for name in rows if name not in ("image_path", "tier")}
+    return pd.DataFrame({**columns, **others})
+
+
+def _nothing_for_empty(text: pd.Series) -> pd.Series:
+    return text.mask(text == "")
+
+
+def _group_counts(manifest: pd.DataFrame, near_duplicate_bits: int) -> dict[str, int]:
+    distinct = manifest.drop_duplicates("image_sha256")
+    labels = near_duplicate_labels(distinct["perceptual_hash"].to_numpy(), near_duplicate_bits)
+    labels = labels[labels >= 0]
+    return {
+        "n_groups": int(manifest["group_id"].nunique()),
+        "n_duplicates": len(manifest) - len(distinct),
+        "n_near_duplicates": len(labels) - len(np.unique(labels)),
+    }
+
+
+def _kinds_in_words(counts: dict[str, int]) -> str:
+    """Return e.g. "3 missing, 1 unknown tier"."""
+    seen = [(kind.replace("_", " "), counts[f"rejected_{kind}"]) for kind in REJECT_KINDS]
+    return ", ".join(f"{n} {kind}" for kind, n in seen if n)
+
+
+def _counted(prefix: str, names: Sequence[str], seen: Sequence[str]) -> dict[str, int]:
+    counter = Counter(seen)
+    return {f"{prefix}_{name}": counter[name] for name in names}

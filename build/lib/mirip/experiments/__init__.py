@@ -1,0 +1,1 @@
+"""DVC and Git, asked from outside: experiments, the lock file and pull requests."""

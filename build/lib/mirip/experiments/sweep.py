@@ -1,0 +1,172 @@
+"""A grid of experiments: queued under readable names, run by DVC some at a time, and listed best first."""
+
+import itertools
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mirip.errors import DataError, ParamsError
+from mirip.experiments.dvc import run_dvc
+from mirip.experiments.git import git
+from mirip.files import canonical_json, looked_up, parse_yaml, read_yaml, sha256_bytes
+
+CHOSEN_BY = "val_pairwise_accuracy"
+PARAMS = Path("params.yaml")
+
+_TOLD = ("Reproducing experiment", "train: ", "error: ", "ERROR: ")
+_POLL_S = 0.2
+_SHORT = {"learning_rate": "lr"}
+
+
+def parse_grid(texts: Sequence[str]) -> list[dict[str, str]]:
+    """Return the points of a grid, each a value by param, from texts such as "train.loss=logistic,margin".
+
+    Raises:
+        ParamsError: a text is not of that form.
+    """
+    axes = []
+    for text in texts:
+        name, equals, values = text.partition("=")
+        if not equals or not all((name, *values.split(","))):
+            raise ParamsError(f"{text!r} is no axis of a grid: write a param and its values, as train.dropout=0.1,0.3")
+        axes.append([(name, value) for value in dict.fromkeys(values.split(","))])
+    return [dict(point) for point in itertools.product(*axes)]
+
+
+def point_name(point: Mapping[str, str]) -> str:
+    """Name a point after its values, as lr0.001-margin-seed42: a number bears its param's name, a word is clear."""
+    parts = []
+    for param, value in point.items():
+        name = param.rpartition(".")[2]
+        number = re.fullmatch(r"-?[.\d].*", value) is not None
+        parts.append(f"{_SHORT.get(name, name.replace('_', ''))}{value}" if number else value)
+    return re.sub(r"[^\w.]+", "-", "-".join(parts)).strip("-.")
+
+
+def sweep(texts: Sequence[str], jobs: int) -> list[tuple[str, float]]:
+    """Run the experiments of a grid that are not there yet, and return name and `val_pairwise_accuracy`, best first.
+
+    An experiment is there if one on the current commit has the point's name and just its params. Where another one has
+    the name, the point's bears some digits of its params' digest too.
+
+    Args:
+        texts: see `parse_grid`.
+        jobs: how many run at once.
+
+    Raises:
+        ParamsError: as `parse_grid`, a param that params.yaml does not have, or fewer than one job.
+        DataError: DVC cannot queue an experiment, older ones wait in its queue, or one failed; those that ran stand.
+        KeyboardInterrupt: those that ran stand, and nothing goes on in the background.
+    """
+    if jobs < 1:
+        raise ParamsError(f"{jobs} jobs cannot run anything: give --jobs 1 or more")
+    points = _named_points(parse_grid(texts))
+    known = [name for name in points if _experiment(name, "metrics/train.json") is not None]
+    if len(known) < len(points):
+        _check_queue_is_empty()
+    try:
+        for number, (name, point) in enumerate(points.items(), start=1):
+            print(f"sweep: {number}/{len(points)} {name}: {'is there' if name in known else 'queued'}", flush=True)
+            if name not in known:
+                settings = [word for param, value in point.items() for word in ("-S", f"{param}={value}")]
+                run_dvc("exp", "run", "--queue", "--name", name, *settings)
+        if len(known) < len(points):
+            _run_queue(jobs)
+    except KeyboardInterrupt:
+        print("sweep: stopping; the same command goes on with what has not run", file=sys.stderr, flush=True)
+        _drop_queue()
+        raise
+    results = {name: _experiment(name, "metrics/train.json") for name in points}
+    if failed := [name for name, result in results.items() if result is None]:
+        raise DataError(f"{len(failed)} of {len(points)} experiments failed: see `dvc queue logs {failed[0]}`")
+    found = [(name, float(json.loads(result)[CHOSEN_BY])) for name, result in results.items() if result is not None]
+    return sorted(found, key=lambda item: -item[1])
+
+
+def _named_points(points: Sequence[Mapping[str, str]]) -> dict[str, Mapping[str, str]]:
+    """Return the points by a name that no experiment with other params has."""
+    values = read_yaml(PARAMS)
+    if not values:
+        raise ParamsError(f"{PARAMS} is not found: run from the project's root")
+    named: dict[str, Mapping[str, str]] = {}
+    for point in points:
+        params = _with_point(values, point)
+        name = point_name(point)
+        there = _experiment(name, PARAMS.as_posix())
+        if name in named or (there is not None and parse_yaml(there) != params):
+            name = f"{name}-{sha256_bytes(canonical_json(params).encode())[:6]}"
+        named[name] = point
+    return named
+
+
+def _with_point(values: Mapping[str, Any], point: Mapping[str, str]) -> dict[str, Any]:
+    """Return the params with a point's values set.
+
+    Raises:
+        ParamsError: there is no such param.
+    """
+    params: dict[str, Any] = json.loads(canonical_json(values))
+    for param, text in point.items():
+        section, _, name = param.rpartition(".")
+        inner = looked_up(params, section) if section else params
+        if not isinstance(inner, dict) or name not in inner:
+            raise ParamsError(f"{PARAMS} has no {param}: write a param and its values, as train.dropout=0.1,0.3")
+        inner[name] = parse_yaml(text, f"{param}={text}")
+    return params
+
+
+def _experiment(name: str, path: str) -> str | None:
+    """Return a file as an experiment on the current commit has it, None where it is not there."""
+    head = (git("rev-parse", "HEAD") or "").strip()
+    return git("show", f"refs/exps/{head[:2]}/{head[2:]}/{name}:./{path}")
+
+
+def _check_queue_is_empty() -> None:
+    if waiting := len(re.findall(r"\b(?:Queued|Running)\b", run_dvc("queue", "status"))):
+        raise DataError(
+            f"{waiting} older experiments run or wait in the queue, as `dvc queue status` lists them: let them end "
+            "(`dvc queue start`), or drop them (`dvc queue stop --kill`, `dvc queue remove --queued`)"
+        )
+
+
+def _run_queue(jobs: int) -> None:
+    """Run what is queued, and pass on of DVC's long log which experiment runs and what its training came to.
+
+    The log goes through a file: of a pipe, a worker of DVC that outlives its command would hold the other end.
+    """
+    command = [sys.executable, "-m", "dvc", "exp", "run", "--run-all", "--jobs", str(jobs)]
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "log"
+        with log.open("wb") as stream:
+            process = subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT)
+        for line in _lines(log, process):
+            if line.startswith(_TOLD):
+                print(f"sweep: {line.strip()}", flush=True)
+
+
+def _lines(log: Path, process: subprocess.Popen[bytes]) -> Iterator[str]:
+    """Yield the lines of a file as a process writes them, until it ends."""
+    line, ended = "", False
+    with log.open(encoding="utf-8", errors="replace") as stream:
+        while not ended:
+            ended = process.poll() is not None  # before the file is read: nothing is written afterwards
+            for part in stream:
+                line += part
+                if line.endswith("\n"):
+                    yield line
+                    line = ""
+            time.sleep(0 if ended else _POLL_S)
+    if line:
+        yield line
+
+
+def _drop_queue() -> None:
+    """Stop DVC's workers, which would go on by themselves, and take from the queue what has not run."""
+    run_dvc("queue", "stop", "--kill")
+    run_dvc("queue", "remove", "--queued")

@@ -1,0 +1,1 @@
+"""Features of the frozen backbone: recipe, transform, backbone, cache and extraction."""

@@ -1,0 +1,296 @@
+"""A recipe and its fingerprint: everything that decides the value of a feature, and nothing else.
+
+Neither torch nor the weights themselves are loaded here: only their hash is needed.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mirip.errors import BackboneError
+from mirip.features.backbones.weights import (
+    CONFIG,
+    PREPROCESSOR,
+    BackboneFolder,
+    find_local_folder,
+    is_hub_id,
+    locate_backbone,
+    read_json,
+    weights_sha256,
+)
+from mirip.files import canonical_json, sha256_bytes
+from mirip.params import IMPORTED, Recipe
+
+# Raise these when code changes the value of a feature: every cached row is then computed again.
+EXTRACTOR_VERSION = 3  # batches, pooling, normalisation, rounding
+TRANSFORM_VERSION = 2  # EXIF orientation, colours, fit, padding, resampling
+
+_IMAGENET_MEAN = (0.485, 0.456, 0.406)
+_IMAGENET_STD = (0.229, 0.224, 0.225)
+_COMMIT = re.compile("[0-9a-f]{7,40}")
+# Who wrote a config, and with which library, changes no feature.
+_CONFIG_NOTES = {"_name_or_path", "transformers_version"}
+# Where the weights came from is told, but what they are is what counts; image_size acts through size_px.
+_INFORMATIONAL = {"backbone", "revision", "image_size", "mean_std_source", "folder"}
+# Of features that were brought, nothing else is known here; the code that computes others has no say in them.
+_DECISIVE_OF_IMPORTED = ("weights_sha256", "stored_dtype")
+_DECLARED_OF_IMPORTED = ("backbone", "stored_dtype")
+_DECLARED = ("image_size", "fit", "interpolation", "pooling", "normalize", "compute_dtype", "stored_dtype")
+
+
+class Difference(NamedTuple):
+    """One way in which cached features are not those that params.yaml asks for."""
+
+    field: str
+    cache: object
+    params: object
+
+    def __str__(self) -> str:
+        return f"{self.field}: cache {self.cache}, params {self.params}"
+
+
+@dataclass(frozen=True)
+class ResolvedRecipe:
+    """A recipe with what was found out about its backbone. The declared fields are those of `params.Recipe`.
+
+    Attributes:
+        revision: commit of a hub backbone; as declared for a local folder.
+        weights_sha256: of the weight file, or over the sorted hashes of several; of a recipe whose features are
+            imported, of the name that stands for the model.
+        config_sha256: of config.json in canonical form, without notes on its origin.
+        size_px: side of the square that the backbone sees: the largest multiple of its patch <= image_size.
+        patch_px: side of the backbone's patch; 0 where it has none.
+        mean, std: per channel, of pixels scaled to 0..1.
+        mean_std_source: preprocessor_config.json, or ImageNet where the backbone has none.
+        folder: where the backbone's files are on this machine; of no meaning where features are imported.
+    """
+
+    backbone: str
+    revision: str | None
+    weights_sha256: str
+    image_size: int
+    fit: str
+    interpolation: str
+    pooling: str
+    normalize: str
+    compute_dtype: str
+    stored_dtype: str
+    model_type: str
+    config_sha256: str
+    size_px: int
+    patch_px: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    mean_std_source: str
+    folder: Path = field(compare=False)
+    padding: str = "mean"
+    transform_version: int = TRANSFORM_VERSION
+    extractor_version: int = EXTRACTOR_VERSION
+
+    @property
+    def imported(self) -> bool:
+        """Whether its features are brought from elsewhere, never computed here."""
+        return self.backbone.startswith(IMPORTED)
+
+    @property
+    def fingerprint(self) -> str:
+        """The sha256 of all that decides a feature's value, 64 hexadecimal digits."""
+        return fingerprint(self.to_dict())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, as they are stored beside the features; the folder stays out."""
+        values = asdict(self)
+        del values["folder"]
+        return values | {"mean": list(self.mean), "std": list(self.std)}
+
+
+def fingerprint(values: Mapping[str, Any]) -> str:
+    """Return the fingerprint of a stored recipe: sha256 of canonical JSON, 64 hexadecimal digits."""
+    return sha256_bytes(canonical_json(_decisive(values)).encode())
+
+
+def first_decisive_difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[str, object, object]:
+    """Return the first field that makes the fingerprints of two stored recipes differ, and its values in both."""
+    ours, theirs = _decisive(one), _decisive(other)
+    found = ((name, ours.get(name), theirs.get(name)) for name in ours | theirs)
+    return next((pair for pair in found if pair[1] != pair[2]), ("fingerprint", fingerprint(one), fingerprint(other)))
+
+
+def _decisive(values: Mapping[str, Any]) -> dict[str, Any]:
+    if str(values.get("backbone")).startswith(IMPORTED):
+        return {"imported": True} | {key: values.get(key) for key in _DECISIVE_OF_IMPORTED}
+    return {key: value for key, value in values.items() if key not in _INFORMATIONAL}
+
+
+def resolve(recipe: Recipe, *, root: Path | None = None, download: bool = True) -> ResolvedRecipe:
+    """Find a recipe's backbone and read what decides its features; the weights are hashed, not loaded.
+
+    Args:
+        recipe: as params.yaml declares it.
+        root: what relative backbone folders are relative to; None is the working directory.
+        download: False takes only a backbone that is on this machine.
+
+    Raises:
+        BackboneError: the backbone is not to be found, is incomplete, or is not the one that is pinned.
+    """
+    if recipe.imported:
+        return _imported(recipe)
+    found = locate_backbone(recipe.backbone, recipe.revision, root=root, download=download)
+    weights = weights_sha256(found.path)
+    if recipe.weights_sha256 not in (None, weights):
+        raise BackboneError(
+            f"the weights of {recipe.backbone} have sha256 {weights}, the recipe pins {recipe.weights_sha256}: "
+            "restore the weights, or set the recipe's weights_sha256 to the new value (all features are then "
+            "computed again)"
+        )
+    return _resolved(recipe, found, weights)
+
+
+def declared_recipe(stored: Mapping[str, Any]) -> Recipe:
+    """Return the recipe that features or a checkpoint were made by, as params.yaml would declare it, weights pinned.
+
+    Args:
+        stored: as `ResolvedRecipe.to_dict` gave it.
+
+    Raises:
+        KeyError: a field is missing.
+    """
+    imported = str(stored["backbone"]).startswith(IMPORTED)
+    names = _DECLARED_OF_IMPORTED if imported else tuple(Recipe.model_fields)
+    return Recipe.model_validate({name: stored[name] for name in names})
+
+
+def find_differences(declared: Recipe, stored: Mapping[str, Any], *, root: Path | None = None) -> list[Difference]:
+    """Compare the active recipe with the one that features were built by, field by field.
+
+    The backbone need not be on this machine: what it is, is then told by pinned weights, hub id and commit, or
+    at worst by the folder's name. Where its folder is here, its files are compared.
+
+    Args:
+        declared: the active recipe.
+        stored: as `ResolvedRecipe.to_dict` gave it.
+        root: what relative backbone folders are relative to; None is the working directory.
+    """
+    names = _DECLARED_OF_IMPORTED if declared.imported else _DECLARED
+    pairs: dict[str, tuple[object, object]] = {name: (stored.get(name), getattr(declared, name)) for name in names}
+    if declared.imported:
+        return _differing(pairs)
+    if declared.weights_sha256:
+        pairs["weights_sha256"] = (stored.get("weights_sha256"), declared.weights_sha256)
+    if is_hub_id(declared.backbone, root):
+        pairs["backbone"] = (stored.get("backbone"), declared.backbone)
+        commit = str(stored.get("revision"))
+        if declared.revision and _COMMIT.fullmatch(declared.revision) and not commit.startswith(declared.revision):
+            pairs["revision"] = (commit, declared.revision)
+    else:
+        found = _backbone_pairs(declared, stored, root)
+        beside_weights = ("config_sha256", "mean", "std")
+        pairs |= {name: found[name] for name in beside_weights if name in found} if declared.weights_sha256 else found
+    pairs["transform_version"] = (stored.get("transform_version"), TRANSFORM_VERSION)
+    pairs["extractor_version"] = (stored.get("extractor_version"), EXTRACTOR_VERSION)
+    return _differing(pairs)
+
+
+def differences(declared: Recipe, stored: Mapping[str, Any], *, root: Path | None = None) -> list[str]:
+    """Say in words how features differ from the active recipe, e.g. "fit: cache pad, params squash"."""
+    return [str(difference) for difference in find_differences(declared, stored, root=root)]
+
+
+def _differing(pairs: Mapping[str, tuple[object, object]]) -> list[Difference]:
+    return [Difference(name, cache, params) for name, (cache, params) in pairs.items() if cache != params]
+
+
+def _backbone_pairs(declared: Recipe, stored: Mapping[str, Any], root: Path | None) -> dict[str, tuple[object, object]]:
+    if find_local_folder(declared.backbone, root):
+        try:
+            here = resolve(declared, root=root).to_dict()
+            return {name: (stored.get(name), here[name]) for name in here if name not in _INFORMATIONAL}
+        except BackboneError:
+            pass  # an incomplete folder tells no more than its name
+    return {"backbone": (stored.get("backbone"), declared.backbone)}
+
+
+def _resolved(recipe: Recipe, found: BackboneFolder, weights: str) -> ResolvedRecipe:
+    config = read_json(found.path / CONFIG)
+    mean, std, source = _normalisation(found.path / PREPROCESSOR)
+    patch_px = _patch_px(recipe, config.get("patch_size"))
+    decisive = {key: value for key, value in config.items() if key not in _CONFIG_NOTES}
+    return ResolvedRecipe(
+        backbone=recipe.backbone,
+        revision=found.revision or recipe.revision,
+        weights_sha256=weights,
+        image_size=recipe.image_size,
+        fit=recipe.fit,
+        interpolation=recipe.interpolation,
+        pooling=recipe.pooling,
+        normalize=recipe.normalize,
+        compute_dtype=recipe.compute_dtype,
+        stored_dtype=recipe.stored_dtype,
+        model_type=str(config.get("model_type", "unknown")),
+        config_sha256=sha256_bytes(canonical_json(decisive).encode()),
+        size_px=recipe.image_size // (patch_px or 1) * (patch_px or 1),
+        patch_px=patch_px,
+        mean=mean,
+        std=std,
+        mean_std_source=source,
+        folder=found.path,
+    )
+
+
+def _imported(recipe: Recipe) -> ResolvedRecipe:
+    """Resolve a recipe that computes nothing: its fields for that stand empty, whatever the code's versions are."""
+    nothing = (0.0, 0.0, 0.0)
+    declared = recipe.model_dump(exclude={"weights_sha256"})
+    return ResolvedRecipe(
+        **declared,
+        weights_sha256=sha256_bytes(recipe.backbone.encode()),
+        model_type="imported",
+        config_sha256="",
+        size_px=0,
+        patch_px=0,
+        mean=nothing,
+        std=nothing,
+        mean_std_source="",
+        folder=Path(),
+        transform_version=0,
+        extractor_version=0,
+    )
+
+
+def _patch_px(recipe: Recipe, patch_size: Any) -> int:
+    if patch_size is None:
+        if recipe.fit == "native":
+            raise BackboneError(
+                f"fit native needs a backbone of patches, {recipe.backbone} has none: use pad or squash"
+            )
+        return 0
+    if not isinstance(patch_size, int) or not 1 <= patch_size <= recipe.image_size:
+        raise BackboneError(
+            f"{recipe.backbone} has patch_size {patch_size} and the recipe image_size {recipe.image_size}: square "
+            "patches that fit into the image are needed; raise image_size or choose another backbone"
+        )
+    return patch_size
+
+
+def _normalisation(path: Path) -> tuple[tuple[float, float, float], tuple[float, float, float], str]:
+    """Return mean, standard deviation and their source, for pixels scaled to 0..1."""
+    if not path.is_file():
+        return _IMAGENET_MEAN, _IMAGENET_STD, "ImageNet"
+    settings = read_json(path)
+    if not settings.get("do_normalize", True):
+        return (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), path.name
+    if abs(settings.get("rescale_factor", 1 / 255) * 255 - 1) > 1e-3:
+        raise BackboneError(f"{path} has rescale_factor {settings['rescale_factor']}: only 1/255 is supported")
+    mean, std = settings.get("image_mean"), settings.get("image_std")
+    if mean is None or std is None:
+        return _IMAGENET_MEAN, _IMAGENET_STD, "ImageNet"
+    return _three(mean, path), _three(std, path), path.name
+
+
+def _three(values: Any, path: Path) -> tuple[float, float, float]:
+    if not isinstance(values, list) or len(values) != 3:
+        raise BackboneError(f"{path} has {values!r} for three channels: only backbones of RGB pictures are supported")
+    red, green, blue = values
+    return float(red), float(green), float(blue)

@@ -1,0 +1,1 @@
+"""The feature cache: its file, the store behind it, locks and verification."""

@@ -1,0 +1,1 @@
+"""Features that come from other tools, and features given to them."""

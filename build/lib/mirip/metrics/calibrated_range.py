@@ -1,0 +1,97 @@
+"""What a perfectly calibrated model would show on so few images: chance alone makes its bins stray.
+
+Tiers are drawn for each image from the model's own tier probabilities, independently, many times over. The probability
+of each pair's order then follows exactly from them: a model that states it is perfectly calibrated, and what strays is
+the smallness of the sample. Pairs share images, hence images are drawn and not pairs, which would make the range much
+too narrow. Works of one group lean alike in truth and independently here, so that on data with large groups the
+range is still somewhat too narrow. These are the consistency bars of Bröcker & Smith 2007 (Weather and Forecasting 22),
+for pairs.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mirip.metrics.calibration import N_BINS
+
+Floats = NDArray[np.float64]
+Indices = NDArray[np.int64]
+
+
+class CalibratedRange(NamedTuple):
+    """How far accuracy - confidence strays in each bin of the reliability table, and the calibration error.
+
+    Attributes:
+        low: (10,) lower end of the central range; NaN in a bin that hardly any drawn set reaches.
+        high: (10,) upper end.
+        ece_high: the calibration error that only 1 - level of perfectly calibrated models exceed; NaN without pairs.
+    """
+
+    low: Floats
+    high: Floats
+    ece_high: float
+
+
+def calibrated_range(
+    tier_probability: ArrayLike,
+    *,
+    rng: np.random.Generator,
+    fold: ArrayLike | None = None,
+    level: float = 0.95,
+    n_sets: int = 200,
+    max_pairs: int = 50_000,
+) -> CalibratedRange:
+    """Draw the range of a perfectly calibrated model.
+
+    Args:
+        tier_probability: (N, K), column k is tier_rank k; rows sum to 1.
+        rng: source of the draws.
+        fold: (N,) integers; only pairs of one fold count. None: all pairs.
+        level: of the central range of a bin, and of the calibration error's upper end.
+        n_sets: how often all tiers are drawn.
+        max_pairs: so many pairs are looked at, drawn at random where there are more.
+    """
+    probability = np.asarray(tier_probability, dtype=np.float64)
+    first, second = _pairs(len(probability), rng, max_pairs)
+    if fold is not None:
+        same = np.asarray(fold)[first] == np.asarray(fold)[second]
+        first, second = first[same], second[same]
+    p = _first_wins(probability, first, second)
+    confidence = np.maximum(p, 1 - p)
+    index = np.clip(((confidence - 0.5) * 2 * N_BINS).astype(np.int64), 0, N_BINS - 1)
+    cumulated = np.cumsum(probability, axis=1)[:, :-1]
+    strayed, errors = np.full((n_sets, N_BINS), np.nan), np.full(n_sets, np.nan)
+    for k in range(n_sets):
+        tier = (rng.random(len(probability))[:, None] > cumulated).sum(axis=1)
+        gap = tier[first] - tier[second]
+        decided = gap != 0
+        right = np.where(p == 0.5, 0.5, (gap > 0) == (p > 0.5))
+        count = np.bincount(index[decided], minlength=N_BINS)
+        excess = np.bincount(index[decided], weights=(right - confidence)[decided], minlength=N_BINS)
+        np.divide(excess, count, out=strayed[k], where=count > 0)
+        if count.any():
+            errors[k] = np.abs(excess).sum() / count.sum()
+    seen = np.isfinite(strayed).mean(axis=0) > 0.5
+    low, high = (np.full(N_BINS, np.nan) for _ in range(2))
+    if seen.any():
+        low[seen], high[seen] = np.nanquantile(strayed[:, seen], [(1 - level) / 2, (1 + level) / 2], axis=0)
+    known = errors[np.isfinite(errors)]
+    return CalibratedRange(low, high, float(np.quantile(known, level)) if len(known) else float("nan"))
+
+
+def _pairs(n: int, rng: np.random.Generator, max_pairs: int) -> tuple[Indices, Indices]:
+    if n * (n - 1) // 2 <= max_pairs:
+        first, second = np.triu_indices(n, k=1)
+        return first.astype(np.int64), second.astype(np.int64)
+    first, second = rng.integers(0, n, size=(2, max_pairs))
+    return first[first != second], second[first != second]
+
+
+def _first_wins(probability: Floats, first: Indices, second: Indices) -> Floats:
+    """P(the first image's tier is the better one | the two tiers differ), (P,); 1/2 where they cannot differ."""
+    below = np.cumsum(probability, axis=1) - probability  # P(tier_rank < k)
+    wins = np.einsum("pk,pk->p", probability[first], below[second])
+    loses = np.einsum("pk,pk->p", probability[second], below[first])
+    differ = wins + loses
+    return np.asarray(np.divide(wins, differ, out=np.full(len(wins), 0.5), where=differ > 0), dtype=np.float64)

@@ -1,0 +1,126 @@
+"""What a ranker has to beat: classical regressors of the tier index, and of pairs, on the same features.
+
+Each takes the training split's features (N, D) and tier ranks (N,) and scores the features (M, D) of another side as
+(M,) float64, higher is better. None looks at the labels of what it scores.
+"""
+
+from collections.abc import Iterator
+from itertools import islice
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mirip.data.pairs import count_cross_tier_pairs
+from mirip.metrics.pairwise import pairwise_accuracy, sample_pairs
+
+Floats = NDArray[np.float64]
+
+_ALPHAS = np.logspace(-1, 6, 15)
+_MAX_NEIGHBOURS_OF = 50_000
+_MAX_LOGISTIC_PAIRS = 100_000
+_LOGISTIC_PENALTIES = np.logspace(5, -1, 7)  # strong ones first: each fit starts from the last
+_FOLDS = 5
+_CROSS_VALIDATED_UP_TO = 2_000
+
+
+def ridge_scores(train_x: ArrayLike, train_rank: ArrayLike, test_x: ArrayLike) -> Floats:
+    """Score by ridge regression of the tier rank on standardised features (Hoerl & Kennard 1970, Technometrics 12).
+
+    The penalty is one of 15 between 0.1 and 10^6, chosen by efficient leave-one-out on the training split.
+    """
+    from sklearn.linear_model import RidgeCV
+
+    train, test = _standardised(train_x, test_x)
+    rank = np.asarray(train_rank, dtype=np.float64)
+    return np.asarray(RidgeCV(alphas=_ALPHAS).fit(train, rank).predict(test), dtype=np.float64)
+
+
+def knn_scores(train_x: ArrayLike, train_rank: ArrayLike, test_x: ArrayLike, *, n_neighbours: int = 20) -> Floats:
+    """Score by the mean tier rank of the nearest training images, in cosine of standardised features.
+
+    Each of the `n_neighbours` (or all N, where there are fewer) weighs by its closeness: the inverse of its
+    distance. Of more than 50,000 training images as many are drawn: all against all would be quadratic.
+    """
+    from sklearn.neighbors import KNeighborsRegressor
+
+    rank = np.asarray(train_rank, dtype=np.float64)
+    if len(rank) > _MAX_NEIGHBOURS_OF:
+        drawn = np.random.default_rng(0).choice(len(rank), _MAX_NEIGHBOURS_OF, replace=False)
+        train_x, rank = np.asarray(train_x)[drawn], rank[drawn]
+    train, test = _standardised(train_x, test_x)
+    k = min(n_neighbours, len(train))
+    model = KNeighborsRegressor(n_neighbors=k, weights="distance", metric="cosine", algorithm="brute")
+    return np.asarray(model.fit(train, rank).predict(test), dtype=np.float64)
+
+
+def logistic_scores(
+    train_x: ArrayLike, train_rank: ArrayLike, test_x: ArrayLike, *, group_id: ArrayLike | None = None
+) -> Floats:
+    """Score by logistic regression on feature differences of cross-tier pairs, without intercept.
+
+    That is the model of Bradley & Terry (1952, Biometrika 39) whose log-worths are linear in the standardised
+    features. It sees all pairs of the training split, or 100,000 drawn at random. The L2 penalty is one of seven
+    between 0.1 and 10^5, chosen by the pairwise accuracy on held-out groups: five folds of whole groups up to 2,000
+    images, above that one of the five, since a fit on many images takes long and a fifth of them is enough.
+
+    Args:
+        train_x: (N, D).
+        train_rank: (N,) integers, higher is better.
+        test_x: (M, D).
+        group_id: (N,) labels of what is held out together; None: every image stands alone.
+    """
+    train, test = (part.astype(np.float32) for part in _standardised(train_x, test_x))
+    rank = np.asarray(train_rank, dtype=np.int64)
+    group = np.arange(len(rank)) if group_id is None else np.asarray(group_id)
+    right: list[list[float]] = []
+    for learn, judge in _folds_of_groups(group):
+        if count_cross_tier_pairs(rank[learn]) and count_cross_tier_pairs(rank[judge]):
+            path = _logistic_path(train[learn], rank[learn], _LOGISTIC_PENALTIES)
+            right.append([pairwise_accuracy(train[judge] @ weights, rank[judge]) for weights in path])
+    best = int(np.argmax(np.mean(right, axis=0))) if right else len(_LOGISTIC_PENALTIES) // 2
+    weights = _logistic_path(train, rank, _LOGISTIC_PENALTIES[best : best + 1])[0]
+    return np.asarray(test @ weights, dtype=np.float64)
+
+
+def _folds_of_groups(group: NDArray[np.generic]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Yield rows to learn from and rows held out, of whole groups: five times, or once where rows are many."""
+    from sklearn.model_selection import GroupKFold
+
+    n_folds = min(_FOLDS, len(np.unique(group)))
+    if n_folds < 2:
+        return
+    folds = GroupKFold(n_folds, shuffle=True, random_state=0).split(np.empty((len(group), 0)), groups=group)
+    yield from islice(folds, None if len(group) <= _CROSS_VALIDATED_UP_TO else 1)
+
+
+def _logistic_path(x: NDArray[np.float32], rank: NDArray[np.int64], penalties: Floats) -> list[NDArray[np.float32]]:
+    """Return the weights (D,) for each penalty c: the least mean log(1 + exp(-d)) over pairs plus c / 2 * |w|^2 / N."""
+    from scipy.optimize import minimize
+
+    better, worse = sample_pairs(rank, rng=np.random.default_rng(0), max_pairs=_MAX_LOGISTIC_PAIRS)
+    n_images, n_pairs = len(x), len(better)
+
+    def loss(weights: Floats, penalty: float) -> tuple[float, Floats]:
+        scores = x @ weights.astype(np.float32)
+        difference = scores[better] - scores[worse]
+        tail = np.exp(-np.abs(difference))  # one exponential for the loss and its gradient, none that overflows
+        wrong = np.where(difference > 0, tail, 1) / (1 + tail)
+        by_image = np.bincount(worse, wrong, n_images) - np.bincount(better, wrong, n_images)
+        gradient = (by_image.astype(np.float32) @ x) / n_pairs + penalty / n_images * weights
+        value = float(np.mean(np.log1p(tail) - np.minimum(difference, 0), dtype=np.float64))
+        return value + 0.5 * penalty / n_images * float(weights @ weights), gradient.astype(np.float64)
+
+    weights, path = np.zeros(x.shape[1]), []
+    for penalty in penalties:
+        options = {"maxiter": 100, "ftol": 1e-6, "gtol": 1e-5}
+        weights = minimize(loss, weights, args=(penalty,), jac=True, method="L-BFGS-B", options=options).x
+        path.append(weights.astype(np.float32))
+    return path
+
+
+def _standardised(train_x: ArrayLike, test_x: ArrayLike) -> tuple[Floats, Floats]:
+    """Centre and scale by the training split; a feature that is constant there becomes 0."""
+    train, test = np.asarray(train_x, dtype=np.float64), np.asarray(test_x, dtype=np.float64)
+    mean, deviation = train.mean(axis=0), train.std(axis=0)
+    scale = np.divide(1.0, deviation, out=np.zeros_like(deviation), where=deviation > 1e-12 * (1 + np.abs(mean)))
+    return (train - mean) * scale, (test - mean) * scale

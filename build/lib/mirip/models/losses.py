@@ -1,0 +1,72 @@
+"""Losses on score differences of cross-tier pairs."""
+
+import torch
+from torch.nn import functional
+
+from mirip.params import TrainParams
+
+
+def pair_loss(difference: torch.Tensor, config: TrainParams) -> torch.Tensor:
+    """Loss of each pair, given score(better) - score(worse), any shape, float32; same shape out.
+
+    logistic: log(1 + exp(-d)), the negative log-likelihood of Bradley & Terry (1952), as in RankNet
+    (Burges et al. 2005). margin: max(0, margin - d).
+    """
+    if config.loss == "logistic":
+        return functional.softplus(-difference)
+    return functional.relu(config.margin - difference)
+
+
+def all_pairs_loss(
+    scores: torch.Tensor, tier_rank: torch.Tensor, context: torch.Tensor, config: TrainParams
+) -> torch.Tensor | None:
+    """Mean loss over all cross-tier pairs among M images, each scored once.
+
+    Args:
+        scores: (M,) float32.
+        tier_rank: (M,) int64, higher is better.
+        context: (M,) int64; looked at only where `config.pair_context` is "same".
+        config: loss, pair_balance ("balanced" gives each pair of tiers the same weight) and pair_context.
+
+    Returns:
+        A scalar, or None where the images hold no such pair.
+    """
+    by_tier = [(scores[members], context[members]) for members in _tier_members(tier_rank)]
+    sums: list[torch.Tensor] = []
+    counts: list[torch.Tensor] = []
+    for worse, (worse_scores, worse_context) in enumerate(by_tier):
+        for better_scores, better_context in by_tier[worse + 1 :]:
+            losses = pair_loss(better_scores[:, None] - worse_scores[None, :], config)  # (P,), (Q,) -> (P, Q)
+            if config.pair_context == "same":
+                fair = better_context[:, None] == worse_context[None, :]
+                losses, count = losses * fair, fair.sum()
+            else:
+                count = torch.tensor(losses.numel(), device=scores.device)
+            if count > 0:
+                sums.append(losses.sum())
+                counts.append(count)
+    if not sums:
+        return None
+    if config.pair_balance == "balanced":
+        return torch.stack([total / count for total, count in zip(sums, counts, strict=True)]).mean()
+    return torch.stack(sums).sum() / torch.stack(counts).sum()
+
+
+def weighted_pair_loss(
+    scores: torch.Tensor, places: torch.Tensor, weight: torch.Tensor, config: TrainParams
+) -> torch.Tensor:
+    """Weighted mean loss, a scalar, of P pairs among M images, each scored once.
+
+    Args:
+        scores: (M,) float32.
+        places: (2, P) int64, where in `scores` the better and the worse image of each pair stand.
+        weight: (P,) float32.
+        config: the loss.
+    """
+    better, worse = scores[places]  # (M,) at (2, P) -> (2, P)
+    return (weight * pair_loss(better - worse, config)).mean()
+
+
+def _tier_members(tier_rank: torch.Tensor) -> list[torch.Tensor]:
+    """Indices of each tier's images, worst tier first."""
+    return [torch.nonzero(tier_rank == rank).flatten() for rank in torch.unique(tier_rank)]

@@ -1,0 +1,152 @@
+"""Training of the projector and the score head on features that are already in memory."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from mirip.data.pairs import count_cross_tier_pairs
+from mirip.errors import DataError
+from mirip.metrics.pairwise import pairwise_accuracy
+from mirip.models.config import TrainingConfig
+from mirip.models.ranking import PairwiseRankingModel
+from mirip.models.ranking_data import RankingData
+from mirip.models.training_state import ModelFactory, TrainingRun
+from mirip.params import TrainParams
+from mirip.progress import Progress
+
+
+@dataclass(frozen=True)
+class MemberResult:
+    """One head alone: its seed, its best epoch, and its accuracies in [0, 1] at that epoch."""
+
+    seed: int
+    best_epoch: int
+    val_pairwise_accuracy: float
+    train_pairwise_accuracy: float
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """A trained model, each of its heads at its best epoch by validation.
+
+    Attributes:
+        model: in evaluation mode, on the CPU.
+        curves: a row an epoch: epoch, train_loss, val_loss, train_pairwise_accuracy, val_pairwise_accuracy,
+            learning_rate. The training figures are of the scores seen in training, under dropout. Means over heads.
+        best_epoch: the epoch, from 1, whose weights the model holds; the median over heads, where there are several.
+        val_pairwise_accuracy: exact accuracy over the validation split's cross-tier pairs, in [0, 1], of the model's
+            scores: with several heads of the mean of theirs.
+        heads: each head alone.
+    """
+
+    model: PairwiseRankingModel
+    curves: pd.DataFrame
+    best_epoch: int
+    val_pairwise_accuracy: float
+    heads: tuple[MemberResult, ...]
+
+
+class Trainer:
+    """AdamW with cosine annealing, gradient clipping, early stopping on the validation pairwise accuracy.
+
+    An epoch visits every training image once. The same config and data give the same bytes on the same
+    machine, whether the training ran through or was resumed: the randomness of an epoch is a function of
+    seed and epoch alone. With `config.seeds` n above 1, n heads are trained at once, each with its own seed and best
+    epoch; the run ends when the patience of all is over, and the model scores by their mean.
+
+    Args:
+        config: options of training; defaults to those of TrainingConfig.
+        checkpoint_dir: where `epoch_<n>.pt` is written every `save_every_n_epochs` epochs; None writes none.
+        keep_checkpoints: False removes each when the next one is written.
+        make_model: (feature_dim, config) -> model to train; None takes PairwiseRankingModel.
+    """
+
+    def __init__(
+        self,
+        config: TrainParams | None = None,
+        *,
+        checkpoint_dir: Path | str | None = None,
+        keep_checkpoints: bool = True,
+        make_model: ModelFactory | None = None,
+    ) -> None:
+        self.config = config if config is not None else TrainingConfig()
+        self.checkpoint_dir = Path(checkpoint_dir) if checkpoint_dir is not None else None
+        self.keep_checkpoints = keep_checkpoints
+        self.make_model = make_model or _ranking_model
+
+    def fit(
+        self, train: RankingData, val: RankingData, *, resume_from: Path | str | None = None, verbose: bool = False
+    ) -> TrainingResult:
+        """Train, and keep the epoch that ranks the validation split best (ties: the lower validation loss).
+
+        Args:
+            train: the training split.
+            val: the validation split; chooses the epoch.
+            resume_from: an `epoch_<n>.pt` of a training with the same config on the same data.
+            verbose: show progress on stderr.
+
+        Raises:
+            DataError: a side holds no cross-tier pair.
+            CheckpointError: `resume_from` cannot be read or belongs to another training.
+        """
+        if not count_cross_tier_pairs(val.tier_rank):
+            raise DataError("the validation split holds no cross-tier pair: more images or another split are needed")
+        run = TrainingRun(self.config, train, self.make_model)
+        data = f"{train.digest()} {val.digest()}" if self.checkpoint_dir or resume_from else ""
+        if resume_from is not None:
+            run.load(Path(resume_from), data)
+        val_tensors = val.tensors(run.device)
+        with Progress("train", self.config.max_epochs, "epoch", done=run.epoch, visible=verbose) as progress:
+            while run.epoch < self.config.max_epochs and not run.patience_is_over():
+                run.train_epoch()
+                run.validate(*val_tensors)
+                progress.update(1, f"val accuracy {run.val_accuracy():.3f}")
+                self._save(run, data)
+        heads = tuple(
+            MemberResult(seed, best, rows[best - 1]["val_pairwise_accuracy"], rows[best - 1]["train_pairwise_accuracy"])
+            for seed, best, rows in zip(run.seeds, run.best_epochs, run.curves, strict=True)
+        )
+        model = run.best_model()
+        accuracy = heads[0].val_pairwise_accuracy
+        if len(heads) > 1:
+            with torch.inference_mode():
+                accuracy = pairwise_accuracy(model.score(val_tensors[0].cpu()).numpy(), val.tier_rank)
+        best_epoch = int(np.median(run.best_epochs))
+        return TrainingResult(model, pd.DataFrame(run.mean_curves()), best_epoch, accuracy, heads)
+
+    def fit_epochs(self, train: RankingData, epochs: int | Sequence[int]) -> PairwiseRankingModel:
+        """Train for a fixed number of epochs without a validation split, e.g. on the folds of a cross-fit.
+
+        Args:
+            train: the training split.
+            epochs: for all heads, or of each head.
+
+        Raises:
+            DataError: the data hold no cross-tier pair.
+        """
+        run = TrainingRun(self.config, train, self.make_model)
+        last = [epochs] * len(run.seeds) if isinstance(epochs, int) else list(epochs)
+        while True:
+            for head, epoch in enumerate(last):
+                if epoch == run.epoch:
+                    run.keep(head)
+            if run.epoch >= max(last):
+                return run.best_model()
+            run.train_epoch()
+
+    def _save(self, run: TrainingRun, data: str) -> None:
+        every = self.config.save_every_n_epochs
+        if self.checkpoint_dir is None or not every or run.epoch % every:
+            return
+        older = [] if self.keep_checkpoints else list(self.checkpoint_dir.glob("epoch_*.pt"))
+        run.save(self.checkpoint_dir / f"epoch_{run.epoch:04d}.pt", data)
+        for path in older:
+            path.unlink(missing_ok=True)
+
+
+def _ranking_model(feature_dim: int, config: TrainParams) -> PairwiseRankingModel:
+    return PairwiseRankingModel(feature_dim=feature_dim, config=config)

@@ -1,0 +1,249 @@
+"""From a split and its cached features to a calibrated checkpoint: what the stage and the command line share."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from mirip.data.pairs import count_cross_tier_pairs
+from mirip.data.split import check_tiers, split_digest
+from mirip.errors import DataError
+from mirip.features.cache.feature_cache import FeatureCache
+from mirip.files import canonical_json, sha256_bytes, sha256_file
+from mirip.metrics.calibration import fit_ordinal, fit_temperature, score_percentiles
+from mirip.metrics.seed_spread import seed_spread
+from mirip.models.checkpoint import Checkpoint
+from mirip.models.ranking_data import RankingData
+from mirip.models.trainer import Trainer, TrainingResult
+from mirip.params import TrainParams
+from mirip.progress import Progress
+
+_MAX_SEEN_IMAGES = 100_000  # more would make a checkpoint large
+_FEWEST_OF_CONTEXT, _MOST_CONTEXTS = 30, 500  # fewer works make no distribution, more contexts a large checkpoint
+
+
+def ranking_data(splits: pd.DataFrame, cache: FeatureCache, side: str) -> RankingData:
+    """Gather one side's features and labels, in the order of `splits`.
+
+    Raises:
+        CacheError: an image of that side has no row in the cache.
+    """
+    rows = splits[splits["split"] == side]
+    contexts = pd.factorize(splits["context"], sort=True)[0][splits["split"] == side]
+    return RankingData(cache.rows(rows["image_sha256"].tolist()), rows["tier_rank"].to_numpy(), contexts)
+
+
+def train_ranker(
+    splits: pd.DataFrame,
+    cache: FeatureCache,
+    trainer: Trainer,
+    *,
+    tiers: Sequence[str],
+    resume: bool = False,
+    verbose: bool = False,
+) -> tuple[Checkpoint, TrainingResult]:
+    """Train on the training split, choose the epoch by the validation split, calibrate out of fold.
+
+    Args:
+        splits: as `mirip.data.split.read_splits` gives it; its test split is not looked at.
+        cache: features of the active recipe.
+        trainer: options, and where its checkpoints go.
+        tiers: names of the tiers, best first.
+        resume: go on from the trainer's latest checkpoint, where there is one.
+        verbose: show progress on stderr.
+
+    Raises:
+        DataError: a side holds no cross-tier pair, or there are too few groups to calibrate on.
+        SplitError: the split was made with other tiers.
+        CacheError: an image has no row in the cache.
+        CheckpointError: the checkpoint to resume from belongs to another training.
+    """
+    check_tiers(splits, tiers)
+    train, val = ranking_data(splits, cache, "train"), ranking_data(splits, cache, "val")
+    learned = splits[splits["split"] == "train"]
+    groups = learned["group_id"].to_numpy()
+    folds = calibration_folds(train, groups, trainer.config)
+    judged = np.logical_or.reduce(folds) if folds else np.zeros(len(train), dtype=bool)
+    if len(np.unique(train.tier_rank[judged])) < 2:
+        raise DataError(
+            f"the training split's {len(train)} images in {len(np.unique(groups))} groups are too few to calibrate "
+            "scores on: give more groups, or a finer data.group"
+        )
+    latest = _latest_checkpoint(trainer.checkpoint_dir) if resume and trainer.checkpoint_dir else None
+    result = trainer.fit(train, val, resume_from=latest, verbose=verbose)
+    epochs = [head.best_epoch for head in result.heads]
+    scores = out_of_fold_scores(train, folds, trainer, epochs=epochs, verbose=verbose)[judged]
+    rank = train.tier_rank[judged]
+    slope, thresholds = fit_ordinal(scores, rank, len(tiers))
+    checkpoint = Checkpoint(
+        model_state_dict=result.model.state_dict(),
+        config=trainer.config.model_dump(mode="json"),
+        best_epoch=result.best_epoch,
+        tiers=list(tiers),
+        recipe=cache.recipe,
+        fingerprint=cache.fingerprint,
+        split_digest=split_digest(splits),
+        temperature=fit_temperature(scores, rank, rng=np.random.default_rng(trainer.config.seed)),
+        ordinal_slope=float(slope),
+        ordinal_thresholds=[float(threshold) for threshold in thresholds],
+        score_percentiles=[float(score) for score in score_percentiles(scores)],
+        context_percentiles=_context_percentiles(scores, learned["context"][judged]),
+        seen_images=_seen_images(splits),
+    )
+    return checkpoint, result
+
+
+def training_summary(checkpoint: Checkpoint, result: TrainingResult) -> dict[str, float | int]:
+    """Return the flat figures of a training: val_pairwise_accuracy, best_epoch, epochs and more.
+
+    With several heads also the spread of val_pairwise_accuracy over them; train_pairwise_accuracy is their mean.
+    """
+    return {
+        "val_pairwise_accuracy": result.val_pairwise_accuracy,
+        **seed_spread("val_pairwise_accuracy", [head.val_pairwise_accuracy for head in result.heads]),
+        "train_pairwise_accuracy": float(np.mean([head.train_pairwise_accuracy for head in result.heads])),
+        "best_epoch": result.best_epoch,
+        "epochs": len(result.curves),
+        "temperature": checkpoint.temperature,
+    }
+
+
+def deal_folds(
+    group_id: NDArray[np.integer], tier_rank: NDArray[np.integer], n_folds: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Deal whole groups to folds, best tier first, so that every fold holds its share of each tier."""
+    groups, members = np.unique(group_id, return_inverse=True)
+    best = np.full(len(groups), -1)
+    np.maximum.at(best, members, tier_rank)
+    order = np.lexsort((rng.random(len(groups)), -best))
+    fold_of_group = np.empty(len(groups), dtype=np.int64)
+    fold_of_group[order] = np.arange(len(groups)) % n_folds
+    return fold_of_group[members]
+
+
+def calibration_folds(data: RankingData, group_id: NDArray[np.integer], config: TrainParams) -> list[NDArray[np.bool_]]:
+    """Split images into `config.calibration_folds` folds of whole groups.
+
+    Returns:
+        For each fold a mask (N,) of the images held out; a fold whose rest holds no pair to learn from is left out.
+    """
+    fold = deal_folds(group_id, data.tier_rank, config.calibration_folds, np.random.default_rng(config.seed))
+    masks = (fold == k for k in range(config.calibration_folds))
+    same = config.pair_context == "same"
+    return [
+        mask
+        for mask in masks
+        if mask.any() and count_cross_tier_pairs(data.tier_rank[~mask], data.context[~mask] if same else None)
+    ]
+
+
+def out_of_fold_scores(
+    data: RankingData,
+    folds: Sequence[NDArray[np.bool_]],
+    trainer: Trainer,
+    *,
+    epochs: int | Sequence[int],
+    what: str = "calibrate",
+    verbose: bool = False,
+) -> NDArray[np.float64]:
+    """Score every held-out image by a model that saw no image of its group.
+
+    The scores of a model on its own training images are too far apart; what turns scores into probabilities
+    is therefore fitted on these. With several heads a fold's model has as many, and scores by their mean.
+
+    Args:
+        data: N images.
+        folds: masks (N,) of images held out, as `calibration_folds` gives them.
+        trainer: its options are used, its checkpoints are not.
+        epochs: how long each fold's model is trained: one number, or one for each head.
+        what: the progress bar's name.
+        verbose: show progress on stderr.
+
+    Returns:
+        scores (N,) float64, NaN where no fold holds the image out.
+    """
+    scores = np.full(len(data), np.nan)
+    with Progress(what, len(folds), "fold", visible=verbose) as progress:
+        for held_out in folds:
+            rest = RankingData(data.features[~held_out], data.tier_rank[~held_out], data.context[~held_out])
+            model = trainer.fit_epochs(rest, epochs)
+            with torch.inference_mode():
+                scores[held_out] = model.score(torch.from_numpy(data.features[held_out].astype(np.float32))).numpy()
+            progress.update(1)
+    return scores
+
+
+def cross_fitted_scores(
+    splits: pd.DataFrame,
+    cache: FeatureCache,
+    trained: Checkpoint,
+    *,
+    n_folds: int,
+    rng: np.random.Generator,
+    verbose: bool = False,
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Score all images, of every side, by models trained like a given one that saw none of their group.
+
+    Options and number of epochs are those of the checkpoint. The validation split chose that number, and nothing else
+    of what is scored here had a say in it.
+
+    Args:
+        splits: N rows.
+        cache: features of the recipe that `trained` was trained on.
+        trained: what to train like.
+        n_folds: how many models.
+        rng: deals groups to folds.
+        verbose: show progress on stderr.
+
+    Returns:
+        scores (N,) float64 and fold (N,) int64 from 0. Scores of two folds are not comparable.
+
+    Raises:
+        DataError: there are fewer groups than folds, or all but one fold hold no pair to learn from.
+        CacheError: an image has no row in the cache.
+    """
+    contexts = pd.factorize(splits["context"], sort=True)[0]
+    data = RankingData(cache.rows(splits["image_sha256"].tolist()), splits["tier_rank"].to_numpy(), contexts)
+    groups = splits["group_id"].to_numpy()
+    if (n_groups := len(np.unique(groups))) < n_folds:
+        raise DataError(f"{n_groups} groups cannot be dealt to {n_folds} folds: give more groups, or set fewer folds")
+    fold = deal_folds(groups, data.tier_rank, n_folds, rng)
+    masks = [fold == k for k in range(n_folds)]
+    config = trained.train_params
+    if config.device == "cuda":  # audited where there may be no GPU
+        config = config.model_copy(update={"device": "auto"})
+    trainer = Trainer(config)
+    return out_of_fold_scores(data, masks, trainer, epochs=trained.best_epoch, what="audit", verbose=verbose), fold
+
+
+def short_keys(sha256s: Sequence[str]) -> NDArray[np.int64]:
+    """Return the first 8 bytes of each hash as int64 (N,): enough to recognise an image by."""
+    return np.array([int.from_bytes(bytes.fromhex(sha256[:16]), signed=True) for sha256 in sha256s], dtype=np.int64)
+
+
+def training_key(config: TrainParams, train: RankingData, val: RankingData) -> str:
+    """Name a training by all that decides its result, this package's code included: 64 hexadecimal digits."""
+    code = [sha256_file(path) for path in sorted(Path(__file__).parent.glob("*.py"))]
+    parts = [config.model_dump(mode="json"), train.digest(), val.digest(), code]
+    return sha256_bytes(canonical_json(parts).encode())
+
+
+def _latest_checkpoint(directory: Path) -> Path | None:
+    epochs = {int(path.stem.removeprefix("epoch_")): path for path in directory.glob("epoch_*.pt")}
+    return epochs[max(epochs)] if epochs else None
+
+
+def _context_percentiles(scores: NDArray[np.float64], context: pd.Series) -> dict[str, list[float]]:
+    """Return the percentiles of each context that has enough works, of the largest contexts."""
+    names = context.astype(str)
+    n_works = names.value_counts()
+    enough = n_works[n_works >= _FEWEST_OF_CONTEXT].index[:_MOST_CONTEXTS]
+    return {name: score_percentiles(scores[(names == name).to_numpy()]).tolist() for name in sorted(enough)}
+
+
+def _seen_images(splits: pd.DataFrame) -> torch.Tensor:
+    keys = np.unique(short_keys(splits.loc[splits["split"] != "test", "image_sha256"].tolist()))
+    return torch.from_numpy(keys if len(keys) <= _MAX_SEEN_IMAGES else keys[:0])

@@ -1,0 +1,304 @@
+"""The state of one training: n heads of n seeds, trained side by side."""
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import CosineAnnealingLR
+
+from mirip.data.pairs import count_cross_tier_pairs
+from mirip.errors import CheckpointError, DataError
+from mirip.features.backbones.backbone import resolve_device
+from mirip.metrics.pairwise import pairwise_accuracy
+from mirip.models.batches import image_batches, pair_batches
+from mirip.models.checkpoint import load_state, save_state
+from mirip.models.losses import all_pairs_loss, weighted_pair_loss
+from mirip.models.ranking import PairwiseRankingModel
+from mirip.models.ranking_data import RankingData
+from mirip.models.stacked import DropoutStreams, clip_each_member, set_streams, stack_parameters
+from mirip.params import TrainParams
+
+Indices = NDArray[np.int64]
+Loss = Callable[[torch.Tensor], torch.Tensor | None]
+ModelFactory = Callable[[int, TrainParams], PairwiseRankingModel]
+
+_VAL_IMAGES_PER_STEP = 1024
+# What may differ between a training and its resumption: it changes no epoch that has been trained.
+_FREE_TO_CHANGE = {
+    "max_epochs", "early_stopping_patience", "save_every_n_epochs", "calibration_folds", "device",
+    "tracking", "experiment", "run_name",
+}  # fmt: skip
+_STATE = {
+    "config", "data", "epoch", "model_state_dict", "optimizer_state_dict", "scheduler_state_dict", "curves",
+    "best_epochs", "best_state_dict",
+}  # fmt: skip
+
+
+class TrainingRun:
+    """n heads in training: seeds `config.seed`, `config.seed` + 1, ...; n is `config.seeds`.
+
+    Each head has its own initial weights, dropout, order of images and best epoch. Nothing is shared but the time:
+    head k is the one that a training with its seed alone gives, up to float32 rounding (on a GPU its dropout draws
+    otherwise). With one head the model's layers are plain ones, with more they are stacked and every step is a
+    few batched operations for all.
+
+    Args:
+        config: options of training.
+        train: the training split.
+        make_model: (feature_dim, config) -> a model with random weights.
+
+    Raises:
+        DataError: the data hold no cross-tier pair.
+    """
+
+    def __init__(self, config: TrainParams, train: RankingData, make_model: ModelFactory) -> None:
+        fair = train.context if config.pair_context == "same" else None
+        if not count_cross_tier_pairs(train.tier_rank, fair):
+            where = " within one context" if fair is not None else ""
+            raise DataError(f"the training split holds no cross-tier pair{where}: images of two tiers are needed")
+        self.config = config
+        self.device = resolve_device(config.device)
+        self.seeds = range(config.seed, config.seed + config.seeds)
+        self._forked = [self.device] if self.device.type == "cuda" else []
+        self._train = train
+        self._features, self._tier_rank, self._context = train.tensors(self.device)
+        with torch.random.fork_rng(self._forked):
+            self.model = _seeded_model(train.features.shape[1], config, self.seeds, make_model)
+        self.model.projector.fit_standardizer(self._features.cpu())
+        self.model.to(self.device)
+        self._stacked = [name for name, _ in self.model.named_parameters()] if len(self.seeds) > 1 else []
+        self._optimizer = AdamW(
+            self.model.parameters(),
+            lr=config.learning_rate,
+            weight_decay=config.weight_decay,
+            fused=True if self._stacked else None,
+        )
+        self._scheduler = CosineAnnealingLR(
+            self._optimizer, T_max=config.scheduler_t_max, eta_min=config.scheduler_eta_min
+        )
+        self.epoch = 0
+        self.curves: list[list[dict[str, Any]]] = [[] for _ in self.seeds]  # of each head, a row an epoch
+        self.best_epochs = [0] * len(self.seeds)
+        self._best_state: dict[str, torch.Tensor] = {}
+
+    def train_epoch(self) -> None:
+        """Visit every training image once, each head in its own order, and add a row to each head's curves."""
+        self.epoch += 1
+        rngs = [np.random.default_rng([seed, self.epoch]) for seed in self.seeds]
+        learning_rate = self._optimizer.param_groups[0]["lr"]
+        self.model.train()
+        seen = np.full((len(self.seeds), len(self._train)), np.nan)
+        losses: list[list[float]] = [[] for _ in self.seeds]
+        with torch.random.fork_rng(self._forked):
+            for step in self._steps(rngs):
+                if not (found := [loss for _, _, loss in step if loss is not None]):
+                    continue
+                self._step(torch.stack(found).sum())  # a head without a pair in this step has gradient 0
+                for head, (images, scores, loss) in enumerate(step):
+                    if loss is not None:
+                        seen[head, images] = scores.detach().cpu().numpy()
+                        losses[head].append(float(loss.detach()))
+        if not np.isfinite([loss for one in losses for loss in one]).all():
+            raise self.diverged()
+        if self.epoch <= self.config.scheduler_t_max:  # past its half period the cosine would rise again
+            self._scheduler.step()
+        for head, rows in enumerate(self.curves):
+            visited = np.isfinite(seen[head])
+            rows.append(
+                {
+                    "epoch": self.epoch,
+                    "train_loss": float(np.mean(losses[head])) if losses[head] else float("nan"),
+                    "val_loss": float("nan"),
+                    "train_pairwise_accuracy": pairwise_accuracy(seen[head, visited], self._train.tier_rank[visited]),
+                    "val_pairwise_accuracy": float("nan"),
+                    "learning_rate": learning_rate,
+                }
+            )
+
+    def validate(self, features: torch.Tensor, tier_rank: torch.Tensor, context: torch.Tensor) -> None:
+        """Judge this epoch on features (M, D), tier_rank (M,) and context (M,); a head that improved keeps it."""
+        self.model.eval()
+        with torch.inference_mode():
+            by_head = self.model.score_members(features)  # (n, M)
+            if not torch.isfinite(by_head).all():
+                raise self.diverged()
+            for head, scores in enumerate(by_head):
+                rng = np.random.default_rng(self.seeds[head])
+                losses = [
+                    loss.item()
+                    for batch in map(torch.from_numpy, image_batches(len(tier_rank), _VAL_IMAGES_PER_STEP, rng))
+                    if (loss := all_pairs_loss(scores[batch], tier_rank[batch], context[batch], self.config))
+                    is not None
+                ]
+                row = self.curves[head][-1]
+                row["val_loss"] = float(np.mean(losses)) if losses else float("nan")
+                row["val_pairwise_accuracy"] = pairwise_accuracy(scores.cpu().numpy(), tier_rank.cpu().numpy())
+        for head in range(len(self.seeds)):
+            # After this epoch's training a head may have been past its patience before this epoch's validation.
+            if self._waited(head) <= self.config.early_stopping_patience and self._improved(head):
+                self.keep(head)
+
+    def diverged(self) -> DataError:
+        """Return the error for weights that ran away."""
+        rate = self.config.learning_rate
+        return DataError(f"the training diverged in epoch {self.epoch}: lower train.learning_rate, which is {rate:g}")
+
+    def keep(self, head: int) -> None:
+        """Make this epoch the best one of a head."""
+        self.best_epochs[head] = self.epoch
+        state = self.model.state_dict()
+        if not self._stacked or not self._best_state:
+            self._best_state = copy.deepcopy(state)
+        for name in self._stacked:
+            self._best_state[name][head] = state[name][head]
+
+    def patience_is_over(self) -> bool:
+        """Say whether no head has improved for as long as its patience lasts."""
+        return all(self._waited(head) >= self.config.early_stopping_patience for head in range(len(self.seeds)))
+
+    def best_model(self) -> PairwiseRankingModel:
+        """Return the model of each head's best epoch, on the CPU, in evaluation mode."""
+        self.model.load_state_dict(self._best_state)
+        self.model.eval().fit_head_scales(self._features)
+        return self.model.cpu()
+
+    def val_accuracy(self) -> float:
+        """Return this epoch's validation accuracy, the mean over heads."""
+        return _mean([rows[-1] for rows in self.curves], "val_pairwise_accuracy")
+
+    def mean_curves(self) -> list[dict[str, Any]]:
+        """Return a row an epoch, the means over heads."""
+        if len(self.seeds) == 1:
+            return self.curves[0]
+        return [
+            {name: rows[0][name] if name in ("epoch", "learning_rate") else _mean(rows, name) for name in rows[0]}
+            for rows in zip(*self.curves, strict=True)
+        ]
+
+    def save(self, path: Path, data: str) -> None:
+        """Write all that a resumption needs; `data` names the data trained on."""
+        save_state(
+            path,
+            {
+                "config": self.config.model_dump(mode="json"),
+                "data": data,
+                "epoch": self.epoch,
+                "model_state_dict": self.model.state_dict(),
+                "optimizer_state_dict": self._optimizer.state_dict(),
+                "scheduler_state_dict": self._scheduler.state_dict(),
+                "curves": self.curves,
+                "best_epochs": self.best_epochs,
+                "best_state_dict": self._best_state,
+            },
+        )
+
+    def load(self, path: Path, data: str) -> None:
+        """Go on from what `save` wrote.
+
+        Raises:
+            CheckpointError: the file cannot be read, or is of another training.
+        """
+        state = load_state(path)
+        if not state.keys() >= _STATE:
+            raise CheckpointError(f"{path} is no checkpoint of a training that can go on: give an epoch_<n>.pt")
+        seen, wanted = state["config"], self.config.model_dump(mode="json")
+        # With several heads patience has a say: a head that ran out of it while others went on has a fixed best.
+        free = _FREE_TO_CHANGE - {"early_stopping_patience"} if self._stacked else _FREE_TO_CHANGE
+        differing = [key for key in wanted if key not in free and seen.get(key) != wanted[key]]
+        if differing:
+            raise CheckpointError(
+                f"{path} belongs to a training with other options ({', '.join(differing)}): "
+                "give the same options, or start again"
+            )
+        if state["data"] != data:
+            raise CheckpointError(f"{path} belongs to a training on other images, features or tiers: start again")
+        self.model.load_state_dict(state["model_state_dict"])
+        self._optimizer.load_state_dict(state["optimizer_state_dict"])
+        self._scheduler.load_state_dict(state["scheduler_state_dict"])
+        self.epoch, self.curves, self.best_epochs = state["epoch"], state["curves"], state["best_epochs"]
+        self._best_state = state["best_state_dict"]
+
+    def _steps(
+        self, rngs: Sequence[np.random.Generator]
+    ) -> Iterator[list[tuple[Indices, torch.Tensor, torch.Tensor | None]]]:
+        """Yield for each step what each head looks at: distinct images (M,), their scores (M,), and its loss."""
+        seeds = [int(rng.integers(2**62)) for rng in rngs]
+        if not self._stacked:
+            torch.manual_seed(seeds[0])
+        generators = [torch.Generator(self.device).manual_seed(seed) for seed in seeds]
+        for step in zip(*(self._batches(rng) for rng in rngs), strict=True):
+            images = [own for own, _ in step]
+            if not self._stacked:
+                by_head = self.model.score_members(self._features[self._tensor(images[0])])
+            else:
+                rows = [len(own) for own in images]
+                set_streams(self.model, DropoutStreams(generators, rows))
+                padded = np.stack([np.pad(own, (0, max(rows) - len(own))) for own in images])
+                by_head = self.model.score_members(self._features[self._tensor(padded)])  # (n, M, D) -> (n, M)
+            scores = [row[: len(own)] for row, own in zip(by_head, images, strict=True)]
+            yield [(own, score, loss(score)) for (own, loss), score in zip(step, scores, strict=True)]
+
+    def _batches(self, rng: np.random.Generator) -> Iterator[tuple[Indices, Loss]]:
+        """Yield one head's distinct images (M,) of each step of an epoch, and what makes their scores (M,) a loss."""
+        if self.config.images_per_step is not None:
+            for images in image_batches(len(self._train), self.config.images_per_step, rng):
+                chosen = self._tensor(images)
+                tier_rank, context = self._tier_rank[chosen], self._context[chosen]
+                yield images, partial(all_pairs_loss, tier_rank=tier_rank, context=context, config=self.config)
+            return
+        for pairs, weights in pair_batches(self._train.tier_rank, self._train.context, self.config, rng):
+            images, places = np.unique(pairs, return_inverse=True)
+            at = self._tensor(places.reshape(pairs.shape))  # (2, P)
+            weight = torch.from_numpy(weights).to(self.device, torch.float32)
+            yield images, partial(weighted_pair_loss, places=at, weight=weight, config=self.config)
+
+    def _tensor(self, indices: Indices) -> torch.Tensor:
+        return torch.from_numpy(indices).to(self.device)
+
+    def _step(self, loss: torch.Tensor) -> None:
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if self._stacked:
+            clip_each_member(list(self.model.parameters()), self.config.gradient_clip_norm)
+        else:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.config.gradient_clip_norm)
+        self._optimizer.step()
+
+    def _waited(self, head: int) -> int:
+        return self.epoch - self.best_epochs[head]
+
+    def _improved(self, head: int) -> bool:
+        rows, best = self.curves[head], self.best_epochs[head]
+        return best == 0 or _rank(rows[-1]) > _rank(rows[best - 1])
+
+
+def _seeded_model(
+    feature_dim: int, config: TrainParams, seeds: Sequence[int], make_model: ModelFactory
+) -> PairwiseRankingModel:
+    """Build a model whose head k has the weights that a model of one head has under seed k."""
+    alone = config.model_copy(update={"seeds": 1})
+    models = []
+    for seed in seeds:
+        torch.manual_seed(seed)
+        models.append(make_model(feature_dim, alone))
+    if len(models) == 1:
+        return models[0]
+    stack = make_model(feature_dim, config)
+    stack_parameters(stack, models)
+    return stack
+
+
+def _rank(row: dict[str, Any]) -> tuple[float, float]:
+    """Order of epochs: by validation accuracy, then by the lower validation loss."""
+    return row["val_pairwise_accuracy"], -row["val_loss"]
+
+
+def _mean(rows: Sequence[dict[str, Any]], name: str) -> float:
+    return float(np.mean([row[name] for row in rows]))

@@ -1,0 +1,1 @@
+"""Results in MLflow. The only package that imports mlflow."""

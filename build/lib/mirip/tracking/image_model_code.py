@@ -1,0 +1,66 @@
+"""The ranker of pictures as MLflow loads it: bytes or paths of image files in; scores, percentiles and tiers out.
+
+Like `ranker.py` it travels with its model. Decoding, transform and backbone are those of the package mirip.
+"""
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from mlflow.exceptions import MlflowException
+from mlflow.models import set_model
+from mlflow.pyfunc.model import PythonModel, PythonModelContext
+
+
+class ImageRanker(PythonModel):
+    """Scores image files, each by itself."""
+
+    def load_context(self, context: PythonModelContext) -> None:
+        """Load the checkpoint; its backbone is found, and proven to be the right one, with the first picture."""
+        sys.path.append(context.artifacts["mirip"])
+        from mirip.models.ranking import PairwiseRankingModel
+
+        backbone = context.artifacts.get("backbone") or (context.model_config or {}).get("backbone")
+        self.model = PairwiseRankingModel.from_checkpoint(context.artifacts["checkpoint"], backbone=backbone)
+
+    def predict(
+        self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
+    ) -> pd.DataFrame:
+        """Return `score`, `percentile` and `likeliest_tier` of each row.
+
+        Args:
+            context: unused.
+            model_input: the column `image`, a file's bytes (base64 in JSON), or `path`, a file where the model runs.
+            params: unused.
+
+        Raises:
+            MlflowException: a row names no picture, or one that cannot be read; the backbone is not to be found.
+        """
+        from mirip.errors import MiripError
+        from mirip.tracking.standings import standings
+
+        if not {"image", "path"} & set(model_input.columns):
+            raise MlflowException.invalid_parameter_value(
+                "the input is no table with a column image, the bytes of files, or path"
+            )
+        try:
+            scores = [self._score(row) for row in model_input.to_dict("records")]
+        except MiripError as error:
+            raise MlflowException.invalid_parameter_value(str(error)) from None
+        assert self.model.checkpoint is not None
+        return standings(self.model.checkpoint, scores)
+
+    def _score(self, row: dict[Any, Any]) -> float:
+        data, path = row.get("image"), row.get("path")
+        if isinstance(data, bytes):
+            with tempfile.TemporaryDirectory() as folder:  # as a file: scored as every other file is
+                (Path(folder) / "image").write_bytes(data)
+                return self.model.score_images([Path(folder) / "image"])[0]
+        if isinstance(path, str):
+            return self.model.score_images([path])[0]
+        raise MlflowException.invalid_parameter_value("a row has neither image, the bytes of a file, nor path")
+
+
+set_model(ImageRanker())

@@ -1,0 +1,152 @@
+"""The trained ranker as an MLflow model of its run, logged once.
+
+What is logged: the checkpoint's bytes, the package mirip as a zip, `ranker.py`, which MLflow runs to load them, the
+signature, an input example and exact requirements. torch is never imported for it and the checkpoint is not read: the
+stage `train` wrote it whole, and publishing has to stay quick. Every step looks first at what the server has, so
+that a publication cut off anywhere is completed by the next one, without a second model.
+"""
+
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import LoggedModel, Run
+    from mlflow.models import Model
+    from mlflow.types import ColSpec, TensorSpec
+
+RANKER = "mirip-ranker"
+
+# What scoring features imports, beside the standard library and mirip, which is in the zip.
+REQUIREMENTS = (
+    "mlflow", "numpy", "pandas", "pillow", "pydantic", "pyyaml", "safetensors", "scipy", "simplejpeg", "torch",
+)  # fmt: skip
+
+# A single row would freeze the batch at 1 in some servers, and shows nothing of ranking.
+_EXAMPLE_ROWS = 4
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # no clock in the zip: the same code, the same bytes
+
+
+@dataclass(frozen=True)
+class Ranker:
+    """A trained head, ready to be logged.
+
+    Attributes:
+        checkpoint: its file.
+        feature_dim: D, the width of the features that it takes.
+    """
+
+    checkpoint: Path
+    feature_dim: int
+
+
+def log_ranker(client: "MlflowClient", run: "Run", ranker: Ranker) -> bool:
+    """Give a run its model unless it has it whole; return whether anything was lacking.
+
+    Raises:
+        MlflowException: the server refuses it.
+        OSError: the checkpoint cannot be read.
+    """
+    from mlflow.entities import LoggedModelOutput
+
+    model = find_ranker(client, run)
+    changed = model is None
+    if model is None:
+        model = client.create_logged_model(run.info.experiment_id, RANKER, run.info.run_id, model_type="ranker")
+    if not is_whole(model):
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = Path(scratch) / "model"
+            save_ranker(folder, ranker, _identity(model, run))
+            client.log_model_artifacts(model.model_id, str(folder))
+        client.finalize_logged_model(model.model_id, "READY")
+        changed = True
+    if model.model_id not in [output.model_id for output in (run.outputs.model_outputs if run.outputs else [])]:
+        client.log_outputs(run.info.run_id, [LoggedModelOutput(model.model_id, step=0)])
+        changed = True
+    return changed
+
+
+def find_ranker(client: "MlflowClient", run: "Run") -> "LoggedModel | None":
+    """Return the model that was logged, or begun to be logged, for a run; the first if there are several."""
+    found = client.search_logged_models(
+        [run.info.experiment_id],
+        filter_string=f"source_run_id = '{run.info.run_id}' AND name = '{RANKER}'",
+        order_by=[{"field_name": "creation_timestamp", "ascending": True}],
+        max_results=1,
+    )
+    return found[0] if found else None
+
+
+def is_whole(model: "LoggedModel") -> bool:
+    """Return whether all of a model's files were logged."""
+    from mlflow.entities import LoggedModelStatus
+
+    return bool(model.status == LoggedModelStatus.READY)
+
+
+def save_ranker(folder: Path, ranker: Ranker, mlflow_model: "Model | None" = None) -> None:
+    """Write a ranker as an MLflow model of flavour pyfunc: features (N, D) float32 in, one row each out.
+
+    Raises:
+        OSError: the checkpoint cannot be read, or the folder not written.
+    """
+    import numpy as np
+    from mlflow import pyfunc
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    shape = (-1, ranker.feature_dim)
+    signature = ModelSignature(Schema([TensorSpec(np.dtype("float32"), shape)]), Schema(output_columns()))
+    rng = np.random.default_rng(0)  # real rows would be pictures of people's work
+    with tempfile.TemporaryDirectory() as scratch:
+        code = shutil.copy(Path(__file__).with_name("ranker.py"), scratch)  # its path is written down: not ours
+        checkpoint = shutil.copy(ranker.checkpoint, scratch)
+        package = zip_package(Path(scratch) / "mirip.zip")
+        pyfunc.save_model(
+            str(folder),
+            python_model=code,
+            artifacts={"checkpoint": str(checkpoint), "mirip": str(package)},
+            mlflow_model=mlflow_model,
+            signature=signature,
+            input_example=rng.normal(size=(_EXAMPLE_ROWS, ranker.feature_dim)).round(2).astype(np.float32),
+            pip_requirements=exact_requirements(REQUIREMENTS),
+        )
+
+
+def output_columns() -> "list[ColSpec | TensorSpec]":
+    """Return the columns of what a model answers, those of `mirip.tracking.standings`."""
+    from mlflow.types import ColSpec, DataType
+
+    return [
+        ColSpec(DataType.double, "score"),
+        ColSpec(DataType.double, "percentile"),
+        ColSpec(DataType.string, "likeliest_tier"),
+    ]
+
+
+def zip_package(path: Path) -> Path:
+    """Write the package mirip, as it is running, into a zip that Python can import from; return its path."""
+    root = Path(__file__).parents[1]
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for source in sorted(path for path in root.rglob("*") if path.suffix in {".py", ".j2"}):
+            name = Path(root.name) / source.relative_to(root)
+            archive.writestr(zipfile.ZipInfo(name.as_posix(), _EPOCH), source.read_bytes(), zipfile.ZIP_DEFLATED)
+    return path
+
+
+def exact_requirements(packages: Sequence[str]) -> list[str]:
+    """Return the packages pinned to what is installed; a build's local label (+cu126) is no one else's to find."""
+    return [f"{name}=={version(name).partition('+')[0]}" for name in packages]
+
+
+def _identity(model: "LoggedModel", run: "Run") -> "Model":
+    from mlflow.models import Model
+
+    known: dict[str, Any] = {"artifact_path": model.artifact_location, "run_id": run.info.run_id}
+    return Model(model_uuid=model.model_id, model_id=model.model_id, **known)

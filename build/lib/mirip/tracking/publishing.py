@@ -1,0 +1,238 @@
+"""Results published to MLflow, once per distinct result.
+
+A run is found again by the tag `mirip.key`, a hash of params and of the digests of what was made, and is updated
+rather than duplicated: a value that already stands is not logged again, a new one is a new point of its history.
+
+Names in MLflow: params are flattened by section (`train.learning_rate`); scalars bear the stage's name
+(`evaluate.pairwise_accuracy`), and the two that runs are compared by stand beside them under their plain names
+(`val_pairwise_accuracy`, `pairwise_accuracy`); curves are `curve/<column>` by epoch; texts (`evaluate.verdict`) are
+tags.
+"""
+
+import math
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from mirip.files import canonical_json, flatten
+from mirip.tracking.artifacts import ARTIFACTS_TAG, artifacts_digest, log_artifacts
+from mirip.tracking.dataset import Dataset, log_dataset
+from mirip.tracking.logged_model import Ranker, log_ranker
+from mirip.tracking.record import RunRecord, provenance_tags, result_key
+from mirip.tracking.store import (
+    connect,
+    exclusive_store,
+    find_or_create_experiment,
+    tracking_uri,
+    without_password,
+)
+from mirip.tracking.unpublished import forget
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric, Run
+
+T = TypeVar("T")
+
+KEY_TAG = "mirip.key"
+HEADLINES = {"train.val_pairwise_accuracy": "val_pairwise_accuracy", "evaluate.pairwise_accuracy": "pairwise_accuracy"}
+
+_MAX_PARAM_CHARS = 6000
+_BATCH = {"metrics": 1000, "params": 100, "tags": 100}  # MLflow's limits for one request
+
+
+@dataclass(frozen=True)
+class Published:
+    """Where a result stands now, and whether it stood there before."""
+
+    run_id: str
+    run_name: str
+    uri: str
+    status: Literal["new", "updated", "unchanged"]
+
+    def __str__(self) -> str:
+        return f"run {self.run_name} in {self.uri} ({self.status})"
+
+
+def publish(record: RunRecord) -> Published:
+    """Create the run of `record.key`, or bring it up to date; a result that was kept for this store no longer is.
+
+    Processes of one repository publish one after the other, so that a key never gets two runs.
+
+    Raises:
+        TrackingError: the server cannot be reached within about 20 s, or refuses the result.
+    """
+    uri = tracking_uri()
+    with exclusive_store(uri, "the result was not published to"):
+        published = _publish(record, uri)
+    forget(record.key, uri)
+    return published
+
+
+def log_training_run(
+    *,
+    experiment: str,
+    run_name: str | None,
+    params: Mapping[str, Any],
+    metrics: Mapping[str, Any],
+    curves: "pd.DataFrame | None",
+    artifacts: Sequence[Path],
+    tags: Mapping[str, str] | None = None,
+    ranker: Ranker | None = None,
+    dataset: Dataset | None = None,
+) -> Published:
+    """Publish a training off the pipeline; the same params, curves and artifacts are the same run.
+
+    Raises:
+        TrackingError: see `publish`.
+    """
+    digests = {
+        "artifacts": artifacts_digest(artifacts),
+        "curves": "" if curves is None else curves.to_csv(index=False),
+    }
+    key = result_key(params, digests)
+    name = run_name or f"train {key[:7]}"
+    return publish(
+        RunRecord(
+            experiment,
+            name,
+            params,
+            metrics,
+            curves,
+            artifacts,
+            {**provenance_tags(), **(tags or {})},
+            key,
+            rename=run_name is not None,
+            ranker=ranker,
+            dataset=dataset,
+        )
+    )
+
+
+@dataclass
+class _Changes:
+    """What a run lacks."""
+
+    metrics: "list[Metric]" = field(default_factory=list)
+    params: dict[str, str] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.metrics or self.params or self.tags)
+
+
+def _publish(record: RunRecord, uri: str) -> Published:
+    client = connect(uri)
+    experiment_id = find_or_create_experiment(client, record.experiment, uri)
+    found = client.search_runs([experiment_id], filter_string=f"tags.`{KEY_TAG}` = '{record.key}'", max_results=1)
+    run = found[0] if found else _new_run(client, experiment_id, record)
+    changes = _missing(client, run, record)
+    _log(client, run.info.run_id, changes)
+    if artifacts := log_artifacts(client, run, record):
+        client.set_tag(run.info.run_id, ARTIFACTS_TAG, artifacts)
+    new_dataset = record.dataset is not None and log_dataset(client, run, record.dataset)
+    new_model = record.ranker is not None and log_ranker(client, run, record.ranker)
+    renamed = record.rename and run.info.run_name != record.run_name
+    if renamed:
+        client.update_run(run.info.run_id, name=record.run_name)
+    complete = run.info.status == "FINISHED"
+    if not complete:
+        ended = max(record.made_ms, run.info.start_time) if record.made_ms is not None else None
+        client.set_terminated(run.info.run_id, "FINISHED", end_time=ended)
+    stood = bool(found) and complete and not (changes or artifacts or new_dataset or new_model or renamed)
+    return Published(
+        run_id=run.info.run_id,
+        run_name=record.run_name if renamed else run.info.run_name,
+        uri=without_password(uri),
+        status="new" if not found else "unchanged" if stood else "updated",
+    )
+
+
+def _new_run(client: "MlflowClient", experiment_id: str, record: RunRecord) -> "Run":
+    tags = {KEY_TAG: record.key}
+    return client.create_run(experiment_id, start_time=record.made_ms, tags=tags, run_name=record.run_name)
+
+
+def _missing(client: "MlflowClient", run: "Run", record: RunRecord) -> _Changes:
+    changes = _Changes()
+    now_ms = record.made_ms or int(time.time() * 1000)
+    texts, numbers = _texts_and_numbers(record.metrics)
+    for name, value in numbers.items():
+        if name not in run.data.metrics or (run.data.metrics[name] != value and not record.past):
+            step = 1 + max(m.step for m in _history(client, run, name)) if name in run.data.metrics else 0
+            changes.metrics.append(_metric(name, value, now_ms, step))
+    if record.curves is not None:
+        changes.metrics += _missing_points(client, run, record.curves, now_ms)
+    params = {_name(key): _text(value) for key, value in flatten(record.params).items()}
+    changes.params = {key: value for key, value in params.items() if key not in run.data.params}
+    tags = {**record.tags, **texts}
+    changes.tags = {
+        key: value
+        for key, value in tags.items()
+        if key not in run.data.tags or (run.data.tags[key] != value and not record.past)
+    }
+    return changes
+
+
+def _missing_points(client: "MlflowClient", run: "Run", curves: "pd.DataFrame", now_ms: int) -> "list[Metric]":
+    points = []
+    for column in curves.columns.drop("epoch"):
+        name = f"curve/{_name(column)}"
+        known = {(m.step, m.value) for m in _history(client, run, name)} if name in run.data.metrics else set()
+        points += [
+            _metric(name, value, now_ms, step)
+            for step, value in zip(
+                curves["epoch"].astype(int).tolist(), curves[column].astype(float).tolist(), strict=True
+            )
+            if math.isfinite(value) and (step, value) not in known
+        ]
+    return points
+
+
+def _history(client: "MlflowClient", run: "Run", name: str) -> "list[Metric]":
+    return list(client.get_metric_history(run.info.run_id, name))
+
+
+def _metric(name: str, value: float, now_ms: int, step: int) -> "Metric":
+    from mlflow.entities import Metric
+
+    return Metric(name, value, now_ms, step)
+
+
+def _texts_and_numbers(metrics: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, float]]:
+    texts = {_name(key): value for key, value in metrics.items() if isinstance(value, str) and value}
+    numbers = {
+        _name(key): float(value)
+        for key, value in metrics.items()
+        if isinstance(value, int | float) and math.isfinite(value)
+    }
+    return texts, numbers | {plain: numbers[full] for full, plain in HEADLINES.items() if full in numbers}
+
+
+def _log(client: "MlflowClient", run_id: str, changes: _Changes) -> None:
+    from mlflow.entities import Param, RunTag
+
+    for metrics in _chunks(changes.metrics, _BATCH["metrics"]):
+        client.log_batch(run_id, metrics=metrics)
+    for params in _chunks([Param(*item) for item in changes.params.items()], _BATCH["params"]):
+        client.log_batch(run_id, params=params)
+    for tags in _chunks([RunTag(*item) for item in changes.tags.items()], _BATCH["tags"]):
+        client.log_batch(run_id, tags=tags)
+
+
+def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def _name(key: str) -> str:
+    """Return `key` with what MLflow forbids in names replaced by an underscore."""
+    return re.sub(r"[^\w.\- ]", "_", key)
+
+
+def _text(value: Any) -> str:
+    text = "null" if value is None else canonical_json(value) if isinstance(value, bool | list | tuple) else str(value)
+    return text if len(text) <= _MAX_PARAM_CHARS else f"{text[: _MAX_PARAM_CHARS - 3]}..."

@@ -1,0 +1,77 @@
+"""Results that wait for a server, kept whole: the next run writes over the files that they stand in.
+
+Each is .mirip/unpublished/<key>-<store>.tar in the main repository's root, also from a temporary or queued experiment,
+and goes once it is published to the store that it was meant for.
+"""
+
+import io
+import json
+import tarfile
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from mirip.errors import DataError
+from mirip.files import atomic_path, sha256_bytes
+from mirip.tracking.artifacts import artifact_files
+from mirip.tracking.record import RunRecord
+from mirip.tracking.result import read_result
+from mirip.workspace import main_root
+
+_ORIGIN = "origin.json"  # among the result's files: its tags, and when it was made
+
+
+def keep(record: RunRecord, uri: str) -> None:
+    """Keep a result until it is published to the store at `uri`; of one that is kept already, the newer files count.
+
+    Raises:
+        OSError: .mirip is not writable or the disk is full.
+    """
+    origin = json.dumps({"made_ms": int(time.time() * 1000), "tags": dict(record.tags)}).encode()
+    with atomic_path(_path(record.key, uri)) as temporary, tarfile.open(temporary, "w", dereference=True) as archive:
+        for name, path in artifact_files(record.artifacts, record.root).items():
+            archive.add(path, name)
+        member = tarfile.TarInfo(_ORIGIN)
+        member.size = len(origin)
+        archive.addfile(member, io.BytesIO(origin))
+
+
+def forget(key: str, uri: str) -> None:
+    """Keep the result no longer for the store at `uri`, if it was kept."""
+    _path(key, uri).unlink(missing_ok=True)
+
+
+def kept_results() -> list[Path]:
+    """Return the files of all results that wait, oldest first."""
+    return sorted(_folder().glob("*.tar"), key=lambda path: path.stat().st_mtime_ns)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[RunRecord]:
+    """Yield a kept result as a result of the past; its files are gone afterwards.
+
+    Raises:
+        DataError: the file is damaged, or holds no result.
+        ParamsError: this version of Mirip does not know its params.
+    """
+    with tempfile.TemporaryDirectory(prefix="backfill-", dir=main_root() / ".mirip") as name:
+        folder = Path(name)
+        try:
+            with tarfile.open(path) as archive:
+                archive.extractall(folder, filter="data")
+            origin = json.loads((folder / _ORIGIN).read_bytes())
+            tags, made_ms = origin["tags"], origin["made_ms"]
+        except (tarfile.TarError, OSError, ValueError, KeyError) as error:
+            raise DataError(f"it is damaged ({str(error).splitlines()[0]}): delete the file") from None
+        yield replace(read_result(folder, tags), made_ms=made_ms)
+
+
+def _folder() -> Path:
+    return main_root() / ".mirip" / "unpublished"
+
+
+def _path(key: str, uri: str) -> Path:
+    return _folder() / f"{key}-{sha256_bytes(uri.encode())[:8]}.tar"

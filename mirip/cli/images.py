@@ -1,0 +1,178 @@
+"""`mirip train | evaluate | score | compare | rank`: what is done with a folder of images or with image files."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from mirip.cli.command import add_command
+from mirip.params import EvaluateParams, Params, load_params, override_params
+from mirip.workspace import Workspace
+
+
+def add_commands(commands: Any) -> None:
+    """Add them to the commands of `mirip`."""
+    command = add_command(commands, "train", train)
+    _add_data_flags(command)
+    command.add_argument(
+        "--output", type=Path, required=True, help="folder for the model, the metrics and all files in between"
+    )
+    command.add_argument("--epochs", type=int, help="the most epochs, as train.max_epochs")
+    command.add_argument("--batch-size", type=int, help="cross-tier pairs in a step, as train.batch_size")
+    command.add_argument("--learning-rate", type=float, help="as train.learning_rate")
+    command.add_argument("--seed", type=int, help="seed of the training, as train.seed")
+    command.add_argument("--recipe", help="name of the feature recipe, as extract.recipe")
+    command.add_argument("--backbone", help="local folder or hub id of a backbone, instead of the recipe's own")
+    command.add_argument(
+        "--resume", action="store_true", help="continue from the latest checkpoint in the output folder"
+    )
+    command.add_argument("--experiment", help="name of the tracking experiment")
+    command.add_argument("--run-name", help="name of the tracking run")
+    command.add_argument("--no-tracking", action="store_true", help="do not publish to MLflow")
+
+    command = add_command(commands, "evaluate", evaluate)
+    _add_checkpoint_flags(command)
+    _add_data_flags(command)
+    command.add_argument("--output", type=Path, help="JSON file for the metrics; default: print them only")
+
+    for name, function in (("score", score), ("rank", rank)):
+        command = add_command(commands, name, function)
+        _add_image_flags(command)
+        command.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="an image file")
+        if function is score:
+            command.add_argument(
+                "--context", help="give the percentile within this context of the training split; default: within all"
+            )
+
+    command = add_command(commands, "compare", compare)
+    _add_image_flags(command)
+    command.add_argument("a", type=Path, metavar="IMAGE_A", help="an image file")
+    command.add_argument("b", type=Path, metavar="IMAGE_B", help="the image file to compare it with")
+
+
+def train(options: argparse.Namespace) -> None:
+    """Train on any image folder and metadata file, and write all results into one folder."""
+    from mirip.cli.jobs import train_job
+
+    train_job(_params(options), options.output, resume=options.resume)
+
+
+def evaluate(options: argparse.Namespace) -> None:
+    """Evaluate a checkpoint on another image folder and metadata file."""
+    from mirip.cli.jobs import evaluate_job
+
+    params = _params(options)
+    options.device = "cpu"  # a head on cached features is no work for a GPU
+    evaluate_job(params, _model(options), options.output)
+
+
+def score(options: argparse.Namespace) -> None:
+    """Print the score of each image file, its percentile among the training images, and its likeliest tier."""
+    from mirip.models.percentiles import score_summary
+
+    model = _model(options)
+    for path, value in zip(options.images, model.score_images(options.images), strict=True):
+        found = score_summary(model.checkpoint, value, options.context)
+        print(f"{value:+.4f}  {found.percentile:3.0f} %  {found.likeliest_tier}  {path}")
+
+
+def compare(options: argparse.Namespace) -> None:
+    """Say which of two image files is better and how sure that is, or that it is too close to call."""
+    least = (load_params(path).evaluate if (path := _params_here()) else EvaluateParams()).min_confidence
+    result = _model(options).compare(options.a, options.b)
+    print(f"{result.score_a:+.4f}  {options.a}")
+    print(f"{result.score_b:+.4f}  {options.b}")
+    print(which_is_better(options.a, options.b, result.probability, least))
+
+
+def which_is_better(a: Path, b: Path, probability: float, least: float) -> str:
+    """Say which of two is the better one, given P(a is); below the confidence `least`, too close to call."""
+    better, confidence = (a, probability) if probability >= 0.5 else (b, 1 - probability)
+    said = f"{better} is the better one with probability {confidence:.2f}"
+    return said if confidence >= least else f"too close to call: {said}, below {least:.2f} (evaluate.min_confidence)"
+
+
+def rank(options: argparse.Namespace) -> None:
+    """Print image files from best to worst."""
+    scored = zip(_model(options).score_images(options.images), options.images, strict=True)
+    for place, (value, path) in enumerate(sorted(scored, key=lambda item: -item[0]), start=1):
+        print(f"{place:4}  {value:+.4f}  {path}")
+
+
+def _add_data_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, required=True, help="folder of the images")
+    parser.add_argument(
+        "--metadata", type=Path, required=True, help="CSV or Parquet with the columns image_path and tier"
+    )
+    parser.add_argument("--tiers", nargs="+", help="names of the tiers, best first; default S A B C")
+    parser.add_argument("--group", nargs="*", help="columns that say whose image it is; default none")
+    parser.add_argument("--context", nargs="*", help="columns within which a comparison is fair; default none")
+    parser.add_argument(
+        "--device", choices=["auto", "cpu", "cuda"], help="where the backbone computes; auto is cuda where there is one"
+    )
+    parser.add_argument(
+        "--params", type=Path, help="file with the values that no option names; default params.yaml, if there is one"
+    )
+
+
+def _add_checkpoint_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        default=Workspace().model,
+        help="file of the trained model; default models/best_model.pt",
+    )
+    parser.add_argument("--backbone", help="folder of its backbone, if it is not where the checkpoint says")
+
+
+def _add_image_flags(parser: argparse.ArgumentParser) -> None:
+    _add_checkpoint_flags(parser)
+    parser.add_argument(
+        "--device", choices=["auto", "cpu", "cuda"], help="where the backbone computes; auto is cuda where there is one"
+    )
+
+
+def _model(options: argparse.Namespace) -> Any:
+    from mirip.models.ranking import PairwiseRankingModel
+
+    return PairwiseRankingModel.from_checkpoint(
+        options.checkpoint, device=options.device or "auto", backbone=options.backbone
+    )
+
+
+def _params_here() -> Path | None:
+    return path if (path := Path("params.yaml")).is_file() else None
+
+
+def _params(options: argparse.Namespace) -> Params:
+    """Take values from flags, then from the params file, then from the defaults.
+
+    Groups and contexts are columns of one table: those of a params file are not carried over to another.
+    """
+    flags = vars(options)
+    changes: dict[str, Any] = {
+        "data.images": options.data,
+        "data.metadata": options.metadata,
+        "data.group": options.group or [],
+        "data.context": options.context or [],
+        "data.tiers": options.tiers,
+        "train.max_epochs": flags.get("epochs"),
+        "train.batch_size": flags.get("batch_size"),
+        "train.learning_rate": flags.get("learning_rate"),
+        "train.seed": flags.get("seed"),
+        "train.device": options.device,
+        "extract.device": options.device,
+        "extract.recipe": flags.get("recipe"),
+        "track.experiment": flags.get("experiment"),
+        "track.run_name": flags.get("run_name"),
+    }
+    changes = {key: value for key, value in changes.items() if value is not None}
+    if flags.get("batch_size") is not None:
+        changes["train.images_per_step"] = None
+    if flags.get("no_tracking"):
+        changes["track.enabled"] = False
+    params = override_params(options.params or _params_here(), changes)
+    if options.command is train and (backbone := options.backbone):
+        own = {"backbone": backbone, "revision": None, "weights_sha256": None}
+        recipe = params.recipe.model_copy(update=own)
+        params = params.model_copy(update={"recipes": {**params.recipes, params.extract.recipe: recipe}})
+    return params
