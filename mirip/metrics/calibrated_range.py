@@ -65,7 +65,7 @@ def calibrated_range(
     for k in range(n_sets):
         tier = (rng.random(len(probability))[:, None] > cumulated).sum(axis=1)
         gap = tier[first] - tier[second]
-        decided = gap != 0
+        decided = gap != 0  # as in the evaluation, two images of one tier are no pair
         right = np.where(p == 0.5, 0.5, (gap > 0) == (p > 0.5))
         count = np.bincount(index[decided], minlength=N_BINS)
         excess = np.bincount(index[decided], weights=(right - confidence)[decided], minlength=N_BINS)

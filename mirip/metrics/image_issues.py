@@ -108,6 +108,7 @@ def _nearest(
     nearest = np.full(len(searched), -1, dtype=np.int64)
     for block in _blocks(len(features)):
         cosine = wanted @ _unit(features[block], mean, scale).T
+        # An image may only find images of other splits.
         cosine[split[searched][:, None] == split[block][None, :]] = -np.inf
         place = cosine.argmax(axis=1)
         found = cosine[np.arange(len(searched)), place]

@@ -108,6 +108,7 @@ def group_weights(group_id: ArrayLike, n_bootstrap: int, rng: np.random.Generato
     n_groups = len(names)
     for chunk in chunks(n_bootstrap, max(n_groups, len(member))):
         n = chunk.stop - chunk.start
+        # One count for all resamples of the chunk: resample r counts in its own run of n_groups numbers.
         drawn = rng.integers(0, n_groups, size=(n, n_groups)) + np.arange(n)[:, None] * n_groups
         multiplicity = np.bincount(drawn.ravel(), minlength=n * n_groups).reshape(n, n_groups)
         yield multiplicity[:, member.reshape(-1)].astype(np.float64)

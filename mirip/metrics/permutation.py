@@ -70,6 +70,7 @@ def permuted_tiers(
         keys = stratum + rng.random((chunk.stop - chunk.start, len(size)))
         source = np.argsort(keys, axis=1)[:, owner]  # (B', N): the group whose tiers a row gets
         dealt = np.empty(source.shape, dtype=np.int64)
+        # Row i gets the tier of row i of the group that it exchanges with, which repeats where it is shorter.
         dealt[:, rows] = tier[start[source] + position % size[source]]
         yield dealt
 

@@ -106,6 +106,7 @@ class Shortcuts:
             for k, coefficients in enumerate(ridge.coefficients(summed, features)):
                 if not size[k]:
                     continue
+                # The correlation follows from sums of products alone, so a permutation never touches single rows.
                 mean = ridge.total[k] / size[k]
                 covariance = _dot(coefficients, summed.product[k][features] - np.outer(mean, summed.total[k]))
                 spread = _dot(coefficients, (ridge.gram[k] - size[k] * np.outer(mean, mean)) @ coefficients)

@@ -112,7 +112,7 @@ def audit(workspace: Workspace, params: Params, *, verbose: bool = True) -> Mode
         splits, cache, trained, n_folds=settings.folds, rng=stream(settings.seed, "folds"), verbose=verbose
     )
     features, rank = cache.rows(splits["image_sha256"].tolist()), splits["tier_rank"].to_numpy()
-    ids = public_ids(splits)
+    ids = public_ids(splits).rename("id")
     near = near_duplicates(features, splits["split"].to_numpy(), rng=stream(settings.seed, "near-duplicates"))
     pairs = _public_pairs(near, ids, splits)
     found = audit_ranker(

@@ -170,6 +170,7 @@ def _logistic_path(
         difference = scores[better] - scores[worse]
         tail = np.exp(-np.abs(difference))  # one exponential for the loss and its gradient, none that overflows
         wrong = np.where(difference > 0, tail, 1) / (1 + tail)
+        # The gradient over pairs is a weighted sum over images: no matrix of differences, (P, D), is ever built.
         by_image = np.bincount(worse, wrong, n_images) - np.bincount(better, wrong, n_images)
         gradient = _product(by_image.astype(np.float32), x) / n_pairs + penalty / n_images * weights
         value = float(np.mean(np.log1p(tail) - np.minimum(difference, 0), dtype=np.float64))

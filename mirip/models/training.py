@@ -104,7 +104,8 @@ def train(
     """
     splits = read_splits(workspace.splits)
     cache = FeatureCache.open(workspace.features(params.extract.recipe), params.recipe)
-    key = training_key(params.train, ranking_data(splits, cache, "train"), ranking_data(splits, cache, "val"))
+    data = ranking_data(splits, cache, "train"), ranking_data(splits, cache, "val")
+    key = training_key(params.train, *data)
     unfinished = private_folder().checkpoints
     folder = workspace.checkpoints if keep_checkpoints else unfinished / key[:16]
     unfinished.mkdir(parents=True, exist_ok=True)
@@ -115,7 +116,7 @@ def train(
                 stale.unlink()
         trainer = Trainer(params.train, checkpoint_dir=folder, keep_checkpoints=keep_checkpoints)
         checkpoint, result = train_ranker(
-            splits, cache, trainer, tiers=params.data.tiers, resume=resume, verbose=verbose
+            splits, cache, trainer, tiers=params.data.tiers, data=data, resume=resume, verbose=verbose
         )
         save_checkpoint(workspace.model, checkpoint)
         if not keep_checkpoints:
@@ -132,6 +133,7 @@ def train_ranker(
     trainer: Trainer,
     *,
     tiers: Sequence[str],
+    data: tuple[RankingData, RankingData] | None = None,
     resume: bool = False,
     verbose: bool = False,
 ) -> tuple[Checkpoint, TrainingResult]:
@@ -142,6 +144,7 @@ def train_ranker(
         cache: features of the active recipe.
         trainer: options, and where its checkpoints go.
         tiers: names of the tiers, best first.
+        data: the training and the validation split, where they are gathered already.
         resume: go on from the trainer's latest checkpoint, if there is one.
         verbose: show progress on stderr.
 
@@ -152,7 +155,7 @@ def train_ranker(
         CheckpointError: the checkpoint to resume from belongs to another training.
     """
     check_tiers(splits, tiers)
-    train, val = ranking_data(splits, cache, "train"), ranking_data(splits, cache, "val")
+    train, val = data or (ranking_data(splits, cache, "train"), ranking_data(splits, cache, "val"))
     learned = splits[splits["split"] == "train"]
     groups = learned["group_id"].to_numpy()
     folds = calibration_folds(train, groups, trainer.config)

@@ -100,6 +100,7 @@ class TrainingState:
             for step in self._steps(rngs):
                 if not (found := [loss for _, _, loss in step if loss is not None]):
                     continue
+                # One backward pass for all: no parameter is shared, so each member gets the gradient of its own loss.
                 self._step(torch.stack(found).sum())  # a member without a pair in this step has gradient 0
                 for member, (images, scores, loss) in enumerate(step):
                     if loss is not None:
@@ -241,6 +242,7 @@ class TrainingState:
             if not self._stacked:
                 by_member = self.model.score_members(self._features[self._tensor(images[0])])
             else:
+                # Batches of members differ in size: shorter ones are padded with image 0, whose scores are cut off.
                 rows = [len(own) for own in images]
                 set_streams(self.model, DropoutStreams(generators, rows))
                 padded = np.stack([np.pad(own, (0, max(rows) - len(own))) for own in images])

@@ -67,7 +67,7 @@ def test_train_fills_its_folder_and_evaluate_judges_other_works(desk, capsys) ->
     assert "left out: row 1, 0.png is not an image" in printed.err
     assert {path.name for path in Path("run").iterdir()} == {
         "best_model.pt", "checkpoints", "curves.csv", "evaluate.json", "features.h5", "manifest.parquet",
-        "rejected.csv", "scores.csv", "splits.parquet", "train.json",
+        "rejected.csv", "scores.csv", "splits.parquet", "train.json", "data.json", "split.json", "extract.json",
     }  # fmt: skip
     assert json.loads(Path("run/evaluate.json").read_text())["pairwise_accuracy"] > 0.75
     assert torch.load("run/best_model.pt", weights_only=True)["config"]["batch_size"] == 16
