@@ -95,8 +95,8 @@ def verify(options: argparse.Namespace) -> None:
         what = "is not what params.yaml and the manifest ask for" if outdated else "or its store is not sound"
         store = private_folder().store / (found.rows.attributes["fingerprint"] if found.rows else "")
         raise CacheError(
-            f"{path} {what}, {counted(len(found.problems), 'problem')} and {counted(n_rows, 'bad row')}: "
-            f"{advised(found.mends, path, store, imported=params.recipe.imported)}"
+            f"{path} {what}, {counted(len(found.problems), 'problem')} and {counted(n_rows, 'bad row')}",
+            advised(found.mends, path, store, imported=params.recipe.imported),
         )
     print(f"{path} is sound")
 
@@ -127,10 +127,10 @@ def gc(options: argparse.Namespace) -> None:
     from mirip.features.cache.inventory import list_store
 
     if options.max_gib is None and options.unused_days is None:
-        raise ParamsError("mirip cache gc needs a limit: give --max-gib X, --unused-days N, or both")
+        raise ParamsError("mirip cache gc needs a limit", "give --max-gib X, --unused-days N, or both")
     for name in ("max_gib", "unused_days"):
         if (value := getattr(options, name)) is not None and not value >= 0:
-            raise ParamsError(f"--{name.replace('_', '-')} is {value}: give 0 or more")
+            raise ParamsError(f"--{name.replace('_', '-')} is {value}", "give 0 or more")
     params = _params(options)
     root = private_folder().store
     holdings = list_store(root, params.recipes)
@@ -156,7 +156,7 @@ def gc(options: argparse.Namespace) -> None:
             if done.locked
             else "--in-force removes imported rows and those of the active recipe too"
         )
-        raise CacheError(f"the store takes more than --max-gib {options.max_gib:g}: {advice}")
+        raise CacheError(f"the store takes more than --max-gib {options.max_gib:g}", advice)
 
 
 def _verified(params: Params, n_rows: int, seed: int | None) -> "Findings":
@@ -166,9 +166,9 @@ def _verified(params: Params, n_rows: int, seed: int | None) -> "Findings":
     from mirip.features.extract.spot_check import reextract
 
     if n_rows < 0:
-        raise ParamsError(f"--rows is {n_rows}: give 0 or more")
+        raise ParamsError(f"--rows is {n_rows}", "give 0 or more")
     if seed is not None and seed < 0:
-        raise ParamsError(f"--seed is {seed}: give 0 or more")
+        raise ParamsError(f"--seed is {seed}", "give 0 or more")
     found = verify_cache(params.features_path, params.recipe)
     try:
         paths = first_paths(read_manifest(Workspace().manifest))

@@ -1,4 +1,4 @@
-"""The frozen backbone: transformed pictures in, one embedding a picture out."""
+"""The frozen backbone: transformed images in, one embedding for each out."""
 
 import platform
 from functools import cached_property
@@ -36,7 +36,9 @@ def resolve_device(device: str) -> torch.device:
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if device.startswith("cuda") and not torch.cuda.is_available():
-        raise BackboneError(f"device is {device!r} and torch {torch.__version__} sees no CUDA device: use auto or cpu")
+        raise BackboneError(
+            f"device is {device!r} and torch {torch.__version__} sees no CUDA device", "use auto or cpu"
+        )
     return torch.device(device)
 
 
@@ -65,7 +67,7 @@ class DINOv2FeatureExtractor(nn.Module):
         revision: of a hub id: commit, tag or branch.
         weights_sha256: refuse any other weights.
         image_size: upper bound of the side of the square that the backbone sees, in pixels.
-        fit: pad (letterbox), squash, or native (as many pixels as that square has, in the picture's own shape).
+        fit: pad (letterbox), squash, or native (as many pixels as that square has, in the image's own shape).
         interpolation: bicubic or bilinear.
         pooling: cls (the backbone's pooled output; of a ViT the CLS token after the last layer norm), mean (of the
             patch tokens), cls+mean (both, one after the other), or cls_last_<n> (the CLS tokens of a DINOv2's
@@ -139,9 +141,12 @@ class DINOv2FeatureExtractor(nn.Module):
         config = read_json(found.folder / CONFIG)
         if can_run(found.model_type, config):
             if "patch_size" not in config:
-                raise BackboneError(f"{found.folder}/config.json has no patch_size: add it (14)")
+                raise BackboneError(f"{found.folder}/config.json has no patch_size", "add it (14)")
             if (blocks := int(config.get("num_hidden_layers", 12))) < self._n_blocks:
-                raise BackboneError(f"pooling {found.pooling}: {found.backbone} has {blocks} blocks, give at most that")
+                raise BackboneError(
+                    f"pooling {found.pooling} asks for more, {found.backbone} has {blocks} blocks",
+                    f"use cls_last_{blocks} at most",
+                )
             n_parts = 2 if found.pooling == "cls+mean" else self._n_blocks
             return n_parts * int(config.get("hidden_size", 768))
         model = stock_backbone_without_weights(found)
@@ -199,8 +204,8 @@ class DINOv2FeatureExtractor(nn.Module):
     def _check_computable(self) -> None:
         if self.recipe.imported:
             raise BackboneError(
-                f"the features of {self.recipe.backbone} were imported: Mirip cannot compute them for new pictures; "
-                "use a recipe with a backbone, or `mirip cache import` for pictures of the project"
+                f"the features of {self.recipe.backbone} were imported, Mirip cannot compute them for new images",
+                "use a recipe with a backbone, or `mirip cache import` for images of the project",
             )
 
     @property

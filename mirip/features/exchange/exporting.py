@@ -66,7 +66,7 @@ def export_features(
         ".npz": _write_npz,
     }
     if out.suffix not in writers:
-        raise DataError(f"{out} ends neither in .parquet nor in .npz: these two are written")
+        raise DataError(f"{out} ends neither in .parquet nor in .npz", "give a name with one of these two endings")
     rows = read_rows(features_path)
     check_recipe(features_path, stored_recipe(rows), recipe)
     rows.check_digest()

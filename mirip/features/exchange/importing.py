@@ -104,8 +104,8 @@ def import_features(
     """
     if not recipe.imported:
         raise ParamsError(
-            f"the features of {recipe.backbone} are computed by `dvc repro extract`: give a recipe whose backbone is "
-            f"{IMPORTED}<model and version>"
+            f"the features of {recipe.backbone} are computed by `dvc repro extract`",
+            f"give a recipe whose backbone is {IMPORTED}<model and version>",
         )
     resolved = resolve(recipe)
     known = _known_images(manifest_path)
@@ -145,7 +145,7 @@ def _check_same(store: FeatureStore, brought: BroughtRows, held: NDArray[np.int6
     another = f"if they are another model's, give that a recipe and a name of its own, e.g. {backbone}-v2"
     if store.dim not in (None, brought.dim):
         raise CacheError(
-            f"the vectors have {brought.dim} numbers, those already there of {backbone} have {store.dim}: {another}"
+            f"the vectors have {brought.dim} numbers, those already there of {backbone} have {store.dim}", another
         )
     if not len(held):
         return
@@ -158,7 +158,8 @@ def _check_same(store: FeatureStore, brought: BroughtRows, held: NDArray[np.int6
     if differing:
         raise CacheError(
             f"{len(differing)} of {len(brought.keys)} images already have another vector of {backbone}, the first "
-            f"{brought.keys[differing[0]].decode()}: {another}"
+            f"{brought.keys[differing[0]].decode()}",
+            another,
         )
 
 
@@ -198,13 +199,13 @@ def read_brought(
             progress.update(len(names))
     if unknown and not skip_unknown:
         raise DataError(
-            f"{len(unknown)} of {file.n_rows} paths in {file.path} are not in the manifest, the first {unknown[0]}: "
+            f"{len(unknown)} of {file.n_rows} paths in {file.path} are not in the manifest, the first {unknown[0]}",
             "write them as the metadata does, run `dvc repro prepare` if they are new, or leave them out with "
-            "--skip-unknown"
+            "--skip-unknown",
         )
     if features is None or not n or not features.shape[1]:
         of_known = " of a known image" if unknown else ""
-        raise DataError(f"{file.path} holds no vector{of_known}: there is nothing to import")
+        raise DataError(f"{file.path} holds no vector{of_known}", "there is nothing to import")
     order = _distinct(file.path, keys[:n], features[:n])
     return BroughtRows(keys[order], len(unknown), features, order)
 
@@ -223,8 +224,8 @@ def _hashes(file: VectorFile, names: list[str], known: Mapping[str, str]) -> lis
     for name, sha256 in zip(names, hashes, strict=True):
         if not _SHA256.fullmatch(sha256):
             raise DataError(
-                f"{file.path} has the {file.key_name} {name[:80]!r}: it must be the sha256 of the image file's bytes, "
-                "64 hexadecimal digits; or name images by image_path"
+                f"{file.path} has the {file.key_name} {name[:80]!r}",
+                "it must be the sha256 of the image file's bytes, 64 hexadecimal digits; or name images by image_path",
             )
     return hashes
 
@@ -236,10 +237,10 @@ def _as_stored(file: VectorFile, hashes: list[str], vectors: NDArray[np.floating
         first = int(np.argmin(finite))
         whose = f"the vector of the image {hashes[first]} in {file.path}"
         if not np.isfinite(vectors[first]).all():
-            raise DataError(f"{whose} holds NaN or infinity: compute it again")
+            raise DataError(f"{whose} holds NaN or infinity", "compute it again")
         raise DataError(
-            f"{whose} is not finite as {dtype} (largest {np.abs(vectors[first]).max():.3g}, float16 ends at 65504): "
-            "set the recipe's stored_dtype to float32"
+            f"{whose} is not finite as {dtype} (largest {np.abs(vectors[first]).max():.3g}, float16 ends at 65504)",
+            "set the recipe's stored_dtype to float32",
         )
     return stored
 
@@ -252,5 +253,5 @@ def _distinct(path: Path, keys: NDArray[np.bytes_], features: NDArray[np.floatin
         some = again[start : start + _BLOCK_ROWS]
         if (differing := differing_rows(features[order[some]], features[order[some - 1]])).any():
             key = keys[order[some[np.argmax(differing)]]].decode()
-            raise DataError(f"{path} has two different vectors of the image {key}: keep one")
+            raise DataError(f"{path} has two different vectors of the image {key}", "keep one")
     return np.delete(order, again)

@@ -19,7 +19,7 @@ from mirip.files import sha256_bytes
 from mirip.params import Params
 
 # Another device, batch size, number of threads or version rounds differently: 1e-7 (float32) to 1e-4 (bfloat16) of
-# cosine, where two pictures are 1e-2 to 4e-2 apart. A backbone that sees less difference between pictures is held to a
+# cosine, where two images are 1e-2 to 4e-2 apart. A backbone that sees less difference between images is held to a
 # tenth of what it sees.
 _MAX_DISTANCE = 1e-3
 _SHARE_OF_SPREAD = 0.1
