@@ -2,7 +2,7 @@
 #   make install    make .venv, with everything that the other commands need
 #   make repro      install, run the pipeline, print the result
 #   make test       all tests except those that need a GPU
-#   make test-fast  without the slow, browser and integration tests
+#   make test-fast  without the slow, browser and integration tests; of both, TEST_JOBS=4 takes four processes
 #   make format     format, and fix what the linter can fix
 #   make check      check format, lint and types
 #   make coverage   all tests, with coverage of mirip/
@@ -20,6 +20,10 @@ export DVC_NO_ANALYTICS := 1
 
 .PHONY: install repro test test-fast check format coverage docs ui sweep lock clean
 
+# One worker a processor. Tests of a file or of a group stay on one, in the order in which they were collected.
+TEST_JOBS ?= auto
+PYTEST := python -m pytest -n $(TEST_JOBS) --dist loadgroup --no-loadscope-reorder
+
 GRID ?= train.learning_rate=0.0001,0.001 train.loss=logistic,margin train.pair_balance=natural,balanced \
   train.dropout=0.1,0.3 train.seed=42,43
 JOBS ?= 2
@@ -30,14 +34,11 @@ repro: $(VENV)/.installed
 	dvc repro
 	@mirip summary
 
-# Tests that share an expensive fixture are in one group, and a group stays in one process.
-TEST := python -m pytest -n auto --dist loadgroup
-
 test: $(VENV)/.installed
-	$(TEST) -m "not gpu"
+	$(PYTEST) -m "not gpu"
 
 test-fast: $(VENV)/.installed
-	$(TEST)
+	$(PYTEST)
 
 check: $(VENV)/.installed
 	ruff format --check .
@@ -49,7 +50,7 @@ format: $(VENV)/.installed
 	ruff check --fix .
 
 coverage: $(VENV)/.installed
-	$(TEST) -m "not gpu" --cov --cov-report=term --cov-fail-under=96
+	$(PYTEST) -m "not gpu" --cov --cov-report=term --cov-fail-under=96
 
 docs: $(VENV)/.installed
 	python -m mirip.cli.reference > docs/cli.md

@@ -3,9 +3,13 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from pipeline_clone import BuiltPipeline
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
@@ -22,6 +26,26 @@ settings.register_profile("mirip", deadline=None)  # a machine that does other t
 settings.load_profile("mirip")
 
 ROOT = Path(__file__).parents[1]
+LONG = ("slow", "integration", "browser", "gpu")
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist looks at the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of a file on one worker, whose fixtures then are made once, and begin with the long groups.
+
+    A group that begins last would leave the other workers idle until it ends.
+    """
+    lasting: set[str] = set()
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+        if any(item.get_closest_marker(name) for name in LONG):
+            lasting.add(_group(item))
+    items.sort(key=lambda item: _group(item) not in lasting)
+
+
+def _group(item: pytest.Item) -> str:
+    return "_".join(sorted(str(mark.args[0]) for mark in item.iter_markers("xdist_group")))
 
 
 def _beside(name: str) -> Path:
@@ -100,3 +124,18 @@ def disk_events(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     monkeypatch.setattr(os, "fsync", noted_fsync)
     monkeypatch.setattr(Path, "replace", noted_replace)
     return events
+
+
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all processes of this test run share."""
+    mine = tmp_path_factory.getbasetemp()
+    return mine.parent if "PYTEST_XDIST_WORKER" in os.environ else mine
+
+
+@pytest.fixture(scope="session")
+def pipeline(project_root: Path, shared_folder: Path) -> "BuiltPipeline":
+    """The one pipeline that runs for all tests: whoever changes something takes a copy."""
+    from pipeline_clone import built_pipeline
+
+    return built_pipeline(project_root, shared_folder)

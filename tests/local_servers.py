@@ -15,7 +15,7 @@ def free_port() -> int:
 
 def wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
     """Wait until a server answers."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600  # seconds of a machine that does much else too
     while True:
         try:
             with urllib.request.urlopen(url, timeout=5):

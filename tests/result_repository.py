@@ -22,6 +22,13 @@ class ResultRepository:
         self.git("config", "user.email", "test@example.org")
         self.commit("A result")
 
+    @classmethod
+    def found(cls, root: Path) -> "ResultRepository":
+        """One that is there already, such as a copy of another."""
+        repository = cls.__new__(cls)
+        repository.root = root
+        return repository
+
     def git(self, *arguments: str) -> str:
         done = subprocess.run(["git", *arguments], cwd=self.root, check=True, capture_output=True, text=True)
         return done.stdout.strip()

@@ -1,23 +1,47 @@
 """Imported features through the whole pipeline with real DVC, and what docs/bring_your_own_features.md promises."""
 
 import re
-from pathlib import Path
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import yaml
-from pipeline_clone import Project, clone
+from pipeline_clone import BuiltPipeline, Project
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900), pytest.mark.xdist_group("imported")]
+
+
+@dataclass
+class Import:
+    """What came of exporting features, importing them under another name and running the pipeline on them."""
+
+    project: Project
+    before: dict[str, dict[str, Any]]  # figures on the computed features
+    shown: str  # by the import
+    output: str  # of the pipeline
 
 
 @pytest.fixture(scope="module")
-def project(project_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A clone after its first `dvc repro`, committed."""
-    project = clone(project_root, tmp_path_factory.mktemp("clone"))
-    project.run("dvc", "repro")
-    project.run("git", "add", "-A")
-    project.run("git", "commit", "-q", "-m", "results")
-    return project
+def imported(pipeline: BuiltPipeline, tmp_path_factory: pytest.TempPathFactory) -> Import:
+    """A clone that ran on imported features, committed."""
+    project = pipeline.copy(tmp_path_factory.mktemp("clone"))
+    before = {name: project.json(name) for name in ("train", "evaluate", "audit", "extract")}
+    project.run("mirip", "cache", "export", "sample.parquet")
+    add_recipe(project, {"copy": {"backbone": "import:sample-copied"}})
+    shown = project.run("mirip", "cache", "import", "sample.parquet", "--recipe", "copy")
+    command = re.search("run `(.*)`", shown)
+    assert command is not None
+    output = project.run(*command[1].split())
+    project.commit("imported")
+    return Import(project, before, shown, output)
+
+
+@pytest.fixture
+def project(imported: Import) -> Iterator[Project]:
+    """The clone, put back to its committed state afterwards."""
+    yield imported.project
+    imported.project.put_back()
 
 
 def add_recipe(project: Project, recipes: dict) -> None:
@@ -31,17 +55,15 @@ def blocks(project: Project, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)
 
 
-def test_exported_and_imported_features_give_the_same_result(project) -> None:
-    before = {name: project.json(name) for name in ("train", "evaluate", "audit", "extract")}
-    project.run("mirip", "cache", "export", "sample.parquet")
-    add_recipe(project, {"copy": {"backbone": "import:sample-copied"}})
-    shown = project.run("mirip", "cache", "import", "sample.parquet", "--recipe", "copy")
+def test_exported_and_imported_features_give_the_same_result(imported) -> None:
+    project, before = imported.project, imported.before
     n = before["extract"]["rows"]
-    assert f"copy: {n} rows of {before['extract']['dim']} imported, 0 already there, {n} of {n} images" in shown
-    command = re.search("run `(.*)`", shown)[1].split()
-    output = project.run(*command)
-    assert project.stages_run(output) == ["extract", "train", "evaluate", "audit", "benchmark", "report", "track"]
-    assert f"extract: {n} rows, 0 computed, {n} reused" in output
+    assert (
+        f"copy: {n} rows of {before['extract']['dim']} imported, 0 already there, {n} of {n} images" in imported.shown
+    )
+    stages = ["extract", "train", "evaluate", "audit", "benchmark", "report", "track"]
+    assert project.stages_run(imported.output) == stages
+    assert f"extract: {n} rows, 0 computed, {n} reused" in imported.output
     for name in ("train", "evaluate", "audit"):
         assert project.json(name) == before[name], name
     assert project.json("extract")["content_digest"] == before["extract"]["content_digest"]
@@ -77,7 +99,6 @@ def test_missing_features_are_one_line(project) -> None:
         rf"^error: {n} of {n} images have no features of import:none, the first .*jpg: bring", output, re.M
     )
     assert "Traceback" not in output
-    project.run("git", "checkout", "-q", "params.yaml")
 
 
 def test_the_page_can_be_typed_as_it_stands(project) -> None:

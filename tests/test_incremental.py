@@ -13,37 +13,22 @@ import pandas as pd
 import pytest
 import yaml
 from PIL import Image
-from pipeline_clone import Project, clone
+from pipeline_clone import BuiltPipeline, Project
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
-
-SMALL = {
-    "sample": {"n_images": 80, "n_artists": 70},
-    "train": {"max_epochs": 3, "calibration_folds": 2},
-    # Of the sample's backbone, each computed by one test alone.
-    "recipes": {
-        f"at_{side}": {"backbone": "models/backbones/sample", "image_size": side, "compute_dtype": "float32"}
-        for side in (28, 42, 56, 70, 84)
-    },
-}
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900), pytest.mark.xdist_group("incremental")]
 
 
 @pytest.fixture(scope="module")
-def built(project_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
+def built(pipeline: BuiltPipeline, tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A clone after its first `dvc repro`, committed."""
-    project = clone(project_root, tmp_path_factory.mktemp("clone"), **SMALL)
-    project.run("dvc", "repro")
-    project.run("git", "add", "-A")
-    project.run("git", "commit", "-q", "-m", "results")
-    return project
+    return pipeline.copy(tmp_path_factory.mktemp("clone"))
 
 
 @pytest.fixture
 def project(built: Project) -> Iterator[Project]:
     """The clone, put back to its committed state afterwards."""
     yield built
-    built.run("git", "checkout", "-q", ".")
-    built.run("dvc", "checkout", "-q", check=False)
+    built.put_back()
 
 
 @pytest.fixture

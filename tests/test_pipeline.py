@@ -4,44 +4,35 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 import published_names
 import pytest
 import torch
 import yaml
-from pipeline_clone import Project, clone
+from pipeline_clone import BuiltPipeline, Project
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900), pytest.mark.xdist_group("pipeline")]
 
 STAGES = "sample prepare split extract train evaluate audit benchmark report track".split()
 
 
 @pytest.fixture(scope="module")
-def repro(project_root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, str]:
-    """A clone after its first `dvc repro`, committed, and what that printed."""
-    project = clone(project_root, tmp_path_factory.mktemp("clone"))
-    output = project.run("dvc", "repro")
-    project.run("git", "add", "-A")
-    project.run("git", "commit", "-q", "-m", "results")
-    return project, output
+def copied(pipeline: BuiltPipeline, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A clone after its first `dvc repro`, committed."""
+    return pipeline.copy(tmp_path_factory.mktemp("clone"))
 
 
 @pytest.fixture
-def project(repro: tuple[Project, str]) -> Iterator[Project]:
+def project(copied: Project) -> Iterator[Project]:
     """The clone, put back to its committed state afterwards."""
-    project, _ = repro
-    yield project
-    project.run("git", "checkout", "-q", ".")
-    project.run("git", "clean", "-fdq", "mirip", "stages")
-    project.run("dvc", "checkout", "-q", check=False)
+    yield copied
+    copied.put_back()
 
 
-def test_every_stage_runs_once_in_order(repro) -> None:
-    project, output = repro
-    assert sorted(project.stages_run(output)) == sorted(STAGES)
-    assert (project.root / "metrics" / "report.html").is_file()
-    assert re.search(r"^extract: \d+ rows, \d+ computed, 0 reused$", output, re.MULTILINE)
+def test_every_stage_runs_once_in_order(pipeline) -> None:
+    assert sorted(Project(pipeline.root).stages_run(pipeline.printed)) == sorted(STAGES)
+    assert (pipeline.root / "metrics" / "report.html").is_file()
+    assert re.search(r"^extract: \d+ rows, \d+ computed, 0 reused$", pipeline.printed, re.MULTILINE)
 
 
 def test_the_second_repro_runs_nothing_and_git_is_clean(project) -> None:
@@ -80,6 +71,8 @@ def test_the_checkpoint_is_small_and_safe_to_load(project) -> None:
 
 
 def test_an_experiment_on_the_head_skips_all_up_to_extract_and_the_benchmark(project) -> None:
+    project.forget_runs()
+    project.run("mirip", "track")
     output = project.run("dvc", "exp", "run", "-S", "train.learning_rate=0.0003")
     assert project.stages_run(output) == ["train", "evaluate", "audit", "report", "track"]
     assert "train.learning_rate" in project.run("dvc", "params", "diff")
@@ -163,33 +156,3 @@ def receipt_object(project: Project) -> str:
     outs = yaml.safe_load((project.root / "dvc.lock").read_text())["stages"]["track"]["outs"]
     md5 = outs[0]["md5"]
     return f"{md5[:2]}/{md5[2:]}"
-
-
-@pytest.mark.slow
-def test_two_clones_give_the_same_bytes(project_root, repro, tmp_path) -> None:
-    first, _ = repro
-    second = clone(project_root, tmp_path / "other")
-    second.run("dvc", "repro", "evaluate")
-    for name in ("features/sample.h5", "models/best_model.pt", "metrics/evaluate.json", "metrics/scores.csv"):
-        assert (second.root / name).read_bytes() == (first.root / name).read_bytes(), name
-
-
-def test_a_pull_request_is_judged_on_a_clone_that_has_nothing_but_git(project, tmp_path) -> None:
-    fresh = Project(tmp_path / "fresh")
-    project.run("git", "checkout", "-q", "-b", "margin")
-    try:
-        project.edit("params.yaml", "loss: logistic", "loss: margin")
-        project.run("git", "commit", "-q", "-a", "-m", "Params without their result")
-        project.run("git", "clone", "-q", str(project.root), str(fresh.root))
-        assert "train: train.loss logistic -> margin\nerror: " in fresh.run("mirip", "check-lock", check=False)
-        project.run("dvc", "repro")
-        project.run("git", "commit", "-q", "-a", "-m", "Their result")
-    finally:
-        project.run("git", "checkout", "-q", "-f", "main")
-    fresh.run("git", "pull", "-q")
-    assert not (fresh.root / "data" / "manifest.parquet").exists()
-    assert fresh.run("mirip", "check-lock").startswith("dvc.lock agrees")
-    comment = fresh.run("mirip", "pr-report", "origin/main")
-    assert "| `train.loss` | `logistic` | `margin` |" in comment
-    assert re.search(r"^## Mirip: (better|worse|within noise)$", comment, re.MULTILINE)
-    assert "```mermaid" in comment

@@ -1,49 +1,30 @@
 """Results of real DVC in real MLflow stores: each once, none lost, wherever the experiment ran."""
 
-import os
 import re
-import shutil
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 from local_servers import free_port
 from mlflow_store import client, kill, runs, server
-from pipeline_clone import Project, clone
+from pipeline_clone import BuiltPipeline, Project
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [
+    pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.xdist_group("tracked"),
+]  # fmt: skip
 
-SMALL = {"sample": {"n_images": 80, "n_artists": 70}, "train": {"max_epochs": 3, "calibration_folds": 2}}
 LATENCY = "benchmark.pair_latency_ms_p50"
-
-
-@pytest.fixture(scope="module")
-def built(project_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A clone after its first `dvc repro`, committed."""
-    project = clone(project_root, tmp_path_factory.mktemp("clone"), **SMALL)
-    project.run("dvc", "repro")
-    project.run("git", "add", "-A")
-    project.run("git", "commit", "-q", "-m", "results")
-    return project
+HEAD = "train evaluate audit benchmark report track".split()
 
 
 @pytest.fixture
-def project(built: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
-    """A copy of the clone as working directory, with a store that holds its one result."""
-    copy = Project(tmp_path / "project")
-    shutil.copytree(built.root, copy.root, symlinks=True)
-    forget(copy)
+def project(pipeline: BuiltPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """A clone after its first `dvc repro` as working directory, with a store that holds its one result."""
+    copy = pipeline.copy(tmp_path / "project")
     copy.run("mirip", "track")
     monkeypatch.chdir(copy.root)
     return copy
-
-
-def forget(project: Project) -> None:
-    """Remove the MLflow store; a test looks into one at most once it is made again, for MLflow keeps databases open."""
-    (project.root / "mlflow.db").unlink(missing_ok=True)
-    shutil.rmtree(project.root / "mlartifacts", ignore_errors=True)
 
 
 def figures() -> list[float]:
@@ -63,7 +44,7 @@ def doubled_histories() -> list[str]:
 
 def test_a_result_is_one_run_however_often_it_is_forced_or_repeated(project: Project) -> None:
     for _ in range(2):
-        project.run("dvc", "repro", "--force")
+        assert project.stages_run(project.run("dvc", "repro", "--force", "--single-item", *HEAD)) == HEAD
     project.run("dvc", "exp", "run", "-S", "train.learning_rate=0.0003")
     project.run("dvc", "exp", "run", "-S", "train.learning_rate=0.0001")
     assert figures() == [0.0001, 0.0003]
@@ -74,7 +55,7 @@ def test_a_result_is_one_run_however_often_it_is_forced_or_repeated(project: Pro
 def test_a_result_restored_from_the_run_cache_is_published(project: Project) -> None:
     project.run("dvc", "exp", "run", "-S", "train.learning_rate=0.0003")
     project.run("dvc", "exp", "run", "-S", "train.learning_rate=0.0001")
-    forget(project)
+    project.forget_runs()
     output = project.run("dvc", "exp", "run", "-S", "train.learning_rate=0.0003")
     assert "train" not in project.stages_run(output)
     assert figures() == [0.0003]
@@ -111,10 +92,9 @@ def test_temporary_and_queued_experiments_publish_here_with_all_their_files(proj
 
 
 def test_six_stages_that_start_at_once_on_a_fresh_store_all_publish(project: Project) -> None:
-    forget(project)
-    command = [sys.executable, "-m", "stages.track"]
+    (project.root / "mlflow.db").unlink()
     processes = [
-        subprocess.Popen(command, cwd=project.root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        project.start("python", "-m", "stages.track", stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for _ in range(6)
     ]
     printed = [process.communicate(timeout=300) for process in processes]
@@ -127,15 +107,13 @@ def test_a_server_killed_while_a_result_is_published_is_completed_later(
     project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     port = free_port()
+    monkeypatch.setenv("MLFLOW_WORKERS", "1")  # of four, each imports MLflow again
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
     with server(tmp_path, port) as (uri, process):
-        stage = subprocess.Popen(
-            [sys.executable, "-m", "stages.track"],
-            cwd=project.root, env=os.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
+        stage = project.start("python", "-m", "stages.track", stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         wait_for_a_run(uri)
         kill(process)
-        out, err = stage.communicate(timeout=120)
+        out, err = stage.communicate(timeout=300)
     assert (stage.returncode, out) == (0, ""), err
     assert err.startswith("warning: the result was not published")
     assert err.count("\n") == 1

@@ -4,32 +4,52 @@ import os
 import re
 import signal
 import subprocess
-import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from local_servers import wait_for
 from mlflow_store import kill
-from pipeline_clone import Project, clone
+from pipeline_clone import BuiltPipeline, Project, clone
+from warm_python import commands_folder
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(1500)]
+pytestmark = [
+    pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(1500), pytest.mark.xdist_group("workflows"),
+]  # fmt: skip
 
-SMALL = {"sample": {"n_images": 80, "n_artists": 70}, "train": {"max_epochs": 3, "calibration_folds": 2}}
+PAGES = {"make ui": "http://127.0.0.1:5000/health", "mlflow models serve": "http://127.0.0.1:5001/ping"}
+RESULTS = ("features/sample.h5", "models/best_model.pt", "metrics/evaluate.json", "metrics/scores.csv")
+
+
+@dataclass
+class Typed:
+    """A clone in which somebody has typed all commands of the page."""
+
+    project: Project
+    printed: dict[str, str]  # by command, but for those that serve
+    first_results: dict[str, bytes]  # of the first `dvc repro`
 
 
 @pytest.fixture(scope="module")
-def project(project_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A clone in which make finds this environment, with an empty repository as its origin."""
+def typed(project_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Typed:
+    """A clone in which make finds the commands of this environment, with an empty repository as its origin."""
     root = tmp_path_factory.mktemp("clone")
-    project = clone(project_root, root, **SMALL)
+    project = clone(project_root, root)
     (root / ".venv").mkdir()
-    for part in ("bin", "lib", "pyvenv.cfg"):
-        (root / ".venv" / part).symlink_to(Path(sys.prefix) / part)
+    (root / ".venv" / "bin").symlink_to(commands_folder())
     (root / ".venv" / ".installed").touch()
     origin = tmp_path_factory.mktemp("origin")
     project.run("git", "init", "-q", "--bare", str(origin))
     project.run("git", "remote", "add", "origin", str(origin))
-    return project
+    typed = Typed(project, {}, {})
+    for command in commands(root / "docs" / "workflows.md"):
+        page = next((page for name, page in PAGES.items() if name in command), None)
+        if page is not None:
+            serve(project, command, page)
+        else:
+            typed.printed[command] = project.run("bash", "-c", command)
+        typed.first_results = typed.first_results or {name: (root / name).read_bytes() for name in RESULTS}
+    return typed
 
 
 def commands(path: Path) -> list[str]:
@@ -40,40 +60,46 @@ def commands(path: Path) -> list[str]:
 
 def serve(project: Project, command: str, page: str) -> None:
     """Run a command that serves until it is stopped, and stop it once the page answers."""
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     log = project.root / ".mirip" / "served.log"
     with log.open("wb") as stream:
-        process = subprocess.Popen(
-            ["bash", "-c", command], cwd=project.root, env=environment, start_new_session=True,
-            stdout=stream, stderr=stream,
-        )  # fmt: skip
+        process = project.start("bash", "-c", command, start_new_session=True, stdout=stream, stderr=stream)
     try:
         wait_for(page, process, log)
     finally:
         kill(process)
 
 
-PAGES = {"make ui": "http://127.0.0.1:5000/health", "mlflow models serve": "http://127.0.0.1:5001/ping"}
+def test_the_commands_of_the_four_workflows_run_one_after_the_other(typed: Typed) -> None:
+    assert {"dvc", "mirip", "git"} <= {command.split()[0] for command in typed.printed}
+    (report,) = (output for command, output in typed.printed.items() if command.startswith("mirip pr-report"))
+    assert "`train.loss` | `logistic` | `margin`" in report
+    (promoted,) = (output for command, output in typed.printed.items() if command.startswith("mirip promote"))
+    assert "is the champion now" in promoted
+    assert "margin-loss" in typed.project.run("git", "ls-remote", "--heads", "origin")
 
 
-def test_the_commands_of_the_four_workflows_run_one_after_the_other(project: Project) -> None:
-    done = []
-    for command in commands(project.root / "docs" / "workflows.md"):
-        page = next((page for name, page in PAGES.items() if name in command), None)
-        if page is not None:
-            serve(project, command, page)
-        else:
-            output = project.run("bash", "-c", command)
-            if command.startswith("mirip pr-report"):
-                assert "`train.loss` | `logistic` | `margin`" in output
-            if command.startswith("mirip promote"):
-                assert "is the champion now" in output
-        done.append(command.split()[0])
-    assert {"dvc", "mirip", "git", "make"} <= set(done)
-    assert "margin-loss" in project.run("git", "ls-remote", "--heads", "origin")
+def test_two_clones_give_the_same_bytes(typed: Typed, pipeline: BuiltPipeline) -> None:
+    assert typed.first_results.keys() == set(RESULTS)
+    for name, found in typed.first_results.items():
+        assert found == (pipeline.root / name).read_bytes(), name
 
 
-def test_a_sweep_runs_every_point_of_its_grid_once_under_a_readable_name(project: Project) -> None:
+def test_a_pull_request_is_judged_on_a_clone_that_has_nothing_but_git(typed: Typed, tmp_path: Path) -> None:
+    typed.project.run("git", "clone", "-q", "--branch", "margin-loss", str(typed.project.root), str(tmp_path / "fresh"))
+    fresh = Project(tmp_path / "fresh")
+    assert not (fresh.root / "data" / "manifest.parquet").exists()
+    assert fresh.run("mirip", "check-lock").startswith("dvc.lock agrees")
+    comment = fresh.run("mirip", "pr-report", "origin/main")
+    assert "| `train.loss` | `logistic` | `margin` |" in comment
+    assert re.search(r"^## Mirip: (better|worse|within noise)$", comment, re.MULTILINE)
+    assert "```mermaid" in comment
+    fresh.edit("params.yaml", "loss: margin", "loss: logistic")
+    said = fresh.run("mirip", "check-lock", check=False)
+    assert "train: train.loss margin -> logistic\nerror: " in said
+
+
+def test_a_sweep_runs_every_point_of_its_grid_once_under_a_readable_name(typed: Typed) -> None:
+    project = typed.project
     grid = "GRID=train.learning_rate=0.001 train.dropout=0.1,0.3"
     output = project.run("make", "sweep", grid)
     listed = output.rpartition("best first:\n")[2].split()
@@ -82,18 +108,21 @@ def test_a_sweep_runs_every_point_of_its_grid_once_under_a_readable_name(project
     assert project.run("make", "sweep", grid).count("has run already") == 2
 
 
-def test_an_interrupted_sweep_leaves_nothing_running_and_is_begun_again(project: Project) -> None:
-    command = [str(Path(sys.executable).with_name("mirip")), "sweep", "train.seed=7,8"]
-    process = subprocess.Popen(command, cwd=project.root, stdout=subprocess.PIPE, text=True, start_new_session=True)
+def test_an_interrupted_sweep_leaves_nothing_running_and_is_begun_again(typed: Typed) -> None:
+    project = typed.project
+    process = project.start(
+        "mirip", "sweep", "train.seed=7,8", stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
     assert process.stdout is not None
     assert any("Reproducing experiment" in line for line in process.stdout)
     os.killpg(process.pid, signal.SIGINT)
-    process.communicate(timeout=60)
+    process.communicate(timeout=300)
     assert process.returncode == 130
     assert not re.search("Queued|Running", project.run("dvc", "queue", "status"))
     assert project.run("mirip", "sweep", "train.seed=7,8").rpartition("best first:\n")[2].count("seed") == 2
 
 
-def test_a_sweep_that_fails_says_where_to_look(project: Project) -> None:
+def test_a_sweep_that_fails_says_where_to_look(typed: Typed) -> None:
+    project = typed.project
     output = project.run("mirip", "sweep", "train.learning_rate=-1", check=False)
     assert "1 of 1 experiments failed: see `dvc queue logs" in output

@@ -24,6 +24,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mirip.metrics.pairwise import context_codes
+from mirip.metrics.products import finite, stray_flags_ignored, times
 
 Floats = NDArray[np.float64]
 
@@ -107,7 +108,7 @@ def _nearest(
     best = np.full(len(searched), -np.inf, dtype=np.float32)
     nearest = np.full(len(searched), -1, dtype=np.int64)
     for block in _blocks(len(features)):
-        cosine = wanted @ _unit(features[block], mean, scale).T
+        cosine = times(wanted, _unit(features[block], mean, scale).T)
         # An image may only find images of other splits.
         cosine[split[searched][:, None] == split[block][None, :]] = -np.inf
         place = cosine.argmax(axis=1)
@@ -218,13 +219,17 @@ def outliers(features: NDArray[np.floating], *, count: int = 20, rng: np.random.
     fitted = features if n <= _MAX_FITTED else features[np.sort(rng.choice(n, _MAX_FITTED, replace=False))]
     scaler = StandardScaler().fit(fitted.astype(np.float32))
     components = max(1, min(_COMPONENTS, dim, n // 5))
-    pca = PCA(components, svd_solver="randomized", random_state=_SEED).fit(scaler.transform(fitted.astype(np.float32)))
+    pca = PCA(components, svd_solver="randomized", random_state=_SEED)
+    with stray_flags_ignored():
+        pca.fit(scaler.transform(fitted.astype(np.float32)))
     projected, unexplained = np.empty((n, components)), np.empty(n)
     for start in range(0, n, _BLOCK):
         block = scaler.transform(features[start : start + _BLOCK].astype(np.float32))
-        within = pca.transform(block)
-        projected[start : start + len(block)] = within
-        unexplained[start : start + len(block)] = np.linalg.norm(block - pca.inverse_transform(within), axis=1)
+        with stray_flags_ignored():
+            within = pca.transform(block)
+            rest = block - pca.inverse_transform(within)
+        projected[start : start + len(block)] = finite(within, "the projection on principal components")
+        unexplained[start : start + len(block)] = np.linalg.norm(finite(rest, "what they leave unexplained"), axis=1)
     score = np.linalg.norm(_robust(projected), axis=1)
     distance = np.maximum(_robust(score[:, None])[:, 0], _robust(unexplained[:, None])[:, 0])
     order = np.argsort(-distance, kind="stable")[:count]

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mirip.metrics.columns import Column
+from mirip.metrics.products import times
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -87,7 +88,7 @@ class Shortcuts:
         scores = np.zeros((len(self.names), len(self._fold)))
         for row, (features, ridge) in enumerate(zip(self._features, self._ridges, strict=True)):
             for rows, coefficients in zip(self._rows, ridge.coefficients(tiers, features), strict=True):
-                scores[row, rows] = self._design[np.ix_(rows, features)] @ coefficients[:, 0]
+                scores[row, rows] = times(self._design[np.ix_(rows, features)], coefficients[:, 0])
         return np.round(scores, _DIGITS)
 
     def agreement(self, tiers: NDArray[np.integer]) -> Floats:
@@ -109,7 +110,7 @@ class Shortcuts:
                 # The correlation follows from sums of products alone, so a permutation never touches single rows.
                 mean = ridge.total[k] / size[k]
                 covariance = _dot(coefficients, summed.product[k][features] - np.outer(mean, summed.total[k]))
-                spread = _dot(coefficients, (ridge.gram[k] - size[k] * np.outer(mean, mean)) @ coefficients)
+                spread = _dot(coefficients, times(ridge.gram[k] - size[k] * np.outer(mean, mean), coefficients))
                 scale = np.sqrt(np.maximum(spread, 0) * np.maximum(variance[k], 0))
                 moved = scale > 10**-_DIGITS * size[k]
                 found[moved, column] += size[k] * covariance[moved] / scale[moved]
@@ -120,7 +121,7 @@ class Shortcuts:
         blocks = [self._design[rows] for rows in self._rows]
         size = np.array([len(rows) for rows in self._rows], dtype=np.float64)
         total = np.stack([block.sum(axis=0) for block in blocks])  # (K, P)
-        gram = np.stack([block.T @ block for block in blocks])  # (K, P, P)
+        gram = np.stack([times(block.T, block) for block in blocks])  # (K, P, P)
         return [_Ridge(size, total[:, f], gram[:, f[:, None], f]) for f in self._features]
 
     def _summed(self, tiers: NDArray[np.integer]) -> _Tiers:
@@ -128,7 +129,7 @@ class Shortcuts:
         return _Tiers(
             np.stack([values.sum(axis=1) for values in of_fold]),
             np.stack([(values**2).sum(axis=1) for values in of_fold]),
-            np.stack([self._design[rows].T @ values.T for rows, values in zip(self._rows, of_fold, strict=True)]),
+            np.stack([times(self._design[rows].T, values.T) for rows, values in zip(self._rows, of_fold, strict=True)]),
         )
 
 
@@ -164,17 +165,17 @@ class _Ridge:
                 # penalty is chosen without the held-out fold, so it never sees what it will predict.
                 about = product[tried] - np.outer(mean, tiers.total[tried])
                 about -= np.outer(self.total[tried] - self.size[tried] * mean, mean_tier)
-                linear, square = vectors.T @ about, self._evaluated[pair, tried]
+                linear, square = times(vectors.T, about), self._evaluated[pair, tried]
                 for index, penalty in enumerate(_PENALTIES):
                     fitted = projected / (values + penalty)[:, None]
-                    errors[held_out, index] += _dot(fitted, square @ fitted - 2 * linear)
+                    errors[held_out, index] += _dot(fitted, times(square, fitted) - 2 * linear)
         # Of equals the strongest: a predictor that helps nowhere shrinks to nothing.
         best = _PENALTIES[len(_PENALTIES) - 1 - np.argmin(errors[:, ::-1], axis=1)]  # (K, B)
         fitted = []
         for k in range(len(self.size)):
             _, values, vectors = self._without[k,]
             projected, _ = self._projected((k,), product, tiers.total)
-            fitted.append(vectors @ (projected / (values[:, None] + best[k])))
+            fitted.append(times(vectors, projected / (values[:, None] + best[k])))
         return fitted
 
     def _decomposed(self, left_out: tuple[int, ...]) -> tuple[Floats, Floats, Floats]:
@@ -191,7 +192,7 @@ class _Ridge:
         mean, _, vectors = self._without[left_out]
         tier_total = total[kept].sum(axis=0)
         return (
-            vectors.T @ (product[kept].sum(axis=0) - np.outer(mean, tier_total)),
+            times(vectors.T, product[kept].sum(axis=0) - np.outer(mean, tier_total)),
             tier_total / max(self.size[kept].sum(), 1),
         )
 
@@ -219,7 +220,7 @@ def _encoded(column: Column) -> Floats:
 
 
 def _rotated(matrix: Floats, vectors: Floats) -> Floats:
-    return np.asarray(vectors.T @ matrix @ vectors, dtype=np.float64)
+    return times(times(vectors.T, matrix), vectors)
 
 
 def _dot(left: Floats, right: Floats) -> Floats:

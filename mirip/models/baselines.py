@@ -14,8 +14,8 @@ from torch import nn
 
 from mirip.data.folds import deal_folds
 from mirip.data.pairs import count_cross_tier_pairs
-from mirip.errors import DataError
 from mirip.metrics.pairwise import pairwise_accuracy, sample_pairs
+from mirip.metrics.products import finite, stray_flags_ignored, times
 from mirip.models.ranking import PairwiseRankingModel
 from mirip.models.ranking_data import RankingData
 from mirip.models.trainer import Trainer
@@ -41,7 +41,9 @@ def ridge_scores(train_x: ArrayLike, train_rank: ArrayLike, test_x: ArrayLike) -
 
     train, test = _standardised(train_x, test_x)
     rank = np.asarray(train_rank, dtype=np.float64)
-    return np.asarray(RidgeCV(alphas=_ALPHAS).fit(train, rank).predict(test), dtype=np.float64)
+    with stray_flags_ignored():
+        scores = RidgeCV(alphas=_ALPHAS).fit(train, rank).predict(test)
+    return finite(np.asarray(scores, dtype=np.float64), "what ridge regression scores")
 
 
 def knn_scores(
@@ -61,7 +63,9 @@ def knn_scores(
     train, test = _standardised(train_x, test_x)
     k = min(n_neighbours, len(train))
     model = KNeighborsRegressor(n_neighbors=k, weights="distance", metric="cosine", algorithm="brute")
-    return np.asarray(model.fit(train, rank).predict(test), dtype=np.float64)
+    with stray_flags_ignored():
+        scores = model.fit(train, rank).predict(test)
+    return finite(np.asarray(scores, dtype=np.float64), "what the nearest neighbours score")
 
 
 def logistic_scores(
@@ -88,10 +92,10 @@ def logistic_scores(
     for learn, held_out in _folds_of_groups(group, rank, stream(seed, "logistic", "folds")):
         if count_cross_tier_pairs(rank[learn]) and count_cross_tier_pairs(rank[held_out]):
             path = _logistic_path(train[learn], rank[learn], _LOGISTIC_PENALTIES, seed)
-            right.append([pairwise_accuracy(_product(train[held_out], weights), rank[held_out]) for weights in path])
+            right.append([pairwise_accuracy(times(train[held_out], weights), rank[held_out]) for weights in path])
     best = int(np.argmax(np.mean(right, axis=0))) if right else len(_LOGISTIC_PENALTIES) // 2
     weights = _logistic_path(train, rank, _LOGISTIC_PENALTIES[best : best + 1], seed)[0]
-    return np.asarray(_product(test, weights), dtype=np.float64)
+    return np.asarray(times(test, weights), dtype=np.float64)
 
 
 def linear_model(feature_dim: int, config: TrainParams) -> PairwiseRankingModel:
@@ -166,15 +170,15 @@ def _logistic_path(
     n_images, n_pairs = len(x), len(better)
 
     def loss(weights: Floats, penalty: float) -> tuple[float, Floats]:
-        scores = _product(x, weights.astype(np.float32))
+        scores = times(x, weights.astype(np.float32))
         difference = scores[better] - scores[worse]
         tail = np.exp(-np.abs(difference))  # one exponential for the loss and its gradient, none that overflows
         wrong = np.where(difference > 0, tail, 1) / (1 + tail)
         # The gradient over pairs is a weighted sum over images: no matrix of differences, (P, D), is ever built.
         by_image = np.bincount(worse, wrong, n_images) - np.bincount(better, wrong, n_images)
-        gradient = _product(by_image.astype(np.float32), x) / n_pairs + penalty / n_images * weights
+        gradient = times(by_image.astype(np.float32), x) / n_pairs + penalty / n_images * weights
         value = float(np.mean(np.log1p(tail) - np.minimum(difference, 0), dtype=np.float64))
-        return value + 0.5 * penalty / n_images * float(weights @ weights), gradient.astype(np.float64)
+        return value + 0.5 * penalty / n_images * float(times(weights, weights)), gradient.astype(np.float64)
 
     weights, path = np.zeros(x.shape[1]), []
     for penalty in penalties:
@@ -190,18 +194,3 @@ def _standardised(train_x: ArrayLike, test_x: ArrayLike) -> tuple[Floats, Floats
     mean, deviation = train.mean(axis=0), train.std(axis=0)
     scale = np.divide(1.0, deviation, out=np.zeros_like(deviation), where=deviation > 1e-12 * (1 + np.abs(mean)))
     return (train - mean) * scale, (test - mean) * scale
-
-
-def _product(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Multiply in float32 and check the result.
-
-    Some BLAS libraries raise the flag "invalid value" for products that are finite, on processors with AMX. So numpy's
-    warning is turned off, and what it would have warned of is looked for in the result.
-    """
-    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        product = np.asarray(left @ right, dtype=np.float32)
-    if not np.isfinite(product).all():
-        raise DataError(
-            "the logistic baseline met a number that is not finite", "look for such features: `mirip cache verify`"
-        )
-    return product

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from mirip.metrics.products import times
 from mirip.params import TrainParams
 
 Indices = NDArray[np.int64]
@@ -80,7 +81,7 @@ def _pairs_of_same_tiers(tier_rank: NDArray[np.integer], context: NDArray[np.int
     codes = np.unique(context, return_inverse=True)[1]
     members = np.zeros((codes.max() + 1, n_tiers))
     np.add.at(members, (codes, tier_rank), 1)
-    return members.T @ members
+    return times(members.T, members)
 
 
 def _runs(values: NDArray[np.integer]) -> tuple[Indices, Indices]:

@@ -2,6 +2,10 @@
 
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass, replace
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +16,8 @@ import yaml
 from PIL import Image
 
 from mirip.cli.main import main
+
+pytestmark = pytest.mark.xdist_group("jobs")
 
 SHORT = ["--epochs", "12", "--batch-size", "16", "--learning-rate", "0.003", "--device", "cpu"]
 
@@ -31,11 +37,30 @@ def write_works(folder: Path, n: int, seed: int) -> None:
     table.to_csv(folder / "photos.csv", index=False)
 
 
-@pytest.fixture
-def desk(tmp_path, monkeypatch, dinov2) -> Path:
-    """A folder that is no repository, with works, others to judge by, and a params file that names a tiny recipe."""
-    write_works(tmp_path, 160, 0)
-    write_works(tmp_path / "exam", 60, 1)
+@dataclass
+class Trained:
+    """A desk on which a model was trained, and what that printed."""
+
+    folder: Path
+    out: str
+    err: str
+
+
+@contextmanager
+def at(folder: Path) -> Iterator[None]:
+    """Be in a folder that is no repository."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("DVC_ROOT", str(folder))
+        yield
+
+
+@pytest.fixture(scope="module")
+def _laid(tmp_path_factory, dinov2) -> Path:
+    """A folder with works, others to judge by, and a params file that names a tiny recipe."""
+    folder = tmp_path_factory.mktemp("desk")
+    write_works(folder, 160, 0)
+    write_works(folder / "exam", 60, 1)
     params = {
         "data": {"images": "photos", "metadata": "photos.csv"},
         "recipes": {"tiny": {"backbone": str(dinov2), "image_size": 28, "compute_dtype": "float32"}},
@@ -43,10 +68,33 @@ def desk(tmp_path, monkeypatch, dinov2) -> Path:
         "split": {"train": 0.6, "val": 0.2, "test": 0.2, "max_tier_drift": 20},
         "evaluate": {"n_bootstrap": 200},
     }
-    (tmp_path / "my.yaml").write_text(yaml.safe_dump(params))
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
-    return tmp_path
+    (folder / "my.yaml").write_text(yaml.safe_dump(params))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def _trained(_laid, tmp_path_factory) -> Trained:
+    folder = tmp_path_factory.mktemp("trained") / "desk"
+    shutil.copytree(_laid, folder)
+    with at(folder), redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err:
+        assert train("--no-tracking") == 0
+    return Trained(folder, out.getvalue(), err.getvalue())
+
+
+@pytest.fixture
+def desk(_laid, tmp_path) -> Iterator[Path]:
+    """The working directory: works, others to judge by, and params."""
+    shutil.copytree(_laid, tmp_path, dirs_exist_ok=True)
+    with at(tmp_path):
+        yield tmp_path
+
+
+@pytest.fixture
+def trained(_trained, tmp_path) -> Iterator[Trained]:
+    """The working directory: the same after a training."""
+    shutil.copytree(_trained.folder, tmp_path, dirs_exist_ok=True)
+    with at(tmp_path):
+        yield replace(_trained, folder=tmp_path)
 
 
 def mirip(*arguments: str) -> int:
@@ -60,11 +108,9 @@ def train(*more: str) -> int:
     )  # fmt: skip
 
 
-def test_train_fills_its_folder_and_evaluate_judges_other_works(desk, capsys) -> None:
-    assert train("--no-tracking") == 0
-    printed = capsys.readouterr()
-    assert "pairwise accuracy" in printed.out
-    assert "left out: row 1, 0.png is not an image" in printed.err
+def test_train_fills_its_folder(trained) -> None:
+    assert "pairwise accuracy" in trained.out
+    assert "left out: row 1, 0.png is not an image" in trained.err
     assert {path.name for path in Path("run").iterdir()} == {
         "best_model.pt", "checkpoints", "curves.csv", "evaluate.json", "features.h5", "manifest.parquet",
         "rejected.csv", "scores.csv", "splits.parquet", "train.json", "data.json", "split.json", "extract.json",
@@ -74,6 +120,8 @@ def test_train_fills_its_folder_and_evaluate_judges_other_works(desk, capsys) ->
     splits = pd.read_parquet("run/splits.parquet")
     assert (splits.groupby("group_id")["split"].nunique() == 1).all()
 
+
+def test_evaluate_judges_other_works(trained) -> None:
     judged = ["evaluate", "--checkpoint", "run/best_model.pt", "--data", "exam/photos", "--metadata", "exam/photos.csv"]
     assert mirip(*judged, "--group", "student", "--output", "exam.json") == 0
     exam = json.loads(Path("exam.json").read_text())
@@ -84,9 +132,7 @@ def test_train_fills_its_folder_and_evaluate_judges_other_works(desk, capsys) ->
     assert not list(Path(".mirip").glob("evaluate*"))
 
 
-def test_works_that_the_model_has_seen_are_left_out(desk, capsys) -> None:
-    assert train("--no-tracking") == 0
-    capsys.readouterr()
+def test_works_that_the_model_has_seen_are_left_out(trained, capsys) -> None:
     own = ["evaluate", "--checkpoint", "run/best_model.pt", "--data", "photos", "--metadata", "photos.csv"]
     assert mirip(*own, "--output", "own.json") == 0
     n_test = (pd.read_parquet("run/splits.parquet")["split"] == "test").sum()
@@ -94,14 +140,12 @@ def test_works_that_the_model_has_seen_are_left_out(desk, capsys) -> None:
     assert f"left out: {159 - n_test} of 159 images, which the model saw" in capsys.readouterr().err
 
 
-def test_a_training_that_starts_anew_leaves_no_older_checkpoint_to_resume(desk) -> None:
-    assert train("--no-tracking") == 0
+def test_a_training_that_starts_anew_leaves_no_older_checkpoint_to_resume(trained) -> None:
     assert train("--no-tracking", "--epochs", "5") == 0
     assert [path.name for path in Path("run/checkpoints").iterdir()] == ["epoch_0005.pt"]
 
 
-def test_training_again_gives_the_same_model_and_computes_nothing(desk, capsys) -> None:
-    assert train("--no-tracking") == 0
+def test_training_again_gives_the_same_model_and_computes_nothing(trained, capsys) -> None:
     first = Path("run/best_model.pt").read_bytes()
     capsys.readouterr()
     assert train("--no-tracking", "--resume") == 0
@@ -109,9 +153,7 @@ def test_training_again_gives_the_same_model_and_computes_nothing(desk, capsys) 
     assert Path("run/best_model.pt").read_bytes() == first
 
 
-def test_other_tiers_than_the_checkpoints_are_refused(desk, capsys) -> None:
-    assert train("--no-tracking") == 0
-    capsys.readouterr()
+def test_other_tiers_than_the_checkpoints_are_refused(trained, capsys) -> None:
     judged = ["evaluate", "--checkpoint", "run/best_model.pt", "--data", "exam/photos", "--metadata", "exam/photos.csv"]
     assert mirip(*judged, "--tiers", "S", "A", "B") == 1
     assert "the model knows the tiers S A B C, not S A B: give --tiers S A B C" in capsys.readouterr().err
@@ -126,9 +168,7 @@ def test_what_is_missing_is_said_before_anything_is_written(desk, capsys) -> Non
     assert not Path("o").exists()
 
 
-def test_a_checkpoint_may_be_used_where_its_backbone_lies_elsewhere(desk, capsys, dinov2, other_dinov2) -> None:
-    assert train("--no-tracking") == 0
-    capsys.readouterr()
+def test_a_checkpoint_may_be_used_where_its_backbone_lies_elsewhere(trained, capsys, dinov2, other_dinov2) -> None:
     scored = ["score", "photos/1.png", "--checkpoint", "run/best_model.pt"]
     assert main(scored) == 0
     expected = capsys.readouterr().out

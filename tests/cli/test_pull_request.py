@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from result_folder import write_result_folder
 from result_repository import ResultRepository
+from warm_python import commands_folder
 
 from mirip.cli.main import main
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.xdist_group("pull request")]
 
 # Two stages of the real pipeline are enough: the results are written, not computed.
 PIPELINE = """
@@ -25,27 +26,38 @@ stages:
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_result_folder(tmp_path_factory.mktemp("results"), n_images=400)
+def started(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A DVC project with a result on `main`, on the branch `work`; the branch `margin` holds another loss's result."""
+    root = tmp_path_factory.mktemp("project")
+    made = ResultRepository(root, write_result_folder(tmp_path_factory.mktemp("results"), n_images=400))
+    (root / "dvc.yaml").write_text(PIPELINE)
+    dvc(root, "init", "-q")
+    dvc(root, "commit", "-q", "-f")
+    made.commit("A pipeline")
+    made.branch("margin")
+    made.set_params("train", loss="margin")
+    made.set_metrics("train", val_pairwise_accuracy=0.9)
+    made.rescore(noise=0.05)
+    dvc(root, "commit", "-q", "-f")
+    made.commit("Train with the margin loss")
+    made.git("checkout", "-q", "main")
+    made.branch()
+    return root
 
 
 @pytest.fixture
-def repository(results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ResultRepository:
-    """A DVC project with a result on `main`; the working directory is in it, on the branch `work`."""
+def repository(started: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ResultRepository:
+    """A copy of it; the working directory is in it."""
     root = tmp_path / "project"
-    root.mkdir()
-    made = ResultRepository(root, results)
+    shutil.copytree(started, root)
     monkeypatch.chdir(root)
-    (root / "dvc.yaml").write_text(PIPELINE)
-    dvc("init", "-q")
-    dvc("commit", "-q", "-f")
-    made.commit("A pipeline")
-    made.branch()
-    return made
+    monkeypatch.setattr(sys, "executable", str(commands_folder() / "python"))  # for the DVC that is asked
+    return ResultRepository.found(root)
 
 
-def dvc(*arguments: str) -> None:
-    subprocess.run([sys.executable, "-m", "dvc", *arguments], check=True, capture_output=True)
+def dvc(root: Path, *arguments: str) -> None:
+    command = [str(commands_folder() / "python"), "-m", "dvc", *arguments]
+    subprocess.run(command, cwd=root, check=True, capture_output=True)
 
 
 def report(base: str = "main") -> str:
@@ -56,11 +68,7 @@ def report(base: str = "main") -> str:
 
 
 def change_the_loss(repository: ResultRepository) -> None:
-    repository.set_params("train", loss="margin")
-    repository.set_metrics("train", val_pairwise_accuracy=0.9)
-    repository.rescore(noise=0.05)
-    dvc("commit", "-q", "-f")
-    repository.commit("Train with the margin loss")
+    repository.git("merge", "-q", "--ff-only", "margin")
 
 
 def test_a_branch_that_changes_the_loss(repository: ResultRepository) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from warm_python import commands_folder
 
 from mirip.cli.main import main
 from mirip.errors import DataError
@@ -37,8 +38,14 @@ MAKE = "import pathlib\npathlib.Path('works.txt').write_text('works')\n"
 
 
 def run(root: Path, *command: str) -> None:
-    environment = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "HOME": str(root), "DVC_NO_ANALYTICS": "1"}
+    environment = {"PATH": f"{commands_folder()}:/usr/bin:/bin", "HOME": str(root), "DVC_NO_ANALYTICS": "1"}
     subprocess.run(command, cwd=root, check=True, capture_output=True, env=environment)
+
+
+@pytest.fixture
+def warm_dvc(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the DVC that is asked start from loaded libraries."""
+    monkeypatch.setattr(sys, "executable", str(commands_folder() / "python"))
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +90,9 @@ def edit(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new, 1))
 
 
-integration = [pytest.mark.integration, pytest.mark.slow]
+integration = [
+    pytest.mark.integration, pytest.mark.slow, pytest.mark.usefixtures("warm_dvc"), pytest.mark.xdist_group("lock"),
+]  # fmt: skip
 
 
 class TestWithDvc:

@@ -1,7 +1,10 @@
 import numpy as np
 import pytest
+from stray_flags import with_stray_flags
 
+from mirip.errors import DataError
 from mirip.metrics.pairwise import pairwise_accuracy
+from mirip.models import baselines
 from mirip.models.baselines import _folds_of_groups, knn_scores, linear_scores, logistic_scores, ridge_scores
 from mirip.models.ranking_data import RankingData
 from mirip.params import TrainParams
@@ -118,3 +121,24 @@ def test_its_scores_are_linear_in_the_features() -> None:
     train, val = made_data(300, 0), made_data(60, 1)
     at_a, at_b, between = (linear_scores(train, val, x, CONFIG) for x in (a, b, (a + b) / 2))
     assert between == pytest.approx((at_a + at_b) / 2, abs=1e-5)
+
+
+@pytest.mark.parametrize("baseline", BASELINES)
+def test_a_flag_that_the_processor_leaves_behind_fails_no_baseline(baseline, drawn, monkeypatch):
+    x, rank = drawn
+    expected = baseline(x[:200], rank[:200], x[200:])
+    standardised = baselines._standardised
+    monkeypatch.setattr(
+        baselines, "_standardised", lambda *sides: tuple(with_stray_flags(side) for side in standardised(*sides))
+    )
+    assert np.array_equal(baseline(x[:200], rank[:200], x[200:]), expected)
+
+
+@pytest.mark.parametrize(("baseline", "scale"), [(ridge_scores, 1e300), (logistic_scores, 3e37)])
+def test_scores_that_are_not_finite_are_an_error_of_one_line(baseline, scale, drawn, monkeypatch):
+    x, rank = drawn
+    standardised = baselines._standardised
+    monkeypatch.setattr(baselines, "_standardised", lambda *sides: tuple(scale * side for side in standardised(*sides)))
+    with pytest.raises(DataError, match="not finite") as caught:
+        baseline(x[:200], rank[:200], x[200:])
+    assert "\n" not in str(caught.value)

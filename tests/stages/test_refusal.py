@@ -1,9 +1,9 @@
 """Who reads features refuses those of another recipe under the right name, in one line that names the field."""
 
 import subprocess
-import sys
 
 import pytest
+from warm_python import commands_folder
 
 from mirip.cli.main import main as mirip
 from mirip.data.split import read_splits
@@ -54,11 +54,12 @@ def test_the_command_line_refuses_them_too(trained_project, capsys) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("warm")
 @pytest.mark.parametrize("name", READERS)
 def test_the_process_exits_with_1_and_one_line(trained_project, project_root, name) -> None:
     trained_project.write_features(read_splits(WORKSPACE.splits), interpolation="bilinear")
     code = f"import sys; sys.path.insert(0, {str(project_root)!r}); import runpy; "
-    command = [sys.executable, "-c", f"{code}runpy.run_module('stages.{name}', run_name='__main__')"]
+    command = [str(commands_folder() / "python"), "-c", f"{code}runpy.run_module('stages.{name}', run_name='__main__')"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.splitlines()[-1] == (

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from warm_python import commands_folder
 
 ROOT = Path(__file__).parents[2]
 PARAMS = """
@@ -13,20 +14,21 @@ sample: {seed: 3, n_images: 40, n_artists: 26}
 """
 
 
-def run_stage(folder, params):
+def run_stage(folder, params, python=sys.executable):
     (folder / "params.yaml").write_text(params)
     return subprocess.run(
-        [sys.executable, "-m", "stages.sample"],
+        [python, "-m", "stages.sample"],
         cwd=folder,
         env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
         capture_output=True,
         text=True,
-        timeout=120,
     )
 
 
+@pytest.mark.slow
+@pytest.mark.xdist_group("warm")
 def test_the_stage_writes_both_folders_and_says_so(tmp_path):
-    result = run_stage(tmp_path, PARAMS)
+    result = run_stage(tmp_path, PARAMS, python=commands_folder() / "python")
     assert result.returncode == 0, result.stderr
     assert result.stdout.splitlines()[-1] == "sample: 40 works by 26 artists, 12 planted files, backbone 53 MB"
     with (tmp_path / "data/sample/metadata.csv").open(newline="") as stream:

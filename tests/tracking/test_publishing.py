@@ -1,11 +1,8 @@
 """Publishing to MLflow: once per distinct result, in the main repository, and never in the way."""
 
 import json
-import os
 import shutil
 import socket
-import subprocess
-import sys
 import threading
 import time
 import warnings
@@ -16,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from forked import Forked, publish_result
 from result_folder import migrated_database
 
 from mirip.errors import TrackingError
@@ -309,20 +307,11 @@ def test_flatten_joins_sections_with_dots() -> None:
 
 @pytest.mark.slow
 @pytest.mark.integration
+@pytest.mark.xdist_group("forked")
 def test_six_processes_on_a_fresh_folder_all_publish(workspace: Path) -> None:
     (workspace / "mlflow.db").unlink()
-    program = (
-        "import sys; from pathlib import Path;"
-        "from mirip.tracking.publishing import publish; from mirip.tracking.result import RunRecord;"
-        "publish(RunRecord('mirip', sys.argv[1], {'seed': sys.argv[1]}, {'evaluate.pairwise_accuracy': 0.5}, None,"
-        " [Path('metrics')], {}, sys.argv[1]))"
-    )
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     keys = ["a", "b", "c", "d", "same", "same"]
-    processes = [
-        subprocess.Popen([sys.executable, "-c", program, key], stderr=subprocess.PIPE, env=environment, text=True)
-        for key in keys
-    ]
-    errors = [process.communicate(timeout=240)[1] for process in processes]
-    assert [process.returncode for process in processes] == [0] * 6, errors
+    processes = [Forked(workspace, publish_result, key) for key in keys]
+    ended = [process.end() for process in processes]
+    assert [code for code, _, _ in ended] == [0] * 6, ended
     assert sorted(run.info.run_name for run in runs()) == sorted(set(keys))

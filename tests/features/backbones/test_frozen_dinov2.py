@@ -17,15 +17,19 @@ SIZES = {
     "without qkv bias": {"qkv_bias": False},
     "another eps": {"layer_norm_eps": 1e-3},
 }
+SMALL = {"hidden_size": 384, "num_attention_heads": 6}
+BASE = {"hidden_size": 768, "num_attention_heads": 12}
+LARGE = {"hidden_size": 1024, "num_attention_heads": 16}
+GIANT = {"hidden_size": 1536, "num_attention_heads": 24, "use_swiglu_ffn": True}
+# The true width and feed-forward, at all blocks or at all patches: what rounds differently in either would show there.
 RECIPES = {
-    "dinov2-small": ({"hidden_size": 384, "num_hidden_layers": 12, "num_attention_heads": 6}, 518),
-    "dinov2-base": ({"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12}, 518),
-    "dinov2-large": ({"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16}, 756),
-    # The true width and feed-forward; four of its forty blocks, which are all alike.
-    "dinov2-giant": (
-        {"hidden_size": 1536, "num_hidden_layers": 4, "num_attention_heads": 24, "use_swiglu_ffn": True},
-        518,
-    ),
+    "dinov2-small": (SMALL, 12, 518),
+    "dinov2-base": (BASE, 12, 224),
+    "dinov2-base at all patches": (BASE, 2, 518),
+    "dinov2-large": (LARGE, 24, 224),
+    "dinov2-large at all patches": (LARGE, 2, 756),
+    "dinov2-giant": (GIANT, 4, 224),  # of forty blocks, which are all alike
+    "dinov2-giant at all patches": (GIANT, 1, 518),
 }
 
 
@@ -157,8 +161,10 @@ def test_what_is_not_rewritten_is_left_to_the_stock_path(pair: Pair, change: dic
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RECIPES)
 def test_it_is_the_stock_model_at_every_size_of_recipe(tmp_path: Path, name: str) -> None:
-    options, side = RECIPES[name]
-    pair, pixels = make_pair(tmp_path, **options, image_size=518), random_pixels(1, side, side)
+    options, n_blocks, side = RECIPES[name]
+    pair = make_pair(tmp_path, **options, num_hidden_layers=n_blocks, image_size=518)
+    (tmp_path / "model.safetensors").unlink()  # pytest keeps the folder, and this is up to a gigabyte
+    pixels = random_pixels(1, side, side)
     torch.testing.assert_close(pair.frozen()(pixels).cls[:, 0], pair.expected(pixels)[:, 0], atol=1e-5, rtol=0)
 
 
