@@ -1,15 +1,16 @@
-# The commands of the project. `make repro` on a fresh clone does everything.
-#   make install    make .venv, with all that the rest needs
+# The commands of the project. `make repro` on a fresh clone does everything. Without make, see README.md.
+#   make install    make .venv, with everything that the other commands need
 #   make repro      install, run the pipeline, print the result
-#   make test       all tests but those that need a GPU
+#   make test       all tests except those that need a GPU
 #   make test-fast  without the slow, browser and integration tests
-#   make format     format, and mend what the linter can
-#   make check      format, lint, types
-#   make coverage   tests with coverage of mirip/
+#   make format     format, and fix what the linter can fix
+#   make check      check format, lint and types
+#   make coverage   all tests, with coverage of mirip/
 #   make docs       write docs/cli.md from the parser
 #   make ui         the MLflow UI on http://127.0.0.1:5000
 #   make sweep      run a small grid of experiments; another one: make sweep GRID="train.seed=42,43 train.dropout=0.1,0.3"
-#   make lock       compile requirements*.txt anew from pyproject.toml
+#   make lock       compile requirements*.txt again from pyproject.toml
+#   make clean      remove .venv
 
 PYTHON ?= python3
 VENV := .venv
@@ -29,11 +30,14 @@ repro: $(VENV)/.installed
 	dvc repro
 	@mirip summary
 
+# Tests that share an expensive fixture are in one group, and a group stays in one process.
+TEST := python -m pytest -n auto --dist loadgroup
+
 test: $(VENV)/.installed
-	python -m pytest -m "not gpu"
+	$(TEST) -m "not gpu"
 
 test-fast: $(VENV)/.installed
-	python -m pytest -n auto
+	$(TEST)
 
 check: $(VENV)/.installed
 	ruff format --check .
@@ -45,7 +49,7 @@ format: $(VENV)/.installed
 	ruff check --fix .
 
 coverage: $(VENV)/.installed
-	python -m pytest -m "not gpu" --cov --cov-report=term --cov-fail-under=90
+	$(TEST) -m "not gpu" --cov --cov-report=term --cov-fail-under=96
 
 docs: $(VENV)/.installed
 	python -m mirip.cli.reference > docs/cli.md
@@ -65,7 +69,7 @@ lock: $(VENV)/.installed
 clean:
 	rm -rf $(VENV)
 
-# uv is faster than pip and, unlike it, never pairs a torch and a torchvision that do not fit.
+# uv is faster than pip, and always takes a torch and a torchvision that fit together.
 $(VENV)/.installed: requirements-dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] + ": make repro PYTHON=python3.12") if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv $(VENV)

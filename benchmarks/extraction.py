@@ -1,4 +1,4 @@
-"""Extraction side by side: pictures on disk to embeddings in an HDF5 file, four ways on one machine.
+"""Extraction side by side: images on disk to embeddings in an HDF5 file, four ways on one machine.
 
 Run     python -m benchmarks.extraction --markdown        (a quarter of an hour on two cores)
 Try     python -m benchmarks.extraction --architecture tiny --image-size 28 --images 4 --runs 1
@@ -11,12 +11,12 @@ Try     python -m benchmarks.extraction --architecture tiny --image-size 28 --im
 - Mirip: `extract_features` with an empty store and no features file.
 
 The backbone has the architecture of dinov2-large and seeded random weights: how long a pass takes does not depend on
-the weights' values. The pictures are made-up photos of 6 megapixels, JPEG. All ways squash them to the same square, use
+the weights' values. The images are made-up photos of 6 megapixels, JPEG. All ways squash them to the same square, use
 the same device and as many threads as torch takes by itself, and write float16.
 
 First comes a pass of each way that is not timed: it warms up, brings the files into the page cache, and gives the
-embeddings that are compared; a cosine error is the largest over all pictures, against the plain loop. Then each way
-runs --runs times over all pictures, in an order that is reversed every other run.
+embeddings that are compared; a cosine error is the largest over all images, against the plain loop. Then each way
+runs --runs times over all images, in an order that is reversed every other run.
 
 Timed is everything from reading the first file to the closed HDF5 file. Loading the backbone is not: the first three
 ways find it loaded. Mirip loads it inside its call, so it is loaded once more just before, alone and timed, and that
@@ -40,8 +40,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from mirip.features.backbones.backbone import DINOv2FeatureExtractor, resolve_device
-from mirip.features.backbones.hardware import hardware
+from mirip.features.backbones.backbone import DINOv2FeatureExtractor, hardware, resolve_device
 from mirip.features.cache.feature_cache import FeatureCache
 from mirip.features.extract.extraction import extract_features
 from mirip.models.latency import made_photo
@@ -58,7 +57,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 MIRIP, WHOLE_CALL = "Mirip", "Mirip, whole call"
 LIBRARIES = ("torch", "transformers", "pillow", "simplejpeg", "numpy", "h5py")
 
-Way = Callable[[Path], None]  # writes the embeddings of all pictures to this file
+Way = Callable[[Path], None]  # writes the embeddings of all images to this file
 
 
 class Result(NamedTuple):
@@ -85,7 +84,7 @@ def make_images(folder: Path, n: int) -> list[Path]:
     """Write `n` JPEG files of 6 megapixels."""
     folder.mkdir()
     paths = [folder / f"{index:04d}.jpg" for index in range(n)]
-    with Progress("pictures", n, "picture") as progress:
+    with Progress("images", n, "image") as progress:
         for seed, path in enumerate(paths):
             path.write_bytes(made_photo(seed))
             progress.update(1)
@@ -150,13 +149,13 @@ def mirip_way(recipe: Recipe, paths: list[Path], batch_size: int, workers: int, 
     return run
 
 
-def embeddings_of(path: Path, pictures: list[Path]) -> NDArray[np.float64]:
-    """Read what a way wrote, (N, D), in the order of the pictures and scaled to length 1."""
+def embeddings_of(path: Path, images: list[Path]) -> NDArray[np.float64]:
+    """Read what a way wrote, (N, D), in the order of the images and scaled to length 1."""
     with h5py.File(path) as file:
         by_content = "image_sha256" in file
         rows = file["features"][:]
     if by_content:
-        rows = FeatureCache.open(path).rows([hashlib.sha256(picture.read_bytes()).hexdigest() for picture in pictures])
+        rows = FeatureCache.open(path).rows([hashlib.sha256(image.read_bytes()).hexdigest() for image in images])
     rows = rows.astype(np.float64)
     unit: NDArray[np.float64] = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     return unit
@@ -170,7 +169,7 @@ def timed(call: Callable[[], object]) -> float:
 
 
 def measure(options: argparse.Namespace, folder: Path) -> tuple[list[Result], float]:
-    """Run all ways; return their rows, and the smallest cosine distance between two pictures."""
+    """Run all ways; return their rows, and the smallest cosine distance between two images."""
     from transformers import AutoModel
 
     device = resolve_device(options.device)
@@ -238,7 +237,7 @@ def table(results: list[Result], n_images: int, *, markdown: bool) -> str:
 def parsed_options() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description="Time extraction four ways, side by side.")
-    parser.add_argument("--images", type=int, default=64, help="pictures of 6 megapixels, 2 or more (default 64)")
+    parser.add_argument("--images", type=int, default=64, help="images of 6 megapixels, 2 or more (default 64)")
     parser.add_argument("--runs", type=int, default=3, help="timed runs of each way (default 3)")
     parser.add_argument(
         "--image-size", type=int, default=224, help="side of the square, a multiple of 14 (default 224)"
@@ -270,8 +269,8 @@ def main() -> None:
     print(table(results, options.images, markdown=options.markdown))
     print(
         f"\n{hardware(resolve_device(options.device))}, {os.cpu_count()} cores. dinov2-{options.architecture} at "
-        f"{options.image_size} px, {options.images} pictures of 6 megapixels. Mirip: {options.compute_dtype}, batches "
-        f"of {options.batch_size}, {options.workers} workers. Smallest cosine distance between two pictures: "
+        f"{options.image_size} px, {options.images} images of 6 megapixels. Mirip: {options.compute_dtype}, batches "
+        f"of {options.batch_size}, {options.workers} workers. Smallest cosine distance between two images: "
         f"{between:.1e}. {', '.join(f'{name} {version(name)}' for name in LIBRARIES)}."
     )
 

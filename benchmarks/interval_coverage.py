@@ -8,7 +8,7 @@ The model: score = signal * tier rank + group effect + noise, both normal, half 
 of different groups then differ by a normal variable, so that the true accuracy of each tier pair is a normal
 probability, and the truth their mean weighted by the tiers' shares. A test split has about three images a group, some
 groups many more than others. Its tiers come in fixed shares, since the split is stratified: dealt out over the images
-(mixed), or over the groups, all images of which then bear one tier. The signal decides how high the true accuracy
+(mixed), or over the groups, all images of which then have one tier. The signal decides how high the true accuracy
 is: from that of a usual ranker up to where a sample may hold no wrong pair at all. There test splits of two tiers are
 tried as well, each image its own group.
 """
@@ -93,8 +93,8 @@ def simulated_split(setting: Setting, rng: np.random.Generator) -> tuple[NDArray
     of_groups = setting.one_tier
     rank = fixed_shares(setting.shares, setting.n_groups if of_groups else len(group), rng)
     rank = rank[group] if of_groups else rank
-    lean = np.sqrt(GROUP_SHARE) * rng.normal(size=setting.n_groups)
-    return setting.signal * rank + lean[group] + np.sqrt(1 - GROUP_SHARE) * rng.normal(size=len(group)), rank, group
+    of_group = np.sqrt(GROUP_SHARE) * rng.normal(size=setting.n_groups)
+    return setting.signal * rank + of_group[group] + np.sqrt(1 - GROUP_SHARE) * rng.normal(size=len(group)), rank, group
 
 
 def intervals_of(setting: Setting, seed: int) -> NDArray[np.float64]:

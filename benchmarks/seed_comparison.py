@@ -37,8 +37,8 @@ class Setting:
     slope_noise: float = 0.0
 
     def __str__(self) -> str:
-        heads = "a head" if self.n_members == 1 else f"{self.n_members} heads"
-        return f"{heads} each, seeds move images by {self.image_noise:.1f}, the slope by {self.slope_noise:.1f}"
+        members = "one member" if self.n_members == 1 else f"{self.n_members} members"
+        return f"{members} each, seeds move images by {self.image_noise:.1f}, the slope by {self.slope_noise:.1f}"
 
 
 SETTINGS = [
@@ -61,7 +61,7 @@ def found_in_one(setting: Setting, seed: int) -> tuple[float, float, float]:
     return found.difference, found.interval.low, found.interval.high
 
 
-def judged(setting: Setting, runs: int, jobs: int) -> dict[str, float | str]:
+def compared(setting: Setting, runs: int, jobs: int) -> dict[str, float | str]:
     """Return how often equal models come out different, its standard error, and the relative width."""
     found = np.array(Parallel(n_jobs=jobs)(delayed(found_in_one)(setting, seed) for seed in range(runs)))  # (R, 3)
     false = float(np.mean((found[:, 1] > 0) | (found[:, 2] < 0)))
@@ -91,7 +91,7 @@ def main() -> None:
     parser.add_argument("--markdown", action="store_true")
     options = parser.parse_args()
     start = time.monotonic()
-    table = pd.DataFrame([judged(setting, options.runs, options.jobs) for setting in SETTINGS])
+    table = pd.DataFrame([compared(setting, options.runs, options.jobs) for setting in SETTINGS])
     print(as_markdown(table) if options.markdown else table.round(4).to_string(index=False))
     seconds = time.monotonic() - start
     print(f"\n{options.runs} runs a setting, {seconds:.0f} s on {options.jobs} jobs")

@@ -31,7 +31,7 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        with temporary.open("rb") as stream:
+        with temporary.open("r+b") as stream:  # Windows syncs only a file that may be written
             os.fsync(stream.fileno())
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
@@ -42,8 +42,14 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
 
 
 def sync_folder(folder: Path) -> None:
-    """Wait until the names in a folder are on disk: only then does a file that was moved have its new name for sure."""
-    handle = os.open(folder, os.O_RDONLY)
+    """Wait until the names in a folder are on disk: only then does a file that was moved have its new name for sure.
+
+    Windows opens no folder, and writes names to its journal without being asked: there is nothing to do.
+    """
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except PermissionError:  # what Windows raises for every folder
+        return
     try:
         os.fsync(handle)
     finally:

@@ -90,6 +90,11 @@ class Workspace:
         return self._in("metrics", stage)
 
     @property
+    def checkpoints(self) -> Path:
+        """The checkpoints that a training keeps, as `mirip train` does."""
+        return self._in("models", "checkpoints")
+
+    @property
     def curves(self) -> Path:
         """The metrics of each epoch of the training."""
         return self._in("metrics", "curves.csv" if self.flat else "train/curves.csv")

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw
 
-from mirip.data.split import public_id, split_digest
+from mirip.data.split import public_ids, split_digest
 from mirip.data.tables import write_table
 from mirip.files import sha256_bytes
 from mirip.metrics.calibration import tier_probabilities
@@ -67,7 +67,7 @@ def write_result_folder(root: Path, *, n_images: int = 600, seed: int = 0) -> Pa
         _csv(root / f"metrics/evaluate/{name}.csv", table)
     public = pd.DataFrame(
         {
-            "id": [public_id(*key) for key in zip(test["image_sha256"], test["image_path"], strict=True)],
+            "id": public_ids(test),
             "group": [f"{group:016x}" for group in test["group_id"]],
             "tier": test["tier"],
             "tier_rank": rank,
@@ -171,7 +171,7 @@ def _splits(n_images: int, rng: np.random.Generator) -> pd.DataFrame:
 def _audit(root: Path, splits: pd.DataFrame, accuracy: object) -> None:
     best = 0.572
     margin = float(str(accuracy)) - best
-    ids = [public_id(*key) for key in zip(splits["image_sha256"], splits["image_path"], strict=True)]
+    ids = public_ids(splits)
     named = splits[["tier", "split"]].assign(id=ids)
     _json(
         root / "metrics/audit.json",

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 
 # The rooms from the ground floor up. A module imports from its own room and from rooms below it, never from above.
 FLOORS = [
-    ("errors", "files", "params", "progress", "randomness", "workspace"),
+    ("errors", "files", "locks", "params", "progress", "randomness", "workspace"),
     ("metrics",),
     ("sample",),
     ("data",),
@@ -142,12 +142,12 @@ def test_a_stage_depends_on_the_packages_that_it_imports(stage: str) -> None:
             continue
         seen.add(path)
         for module in imported_modules(path):
-            candidate = ROOT / (module.replace(".", "/") + ".py")
-            if module.startswith("mirip.") and candidate.is_file():
-                todo.append(candidate)
+            path = ROOT / module.replace(".", "/")
+            candidates = [path.with_suffix(".py"), path / "__init__.py"]
+            todo += [found for found in candidates if module.startswith("mirip.") and found.is_file()]
     needed = {path.relative_to(ROOT) for path in seen if path.is_relative_to(ROOT / "mirip")}
-    # These two decide how an error or a progress bar looks, never a value.
-    needed -= {Path("mirip/errors.py"), Path("mirip/progress.py")}
+    # These decide how an error or a progress bar looks, or who waits for whom, never a value.
+    needed -= {Path("mirip/errors.py"), Path("mirip/progress.py"), Path("mirip/locks.py")}
     missing = {str(path) for path in needed if not any(path.is_relative_to(folder) for folder in declared)}
     assert not missing
 

@@ -20,4 +20,4 @@ def test_extraction_is_timed_four_ways_and_all_give_the_same_embeddings(project_
     assert names == ["plain loop", "batches of 32", "transformers pipeline", "Mirip", "Mirip, whole call"]
     assert rows[0][4] == "1.00"
     assert max(float(row[5]) for row in rows) < 1e-4
-    assert "3 pictures of 6 megapixels" in note
+    assert "3 images of 6 megapixels" in note

@@ -10,11 +10,11 @@ from mirip.cli import exchange
 from mirip.cli.command import add_command
 from mirip.errors import CacheError, DataError, ParamsError
 from mirip.params import Params, override_params
+from mirip.workspace import Workspace, private_folder
 
 if TYPE_CHECKING:
     from mirip.features.cache.verification import Findings
 
-MANIFEST = Path("data/manifest.parquet")
 _ROWS_SHOWN = 50
 _SEEDS = 10**6  # few digits to type
 _GIB = 2**30
@@ -53,14 +53,13 @@ def explain(options: argparse.Namespace) -> None:
     from mirip.cli.cache_text import explained
     from mirip.data.freshness import look_for_changes
     from mirip.data.manifest import first_paths, read_manifest
-    from mirip.features.cache.store import default_store_root
     from mirip.features.extract.explanation import explain_extraction
 
     params = _params(options)
-    manifest = read_manifest(MANIFEST)
-    for line in explained(params, explain_extraction(params, first_paths(manifest), default_store_root())):
+    manifest = read_manifest(Workspace().manifest)
+    for line in explained(params, explain_extraction(params, first_paths(manifest), private_folder().store)):
         print(line)
-    stale = look_for_changes(manifest, MANIFEST, params.data.images, params.data.metadata)
+    stale = look_for_changes(manifest, Workspace().manifest, params.data.images, params.data.metadata)
     changes = [_changed(stale.missing, "is missing", "are missing")] * (stale.missing > 0)
     now = "another size than when"
     resized = _changed(stale.resized, f"has {now} it was prepared", f"have {now} they were prepared")
@@ -76,7 +75,6 @@ def explain(options: argparse.Namespace) -> None:
 def verify(options: argparse.Namespace) -> None:
     """Check the features file and its store, byte by byte; exit code 1 and a list of what is wrong."""
     from mirip.cli.cache_text import advised, counted
-    from mirip.features.cache.store import default_store_root
     from mirip.features.cache.verification import Mend
 
     params = _params(options)
@@ -95,10 +93,10 @@ def verify(options: argparse.Namespace) -> None:
         n_rows = len({row.index for row in found.bad_rows})
         outdated = found.mends == {Mend.EXTRACT}
         what = "is not what params.yaml and the manifest ask for" if outdated else "or its store is not sound"
-        store = default_store_root() / (found.rows.attributes["fingerprint"] if found.rows else "")
+        store = private_folder().store / (found.rows.attributes["fingerprint"] if found.rows else "")
         raise CacheError(
-            f"{path} {what}, {counted(len(found.problems), 'problem')} and {counted(n_rows, 'bad row')}: "
-            f"{advised(found.mends, path, store, imported=params.recipe.imported)}"
+            f"{path} {what}, {counted(len(found.problems), 'problem')} and {counted(n_rows, 'bad row')}",
+            advised(found.mends, path, store, imported=params.recipe.imported),
         )
     print(f"{path} is sound")
 
@@ -107,10 +105,9 @@ def stats(options: argparse.Namespace) -> None:
     """List the features files of all recipes, and what the store holds."""
     from mirip.cli.cache_text import aligned, file_columns, holding_columns, size
     from mirip.features.cache.inventory import list_features, list_store
-    from mirip.features.cache.store import default_store_root
 
     params = _params(options)
-    root = default_store_root()
+    root = private_folder().store
     print("features files (* the active recipe)")
     files = list_features(params)
     for line in aligned([file_columns(file, file.recipe == params.extract.recipe) for file in files]):
@@ -128,15 +125,14 @@ def gc(options: argparse.Namespace) -> None:
     from mirip.cli.cache_text import aligned, holding_columns, size
     from mirip.features.cache.eviction import evict, order_of_removal
     from mirip.features.cache.inventory import list_store
-    from mirip.features.cache.store import default_store_root
 
     if options.max_gib is None and options.unused_days is None:
-        raise ParamsError("mirip cache gc needs a limit: give --max-gib X, --unused-days N, or both")
+        raise ParamsError("mirip cache gc needs a limit", "give --max-gib X, --unused-days N, or both")
     for name in ("max_gib", "unused_days"):
         if (value := getattr(options, name)) is not None and not value >= 0:
-            raise ParamsError(f"--{name.replace('_', '-')} is {value}: give 0 or more")
+            raise ParamsError(f"--{name.replace('_', '-')} is {value}", "give 0 or more")
     params = _params(options)
-    root = default_store_root()
+    root = private_folder().store
     holdings = list_store(root, params.recipes)
     max_bytes = None if options.max_gib is None else int(options.max_gib * _GIB)
     done = evict(
@@ -160,23 +156,22 @@ def gc(options: argparse.Namespace) -> None:
             if done.locked
             else "--in-force removes imported rows and those of the active recipe too"
         )
-        raise CacheError(f"the store takes more than --max-gib {options.max_gib:g}: {advice}")
+        raise CacheError(f"the store takes more than --max-gib {options.max_gib:g}", advice)
 
 
 def _verified(params: Params, n_rows: int, seed: int | None) -> "Findings":
     from mirip.data.manifest import first_paths, read_manifest
     from mirip.features.cache.inventory import local_fingerprint
-    from mirip.features.cache.store import default_store_root
     from mirip.features.cache.verification import compare_with_manifest, verify_cache, verify_store
     from mirip.features.extract.spot_check import reextract
 
     if n_rows < 0:
-        raise ParamsError(f"--rows is {n_rows}: give 0 or more")
+        raise ParamsError(f"--rows is {n_rows}", "give 0 or more")
     if seed is not None and seed < 0:
-        raise ParamsError(f"--seed is {seed}: give 0 or more")
+        raise ParamsError(f"--seed is {seed}", "give 0 or more")
     found = verify_cache(params.features_path, params.recipe)
     try:
-        paths = first_paths(read_manifest(MANIFEST))
+        paths = first_paths(read_manifest(Workspace().manifest))
     except DataError as error:
         paths = {}
         found.notes.append(f"keys and images are not compared: {error}")
@@ -187,7 +182,7 @@ def _verified(params: Params, n_rows: int, seed: int | None) -> "Findings":
         if n_rows:
             found.add(reextract(rows, params, paths, n_rows, secrets.randbelow(_SEEDS) if seed is None else seed))
     if fingerprint is not None:
-        found.add(verify_store(default_store_root(), fingerprint))
+        found.add(verify_store(private_folder().store, fingerprint))
     return found
 
 

@@ -1,12 +1,17 @@
 """`mirip train | evaluate | score | compare | rank`: what is done with a folder of images or with image files."""
 
 import argparse
+import sys
+import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mirip.cli.command import add_command
 from mirip.params import EvaluateParams, Params, load_params, override_params
-from mirip.workspace import Workspace
+from mirip.workspace import Workspace, private_folder
+
+if TYPE_CHECKING:
+    from mirip.data.manifest import Prepared
 
 
 def add_commands(commands: Any) -> None:
@@ -51,18 +56,75 @@ def add_commands(commands: Any) -> None:
 
 def train(options: argparse.Namespace) -> None:
     """Train on any image folder and metadata file, and write all results into one folder."""
-    from mirip.cli.jobs import train_job
+    from mirip.data.manifest import prepare
+    from mirip.data.split import split
+    from mirip.features.backbones.recipe import resolve
+    from mirip.features.extract import extract
+    from mirip.models.evaluation import evaluate
+    from mirip.models.training import train
 
-    train_job(_params(options), options.output, resume=options.resume)
+    params, workspace = _params(options), Workspace(options.output, flat=True)
+    recipe = resolve(params.recipe)  # before an hour goes into images that no backbone can see
+    seen = "features imported" if recipe.imported else f"{recipe.size_px} px"
+    print(f"recipe {params.extract.recipe}: {recipe.backbone}, {seen}", file=sys.stderr)
+    if not params.data.group:
+        print("no --group: one person's images may be in two splits, the accuracy may be too good", file=sys.stderr)
+    _print_rejected(prepare(workspace, params))
+    split(workspace, params)
+    extract(workspace, params)
+    training = train(workspace, params, resume=options.resume, keep_checkpoints=True)
+    print("\n".join(evaluate(workspace, params, trained=training.checkpoint).lines))
+    if notice := params.report.notices.get(params.extract.recipe):
+        print(f"note: {notice}")
+    print(f"model: {workspace.model}, val_pairwise_accuracy {training.result.val_pairwise_accuracy:.3f}")
+    if params.track.enabled:
+        from mirip.tracking.publishing import track
+
+        tracked = track(workspace, params)
+        if tracked.warning:
+            print(f"warning: {tracked.warning}", file=sys.stderr)
+        else:
+            print(f"track: {tracked.summary()}")
 
 
 def evaluate(options: argparse.Namespace) -> None:
-    """Evaluate a checkpoint on another image folder and metadata file."""
-    from mirip.cli.jobs import evaluate_job
+    """Evaluate a checkpoint on another image folder and metadata file, without the images that it was trained on."""
+    from mirip.data.manifest import check_usable, prepare_images
+    from mirip.features.cache.feature_cache import FeatureCache
+    from mirip.features.extract.extraction import extract_features
+    from mirip.files import write_json
+    from mirip.models.evaluation import check_same_tiers, evaluate_images, unseen_images
 
     params = _params(options)
     options.device = "cpu"  # a head on cached features is no work for a GPU
-    evaluate_job(params, _model(options), options.output)
+    model = _model(options)
+    check_same_tiers(params.data.tiers, model.checkpoint)
+    model.check_backbone()
+    prepared = prepare_images(params.data, params.prepare)
+    _print_rejected(prepared)
+    check_usable(prepared, params.data.max_rejected_fraction)
+    images = unseen_images(prepared.manifest, model.checkpoint)
+    if n_seen := len(prepared.manifest) - len(images):
+        print(f"left out: {n_seen} of {len(prepared.manifest)} images, seen in training", file=sys.stderr)
+    scratch_folder = private_folder().root
+    scratch_folder.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="evaluate-", dir=scratch_folder) as scratch:  # the rows stay in the store
+        path = Path(scratch) / "features.h5"
+        extract_features(
+            zip(images["image_sha256"], images["image_path"], strict=True),
+            image_root=params.data.images,
+            recipe=model.extractor.recipe,
+            path=path,
+            batch_size=params.extract.batch_size,
+            workers=params.extract.workers,
+            device=params.extract.device,
+            max_image_pixels=params.prepare.max_image_pixels,
+        )
+        cache = FeatureCache.open(path, model.extractor.recipe)
+        evaluation = evaluate_images(model, images, cache, params.evaluate)
+    if options.output is not None:
+        write_json(options.output, evaluation.metrics)
+    print(evaluation.summary())
 
 
 def score(options: argparse.Namespace) -> None:
@@ -96,6 +158,11 @@ def rank(options: argparse.Namespace) -> None:
     scored = zip(_model(options).score_images(options.images), options.images, strict=True)
     for place, (value, path) in enumerate(sorted(scored, key=lambda item: -item[0]), start=1):
         print(f"{place:4}  {value:+.4f}  {path}")
+
+
+def _print_rejected(prepared: "Prepared") -> None:
+    for row in prepared.rejected.itertuples():
+        print(f"left out: row {row.row}, {row.image_path} {row.reason}", file=sys.stderr)
 
 
 def _add_data_flags(parser: argparse.ArgumentParser) -> None:

@@ -1,4 +1,8 @@
-"""Groups of different make-up dealt out to splits, so that every split has its share of each tier.
+"""Whole groups dealt out: to splits and folds of given shares (`allocate`), or to equal folds at once (`deal_folds`).
+
+`deal_folds` deals groups like cards, best tier first. That is enough where each fold only has to hold some of every
+tier, as for calibration, and it needs no search. `allocate` searches for shares that are close to those of all images;
+the split uses it as it is, cross-validation by way of `balanced_folds`.
 
 Groups with the same tier counts are interchangeable, so the search is over numbers of groups of each kind in each
 split, a small table even for millions of groups. It deals groups out by chance where there is room, then moves and
@@ -6,6 +10,7 @@ swaps some as long as that helps, and does so from several starts.
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
 SPLIT_NAMES = ("train", "val", "test")
 _MOST_STARTS = 16
@@ -46,6 +51,55 @@ def allocate(counts: np.ndarray, fractions: np.ndarray, *, seed: int, max_drift:
     by_kind = np.argsort(kind_of_group, kind="stable")
     splits[by_kind] = np.repeat(np.tile(used, len(kinds)), table.ravel())
     return splits
+
+
+def deal_folds(
+    group_id: NDArray[np.generic], tier_rank: NDArray[np.integer], n_folds: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Deal whole groups to folds, best tier first, so that every fold holds its share of each tier.
+
+    Args:
+        group_id: (N,) labels.
+        tier_rank: (N,) integers from 0, higher is better; a group counts by its best image.
+        n_folds: how many.
+        rng: decides the order of groups of one tier.
+
+    Returns:
+        The fold of each image, (N,) from 0.
+    """
+    groups, members = np.unique(group_id, return_inverse=True)
+    best = np.full(len(groups), -1)
+    np.maximum.at(best, members, tier_rank)
+    order = np.lexsort((rng.random(len(groups)), -best))
+    fold_of_group = np.empty(len(groups), dtype=np.int64)
+    fold_of_group[order] = np.arange(len(groups)) % n_folds
+    return fold_of_group[members]
+
+
+def balanced_folds(
+    group_id: NDArray[np.generic], kind: NDArray[np.integer], n_folds: int, *, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Put whole groups in folds of equal size, each with its share of every kind of image.
+
+    Args:
+        group_id: (N,) labels.
+        kind: (N,) integers, such as tier ranks; one value throughout balances sizes alone.
+        n_folds: 2 or more, at most the number of groups.
+        rng: decides which groups go together.
+
+    Returns:
+        The fold of each image, (N,) from 0.
+    """
+    groups, member = np.unique(group_id, return_inverse=True)
+    member = member.reshape(-1)
+    kinds = np.unique(kind, return_inverse=True)[1].reshape(-1)
+    counts = np.zeros((len(groups), int(kinds.max()) + 1), dtype=np.int64)
+    np.add.at(counts, (member, kinds), 1)
+    order = rng.permutation(len(groups))
+    seed = int(rng.integers(2**32))
+    fold_of_group = np.empty(len(groups), dtype=np.int64)
+    fold_of_group[order] = allocate(counts[order], np.full(n_folds, 1 / n_folds), seed=seed, max_drift=5.0)
+    return fold_of_group[member]
 
 
 def shares_off(images: np.ndarray) -> np.ndarray:

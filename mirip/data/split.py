@@ -51,7 +51,7 @@ def split(workspace: Workspace, params: Params) -> Split:
     manifest = read_manifest(workspace.manifest)
     splits = DataSplitter(**params.split.model_dump()).split(manifest)
     check_disjoint(splits, manifest, params.prepare.near_duplicate_bits)
-    splits["public_id"] = public_ids(splits)
+    splits["public_id"] = public_ids(splits).astype("str")
     metrics = {
         **counts_by_split(splits),
         "max_tier_drift": round(tier_drift(splits), 6),
@@ -250,15 +250,10 @@ def public_ids(splits: pd.DataFrame) -> pd.Series:
         splits: with image_sha256 and image_path, or with public_id.
     """
     if "public_id" in splits:
-        return splits["public_id"]
+        return splits["public_id"].rename("id").astype(object)
     named = (f"{sha256} {path}" for sha256, path in zip(splits["image_sha256"], splits["image_path"], strict=True))
     ids = [hashlib.sha256(name.encode()).hexdigest()[:16] for name in named]
-    return pd.Series(ids, index=splits.index, name="public_id", dtype="str")
-
-
-def public_id(image_sha256: str, image_path: str) -> str:
-    """Return the public id of one row; see `public_ids`."""
-    return hashlib.sha256(f"{image_sha256} {image_path}".encode()).hexdigest()[:16]
+    return pd.Series(ids, index=splits.index, name="id", dtype=object)
 
 
 def read_splits(path: Path | str) -> pd.DataFrame:
@@ -268,7 +263,7 @@ def read_splits(path: Path | str) -> pd.DataFrame:
         DataError: the file is missing, damaged or not a split.
     """
     splits = read_table(path, (*_COLUMNS, "split"), "dvc repro split")
-    return splits.assign(public_id=public_ids(splits))
+    return splits.assign(public_id=public_ids(splits).astype("str"))
 
 
 def _largest_drift(splits: pd.DataFrame) -> tuple[float, str, str]:

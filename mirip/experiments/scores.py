@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from mirip.errors import DataError, ParamsError
 from mirip.experiments.git import git
 from mirip.metrics.comparison import ModelComparison, compare_models
+from mirip.randomness import stream
 from mirip.report import formatting as fmt
 from mirip.workspace import Workspace
 
@@ -79,7 +80,7 @@ def compare_scores(
         b.members,
         a.images["tier_rank"].to_numpy(),
         a.images["group"].to_numpy(),
-        rng=np.random.default_rng(seed),
+        rng=stream(seed, "bootstrap"),
         n_bootstrap=n_bootstrap,
         confidence=confidence,
     )

@@ -1,11 +1,11 @@
-"""What a perfectly calibrated model would show on so few images: chance alone makes its bins stray.
+"""What a perfectly calibrated model would show on so few images: chance alone moves its bins.
 
 Tiers are drawn for each image from the model's own tier probabilities, independently, many times over. The probability
-of each pair's order then follows exactly from them: a model that states it is perfectly calibrated, and what strays is
-the smallness of the sample. Pairs share images, hence images are drawn and not pairs, which would make the range much
-too narrow. Works of one group lean alike in truth and independently here, so that on data with large groups the
-range is still somewhat too narrow. These are the consistency bars of Bröcker & Smith 2007 (Weather and Forecasting 22),
-for pairs.
+of each pair's order then follows exactly from them: a model that states it is perfectly calibrated, and its distance
+from the diagonal is the chance of a small sample. Pairs share images, so images are drawn and not pairs, which would
+make the range much too narrow. Images of one group are similar in truth and independent here, so on data with large
+groups the range is still somewhat too narrow. These are the consistency bars of Bröcker & Smith 2007 (Weather and
+Forecasting 22), for pairs.
 """
 
 from typing import NamedTuple
@@ -20,7 +20,7 @@ Indices = NDArray[np.int64]
 
 
 class CalibratedRange(NamedTuple):
-    """How far accuracy - confidence strays in each bin of the reliability table, and the calibration error.
+    """The range of accuracy - confidence in each bin of the reliability table, and the calibration error.
 
     Attributes:
         low: (10,) lower end of the central range; NaN in a bin that hardly any drawn set reaches.
@@ -61,21 +61,21 @@ def calibrated_range(
     confidence = np.maximum(p, 1 - p)
     index = np.clip(((confidence - 0.5) * 2 * N_BINS).astype(np.int64), 0, N_BINS - 1)
     cumulated = np.cumsum(probability, axis=1)[:, :-1]
-    strayed, errors = np.full((n_sets, N_BINS), np.nan), np.full(n_sets, np.nan)
+    excesses, errors = np.full((n_sets, N_BINS), np.nan), np.full(n_sets, np.nan)
     for k in range(n_sets):
         tier = (rng.random(len(probability))[:, None] > cumulated).sum(axis=1)
         gap = tier[first] - tier[second]
-        decided = gap != 0
+        decided = gap != 0  # as in the evaluation, two images of one tier are no pair
         right = np.where(p == 0.5, 0.5, (gap > 0) == (p > 0.5))
         count = np.bincount(index[decided], minlength=N_BINS)
         excess = np.bincount(index[decided], weights=(right - confidence)[decided], minlength=N_BINS)
-        np.divide(excess, count, out=strayed[k], where=count > 0)
+        np.divide(excess, count, out=excesses[k], where=count > 0)
         if count.any():
             errors[k] = np.abs(excess).sum() / count.sum()
-    seen = np.isfinite(strayed).mean(axis=0) > 0.5
+    seen = np.isfinite(excesses).mean(axis=0) > 0.5
     low, high = (np.full(N_BINS, np.nan) for _ in range(2))
     if seen.any():
-        low[seen], high[seen] = np.nanquantile(strayed[:, seen], [(1 - level) / 2, (1 + level) / 2], axis=0)
+        low[seen], high[seen] = np.nanquantile(excesses[:, seen], [(1 - level) / 2, (1 + level) / 2], axis=0)
     known = errors[np.isfinite(errors)]
     return CalibratedRange(low, high, float(np.quantile(known, level)) if len(known) else float("nan"))
 

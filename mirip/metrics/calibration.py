@@ -1,7 +1,7 @@
 """From scores to probabilities, and how far those can be believed.
 
 What is fitted here (temperature, ordinal thresholds, percentiles) is fitted on out-of-fold scores of the training
-side; the measures are taken on the test split. Both look at single pairs, of which there are quadratically many:
+split; the measures are taken on the test split. Both look at single pairs, of which there are quadratically many:
 callers draw them with `mirip.metrics.pairwise.sample_pairs`, all of them up to a cap.
 """
 
@@ -104,7 +104,7 @@ def fit_ordinal(scores: ArrayLike, tier_rank: ArrayLike, n_tiers: int) -> tuple[
     shares = np.cumsum(np.bincount(y, weights=weight, minlength=n_tiers))[:-1] / weight.sum()
     cuts = np.log(shares / (1 - shares))
     start = np.concatenate([[0.0, cuts[0]], np.log(np.diff(cuts))])
-    # Far beyond any optimum, but within what exp can take: a line search goes astray on separable data.
+    # Far beyond any optimum, but within what exp can take: without them a line search diverges on separable data.
     bounds = [(-1e4, 1e4), (-1e4, 1e4), *([(-15.0, 10.0)] * (n_tiers - 2))]
     options = {"gtol": 1e-8, "ftol": 1e-14, "maxiter": 1000}
     found = minimize(
@@ -139,7 +139,7 @@ def score_percentiles(scores: ArrayLike) -> Floats:
 
 
 def percentile_of(score: ArrayLike, percentiles: ArrayLike) -> Floats:
-    """Return the percentile in [0, 100] at which a score stands, of the shape of `score`.
+    """Return the percentile in [0, 100] of a score, of the shape of `score`.
 
     Args:
         score: any shape.

@@ -1,4 +1,7 @@
-"""What is known of every image without looking at it: the columns that a shortcut may use."""
+"""What is known of every image without looking at it: the columns that a shortcut may use.
+
+A new predictor is one entry of `file_predictors`; a new statistic of images becomes one by itself.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,21 +16,6 @@ from mirip.errors import ParamsError
 
 Floats = NDArray[np.float64]
 
-# What is known of every file: shortcut -> the manifest's columns that it may look at; what goes together also as one.
-OF_THE_FILE = {
-    "file size": ["file_bytes"],
-    "resolution": ["pixels"],
-    "aspect": ["aspect"],
-    "resolution and aspect": ["width_px", "height_px", "aspect"],
-    "brightness": ["brightness"],
-    "contrast": ["contrast"],
-    "colourfulness": ["colourfulness"],
-    "edge density": ["edge_density"],
-    "brightness and colour": ["brightness", "contrast", "colourfulness", "edge_density"],
-    "JPEG quality": ["jpeg_quality"],
-    "file format": ["format"],
-    "row order": ["row"],
-}
 ALL_TOGETHER = "all together"
 _PREFIX = "meta_"
 _FEW_VALUES = 10
@@ -59,6 +47,26 @@ class Column:
         return np.where(present, np.searchsorted(edges, self.values, side="left") + 1, 0)
 
 
+def file_predictors(statistics: Sequence[str]) -> dict[str, list[str]]:
+    """Return the predictors that exist for every file: name -> the columns that it may look at.
+
+    Args:
+        statistics: columns of the manifest that hold a statistic of the pixels, as "edge_density". Each is a predictor
+            of its own, and all together are one.
+    """
+    return {
+        "file size": ["file_bytes"],
+        "resolution": ["pixels"],
+        "aspect": ["aspect"],
+        "resolution and aspect": ["width_px", "height_px", "aspect"],
+        **{name.replace("_", " "): [name] for name in statistics},
+        "brightness and colour": list(statistics),
+        "JPEG quality": ["jpeg_quality"],
+        "file format": ["format"],
+        "row order": ["row"],
+    }
+
+
 def column_of(name: str, series: pd.Series) -> Column | str:
     """Read a table's column, or say in words why it can predict nothing.
 
@@ -82,12 +90,18 @@ def column_of(name: str, series: pd.Series) -> Column | str:
 
 
 def shortcut_columns(
-    manifest: pd.DataFrame, *, group: Sequence[str], context: Sequence[str], ignore: Sequence[str]
+    manifest: pd.DataFrame,
+    *,
+    statistics: Sequence[str],
+    group: Sequence[str],
+    context: Sequence[str],
+    ignore: Sequence[str],
 ) -> tuple[dict[str, list[Column]], dict[str, str]]:
-    """Gather what a predictor may look at without seeing a picture.
+    """Gather what a predictor may look at without seeing an image.
 
     Args:
         manifest: N rows.
+        statistics: its columns that hold a statistic of the pixels.
         group: the user's columns that tie rows together; they name a person or a post, not a quality.
         context: the user's columns within which a comparison is fair; also taken together, where there are several.
         ignore: the user's columns that are known to hold the label.
@@ -101,14 +115,18 @@ def shortcut_columns(
     """
     theirs = [name.removeprefix(_PREFIX) for name in manifest.columns if name.startswith(_PREFIX)]
     if unknown := [name for name in ignore if name not in theirs]:
-        raise ParamsError(f"audit.ignore names {', '.join(unknown)}; the metadata has {', '.join(theirs) or 'none'}")
+        raise ParamsError(
+            f"audit.ignore names {', '.join(unknown)}, which the metadata does not have",
+            f"name columns that it has: {', '.join(theirs) or 'none'}",
+        )
     width, height = manifest["width_px"], manifest["height_px"]
     table = manifest.assign(aspect=width / height, pixels=width * height)
-    ours = {*OF_THE_FILE, *chain(*OF_THE_FILE.values()), "context", ALL_TOGETHER}
+    of_the_file = file_predictors(statistics)
+    ours = {*of_the_file, *chain(*of_the_file.values()), "context", ALL_TOGETHER}
     called = {_PREFIX + name: f"column {name}" if name in ours else name for name in theirs}
     left_out = {called[_PREFIX + name]: "a column of data.group" for name in group if name in theirs}
     left_out |= {called[_PREFIX + name]: "in audit.ignore" for name in ignore}
-    wanted = {**OF_THE_FILE, **{name: [column] for column, name in called.items() if name not in left_out}}
+    wanted = {**of_the_file, **{name: [column] for column, name in called.items() if name not in left_out}}
     if len(context) > 1 and not set(context) & set(ignore):
         wanted["context"] = ["context"]
     shortcuts = {}

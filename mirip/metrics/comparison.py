@@ -1,33 +1,33 @@
-"""Is one model better than another on the same test split, beyond what the sample and the training seeds would do?
+"""Is one model better than another on the same test split, beyond the luck of the sample and of the training seeds?
 
-Both are counted on the same resamples over groups, so that what is hard for both cancels. A model of n heads, each
-trained with a seed of its own, would have come out otherwise with other seeds. How its accuracy strays with them is
-measured by the jackknife over heads (Efron & Stein 1981, Annals of Statistics 9), on all images and on every resample.
+The verdict is one of COMPARISONS; `comparison_text` says it in words. Nobody else decides or translates it.
 
-A part of that straying is interplay: seeds move single images, which resamples of images show already. Were both
-variances simply added, it would count twice (a draw of images and heads at once counts it three times: Owen 2007, The
-pigeonhole bootstrap, Annals of Applied Statistics 1). Resampling images adds the interplay to the heads' straying once
-more; by so much as that grows, it is lessened, and what is left, how seeds move all images alike, is added to every
-resample as a normal draw. Three seeds tell little of how seeds stray: Student's quantile is taken at the degrees of
-freedom of the whole variance by Welch & Satterthwaite (Satterthwaite 1946, Biometrics Bulletin 2), groups - 1 for the
-images' part and n - 1 for a model's heads.
+Both models are counted on the same resamples over groups, so what is hard for both cancels. An ensemble of n members,
+each trained with its own seed, would differ with other seeds. How much its accuracy varies with them is measured by the
+jackknife over members (Efron & Stein 1981, Annals of Statistics 9), on all images and on every resample.
+
+A part of that variance is an interaction: seeds move single images, which resamples of images show already. If both
+variances were added, it would count twice (a draw of images and members at once counts it three times: Owen 2007, The
+pigeonhole bootstrap, Annals of Applied Statistics 1). Resampling images adds the interaction to the variance over
+members once more. The variance is reduced by that growth, and the rest, which moves all images together, is added to
+every resample as a normal draw. Three seeds say little about the variance over seeds: Student's quantile is taken at
+the degrees of freedom of the whole variance by Welch & Satterthwaite (Satterthwaite 1946, Biometrics Bulletin 2),
+groups - 1 for the images' part and n - 1 for a model's members.
 
 benchmarks/seed_comparison.py simulates how often equal models come out different: at 95 % in 2 to 3 of 100 where
-seeds move single images alone, in 6 (five heads) to 8 (three) where they do much to all images alike.
+seeds move single images only, in 6 (five members) to 8 (three) where they move all images together by much.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mirip.metrics.intervals import (
-    Comparison,
     GroupSupport,
     Interval,
     bootstrap_accuracies,
-    comparison,
     group_support,
     percentile_interval,
     resampled_accuracy_interval,
@@ -36,22 +36,113 @@ from mirip.metrics.pairwise import PairCounter
 
 Floats = NDArray[np.float64]
 
-# Resamples on which the heads' straying is looked at: a mean of them all, so that few are enough.
-_RESAMPLES_OF_HEADS = 200
+Comparison = Literal["better", "worse", "within noise"]
+
+BETTER: Comparison = "better"
+WORSE: Comparison = "worse"
+WITHIN_NOISE: Comparison = "within noise"
+COMPARISONS = (BETTER, WORSE, WITHIN_NOISE)
+
+# The variance over members is a mean over these resamples, so a few are enough.
+_RESAMPLES_OF_MEMBERS = 200
+
+
+def comparison(difference: Interval) -> Comparison:
+    """Return whether a paired difference is beyond noise, which it is when its interval excludes 0."""
+    if difference.low > 0:
+        return BETTER
+    return WORSE if difference.high < 0 else WITHIN_NOISE
+
+
+def comparison_text(verdict: Comparison, subject: str, other: str) -> str:
+    """Say a verdict in words, without a full stop: "the model is better than ridge"."""
+    return {
+        BETTER: f"{subject} is better than {other}",
+        WORSE: f"{subject} is worse than {other}",
+        WITHIN_NOISE: f"{subject} is within noise of {other}: no difference is shown",
+    }[verdict]
+
+
+class Compared(NamedTuple):
+    """Another scoring of the same images (a baseline, a shortcut), compared with the model.
+
+    Attributes:
+        name: of the other scoring.
+        accuracy: its pairwise accuracy, in [0, 1].
+        interval: of that accuracy.
+        margin: the model's accuracy minus this one.
+        difference: the paired interval of the margin, within [-1, 1].
+    """
+
+    name: str
+    accuracy: float
+    interval: Interval
+    margin: float
+    difference: Interval
+
+    @property
+    def verdict(self) -> Comparison:
+        """How the model compares with it."""
+        return comparison(self.difference)
+
+    def row(self) -> dict[str, float]:
+        """Return its columns in a table: pairwise_accuracy, margin, and the ends of both intervals."""
+        return {
+            "pairwise_accuracy": self.accuracy,
+            "ci_low": self.interval.low,
+            "ci_high": self.interval.high,
+            "margin": self.margin,
+            "margin_ci_low": self.difference.low,
+            "margin_ci_high": self.difference.high,
+        }
+
+
+def compare_with_model(
+    names: Sequence[str],
+    accuracies: Sequence[float],
+    replicates: Floats,
+    *,
+    model: int,
+    support: GroupSupport,
+    confidence: float,
+) -> list[Compared]:
+    """Compare M scorings with one of them, the model, on the same resamples.
+
+    Args:
+        names: of the M scorings.
+        accuracies: their M pairwise accuracies on the sample itself.
+        replicates: (R, M) accuracies on resamples, as `bootstrap_accuracies` returns them.
+        model: which of the M is the model.
+        support: the groups behind it all.
+        confidence: nominal coverage of the intervals.
+
+    Returns:
+        One entry for each scoring, also the model itself, in their order.
+    """
+    return [
+        Compared(
+            name,
+            accuracy,
+            resampled_accuracy_interval(accuracy, of_one, support, confidence=confidence),
+            accuracies[model] - accuracy,
+            percentile_interval(replicates[:, model] - of_one, support, confidence=confidence, limits=(-1.0, 1.0)),
+        )
+        for name, accuracy, of_one in zip(names, accuracies, replicates.T, strict=True)
+    ]
 
 
 class ModelComparison(NamedTuple):
     """Two models, a and b, on one test split.
 
     Attributes:
-        accuracy_a: pairwise accuracy of the mean score of a's heads, in [0, 1]; NaN without any cross-tier pair.
+        accuracy_a: pairwise accuracy of the mean score of a's members, in [0, 1]; NaN without any cross-tier pair.
         interval_a: of accuracy_a.
         accuracy_b: of b.
         interval_b: of accuracy_b.
         difference: accuracy_a - accuracy_b.
         interval: of the difference, within [-1, 1].
-        verdict: a is better than b, worse, or within noise of it.
-        members_a: number of a's heads; with 1, the spread over a's training seeds is in none of the intervals.
+        verdict: of a against b, one of COMPARISONS.
+        members_a: number of a's members; with 1, the spread over a's training seeds is in none of the intervals.
         members_b: of b's.
         support: the groups behind it all.
     """
@@ -82,12 +173,12 @@ def compare_models(
     """Compare two models by their scores on the same images.
 
     Args:
-        members_a: (n, N) scores of a's n heads, higher is better, on one scale, so that their mean is a's score;
-            (N,) for a model of one head.
-        members_b: likewise of b.
+        members_a: (n, N) scores of a's n members, higher is better, on one scale, so that their mean is a's score;
+            (N,) for a model of one member.
+        members_b: the same for b.
         tier_rank: (N,) integers from 0, higher is better.
         group_id: (N,) labels of what is resampled together.
-        rng: source of the resamples.
+        rng: source of the resamples; with `stream(seed, "bootstrap")` they are those of the stage evaluate.
         n_bootstrap: resamples over groups.
         confidence: nominal coverage of all intervals.
         context: (N,) labels; only pairs of one context count. None: all pairs.
@@ -95,12 +186,20 @@ def compare_models(
     Raises:
         ValueError: shapes differ, or a score is not finite.
     """
-    models = [np.atleast_2d(np.asarray(heads, dtype=np.float64)) for heads in (members_a, members_b)]
-    means = np.stack([heads.mean(axis=0) for heads in models])  # (2, N)
+    models = [np.atleast_2d(np.asarray(members, dtype=np.float64)) for members in (members_a, members_b)]
+    means = np.stack([members.mean(axis=0) for members in models])  # (2, N)
     support = group_support(tier_rank, group_id, context)
     replicates = bootstrap_accuracies(means, tier_rank, group_id, rng=rng, n_bootstrap=n_bootstrap, context=context)
-    spreads = [_seed_spread(heads, tier_rank, group_id, context, rng) for heads in models]
-    noise = [np.sqrt(spread.beyond_images) * rng.standard_normal(n_bootstrap) for spread in spreads]
+    # Each further use of randomness has a generator of its own, so that the resamples above do not depend on it.
+    *of_members, of_a, of_b = rng.spawn(4)
+    spreads = [
+        _seed_spread(members, tier_rank, group_id, context, own)
+        for members, own in zip(models, of_members, strict=True)
+    ]
+    noise = [
+        np.sqrt(spread.beyond_images) * own.standard_normal(n_bootstrap)
+        for spread, own in zip(spreads, (of_a, of_b), strict=True)
+    ]
     a, b = (float(PairCounter(mean, tier_rank, context).count().micro) for mean in means)
     own = [
         resampled_accuracy_interval(
@@ -134,16 +233,16 @@ class _SeedSpread(NamedTuple):
 
 
 def _seed_spread(
-    heads: Floats, tier_rank: ArrayLike, group_id: ArrayLike, context: ArrayLike | None, rng: np.random.Generator
+    members: Floats, tier_rank: ArrayLike, group_id: ArrayLike, context: ArrayLike | None, rng: np.random.Generator
 ) -> _SeedSpread:
-    """Measure how the accuracy of the mean of (n, N) heads strays with their seeds; of one head, nothing is known."""
-    n = len(heads)
+    """Measure how much the accuracy of the mean of (n, N) members varies with their seeds; one member shows nothing."""
+    n = len(members)
     if n == 1:
         return _SeedSpread(0.0, 0.0, 0)
-    without = (heads.sum(axis=0) - heads) / (n - 1)  # (n, N): the mean score but for one head
+    without = (members.sum(axis=0) - members) / (n - 1)  # (n, N): the mean score without one member
     here = np.array([PairCounter(mean, tier_rank, context).count().micro for mean in without])
     resampled = bootstrap_accuracies(
-        without, tier_rank, group_id, rng=rng, n_bootstrap=_RESAMPLES_OF_HEADS, context=context
+        without, tier_rank, group_id, rng=rng, n_bootstrap=_RESAMPLES_OF_MEMBERS, context=context
     )
     of_each = resampled.var(axis=1)
     of_each = of_each[np.isfinite(of_each)]
@@ -158,7 +257,7 @@ def _degrees(replicates: Floats, support: GroupSupport, spreads: Sequence[_SeedS
     finite = replicates[np.isfinite(replicates)]
     of_images = float(finite.var()) if len(finite) else 0.0
     whole = of_images + sum(spread.beyond_images for spread in spreads)
-    # What is left of a spread is less sure than it looks, since a difference; where nothing is left nothing is added.
+    # What is left of a spread is a difference of two estimates, so it is less sure than each of them.
     unsure = of_images**2 / max(support.n_groups - 1, 1)
     unsure += sum(spread.beyond_images * spread.in_all / spread.degrees for spread in spreads if spread.degrees)
     return whole**2 / unsure if unsure else max(support.n_groups - 1.0, 1.0)

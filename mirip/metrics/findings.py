@@ -1,4 +1,4 @@
-"""What an audit says in words: each finding with its severity, a number and what to do."""
+"""What an audit says in words: each finding says what was seen, what it means and what to do."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mirip.metrics.columns import Column
+from mirip.metrics.columns import ALL_TOGETHER, Column
 from mirip.metrics.image_issues import NearDuplicates
 
 Floats = NDArray[np.float64]
@@ -19,21 +19,21 @@ SIGNIFICANCE = 0.05
 # Shares of the tier's entropy that a column takes away beyond what chance would, and an accuracy that is as telling.
 DETERMINES, TELLS_MUCH = 0.8, 0.3
 DETERMINES_ACCURACY = 0.95
-# Share of the images looked up with a near-duplicate on another side that no small print can excuse.
+# Share of the searched images with a near-duplicate in another split above which no number can be trusted.
 MANY_DUPLICATES = 0.05
 _NOT_A_TEST = float("nan")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that stands between the figure and what it should mean.
+    """A reason why an accuracy may not mean what it seems to mean.
 
     Attributes:
         name: what was found, of which column.
         severity: info, warning or critical.
         value: an accuracy, a margin, a share of entropy or a count, as the name says.
         p_value: family-wise, in (0, 1]; NaN where the finding is no test.
-        advice: what to do.
+        advice: what was seen, what it means, what to do; in sentences.
     """
 
     name: str
@@ -56,7 +56,7 @@ def at_least(findings: pd.DataFrame, severity: Severity) -> list[str]:
 
 
 def shortcut_findings(table: pd.DataFrame) -> list[Finding]:
-    """Judge the predictors that order pairs beyond chance, by whether the model is above them.
+    """Return a finding for each predictor that orders pairs beyond chance, graver where the model is not above it.
 
     Args:
         table: as `Audit.shortcuts`.
@@ -64,15 +64,22 @@ def shortcut_findings(table: pd.DataFrame) -> list[Finding]:
     found = []
     for row in table[table["p_value"] < SIGNIFICANCE].to_dict("records"):
         name, accuracy = row["shortcut"], row["pairwise_accuracy"]
-        reached = f"{name} alone reaches {accuracy:.3f} on the pairs of images that it did not see"
+        looked_at = "all file data and columns together" if name == ALL_TOGETHER else name
+        seen = f"The tier can be predicted from {looked_at} alone (accuracy {accuracy:.3f} on held-out images)."
+        # The interval may be unknown (NaN): then the model is not shown to be better.
         if row["margin_ci_low"] > 0:
             severity: Severity = "info"
-            advice = f"{reached}; the model is above it beyond noise"
-        else:
-            severity = "critical" if row["margin_ci_high"] < 0 else "warning"
             advice = (
-                f"{reached}, and the model is not shown to be above it: make it alike for all tiers, or compare and "
-                "split within what it stands for (data.context, data.group)"
+                f"{seen} The model is better than this beyond noise, so it has learned more. "
+                "Name both accuracies where you report the result."
+            )
+        else:
+            worse = row["margin_ci_high"] < 0
+            severity = "critical" if worse else "warning"
+            shown = "is worse than this" if worse else "is not shown to be better than this"
+            advice = (
+                f"{seen} The model {shown}, so its accuracy does not show that it sees quality. "
+                f"Balance {looked_at} across tiers, or compare within data.context."
             )
         found.append(Finding(f"shortcut: {name}", severity, accuracy, row["p_value"], advice))
     return found
@@ -81,7 +88,7 @@ def shortcut_findings(table: pd.DataFrame) -> list[Finding]:
 def column_findings(
     columns: Sequence[Column], share: Floats, p_values: Floats, accuracy: Mapping[str, float]
 ) -> list[Finding]:
-    """Judge the columns that tell more of the tier than chance, by how much.
+    """Return a finding for each column that tells more of the tier than chance, graver the more it tells.
 
     Args:
         columns: M columns.
@@ -93,24 +100,27 @@ def column_findings(
     for column, told, p_value in zip(columns, share.tolist(), p_values.tolist(), strict=True):
         if p_value >= SIGNIFICANCE:
             continue
-        name, severity = f"tier told by: {column.name}", "warning" if told >= TELLS_MUCH else "info"
+        takes = f"it takes away {told:.0%} of the tier's entropy"
         if told >= DETERMINES or accuracy.get(column.name, 0) >= DETERMINES_ACCURACY:
             name, severity = f"label leak: {column.name}", "critical"
             advice = (
-                f"{column.name} all but determines the tier: is the tier a judgement of the picture at all? A mark "
-                "that the tier was cut from belongs in audit.ignore; what a school or a file brings with it does not"
+                f"{column.name} nearly determines the tier: {takes}. The tier may not be an evaluation of the image at "
+                "all. If the tier was computed from this column, as from a mark, name it in audit.ignore; else collect "
+                "images of every tier for each of its values."
             )
         else:
+            name, severity = f"tier told by: {column.name}", "warning" if told >= TELLS_MUCH else "info"
             advice = (
-                f"the tier mix differs with {column.name}: unless that is quality itself, collect works alike in it; a "
-                "column of the metadata may stand in data.context (compare within it) or in audit.ignore"
+                f"The mix of tiers differs with {column.name}: {takes}. A model can use that instead of quality. "
+                "Collect images that do not differ in it across tiers. A column of the metadata may be named in "
+                "data.context (compare within it) or, if it is quality itself, in audit.ignore."
             )
         found.append(Finding(name, severity, told, p_value, advice))  # type: ignore[arg-type]
     return found
 
 
 def duplicate_findings(near: NearDuplicates, names: Sequence[str]) -> list[Finding]:
-    """Say how many images have a near-duplicate on another side of the split.
+    """Return a finding that counts the images with a near-duplicate in another split, or none where none has one.
 
     Args:
         near: what was found.
@@ -121,8 +131,9 @@ def duplicate_findings(near: NearDuplicates, names: Sequence[str]) -> list[Findi
     severity: Severity = "critical" if count > MANY_DUPLICATES * near.n_searched else "warning"
     drawn = "" if near.n_searched == near.n_candidates else f" (drawn from {near.n_candidates})"
     advice = (
-        f"{count} of {near.n_searched} images looked up{drawn} have a near-duplicate on another side of the split "
-        f"({'; '.join(names)}{', ...' if count > len(names) else ''}): look at the pairs in near_duplicates.csv, and "
-        "name what ties them together in data.group or remove one of each"
+        f"{count} of {near.n_searched} images searched{drawn} have a near-duplicate in another split "
+        f"({'; '.join(names)}{', ...' if count > len(names) else ''}). The model may know a part of the test split by "
+        "heart. Look at the pairs in near_duplicates.csv; name in data.group what ties them together, or remove one "
+        "image of each pair."
     )
     return [Finding("near-duplicates across splits", severity, count, _NOT_A_TEST, advice)]

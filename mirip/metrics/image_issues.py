@@ -41,11 +41,11 @@ class NearDuplicates:
     """What `near_duplicates` found.
 
     Attributes:
-        pairs: row, other_row (int, of the smaller and the other side), cosine, relative_distance (chord over the
+        pairs: row, other_row (int, of the smaller and the other split), cosine, relative_distance (chord over the
             typical nearest distance); the closest first.
-        n_searched: images that were looked up.
-        n_candidates: images that could have been: those of all sides but the largest.
-        typical_distance: median chord to the nearest image of another side; NaN where nothing was looked up.
+        n_searched: images that were searched for.
+        n_candidates: images that could have been: those of all splits but the largest.
+        typical_distance: median chord to the nearest image of another split; NaN where nothing was searched.
         threshold: relative distance below which a pair is reported.
     """
 
@@ -58,20 +58,20 @@ class NearDuplicates:
 
 def near_duplicates(
     features: NDArray[np.floating],
-    side: NDArray[np.generic],
+    split: NDArray[np.generic],
     *,
     rng: np.random.Generator,
     max_searched: int = _MAX_SEARCHED,
 ) -> NearDuplicates:
-    """Find images whose nearest image on another side is far nearer than is usual.
+    """Find images whose nearest image in another split is far nearer than is usual.
 
     Args:
         features: (N, D) finite.
-        side: (N,) labels. Images of all sides but the largest are looked up among those of all other sides.
-        rng: draws those that are looked up, where there are more than `max_searched`.
+        split: (N,) labels. Images of all splits but the largest are looked for among those of all other splits.
+        rng: draws those that are searched for, where there are more than `max_searched`.
         max_searched: bound of the time.
     """
-    _, code, counts = np.unique(side, return_inverse=True, return_counts=True)
+    _, code, counts = np.unique(split, return_inverse=True, return_counts=True)
     candidates = np.flatnonzero(code != counts.argmax()) if len(counts) else np.empty(0, dtype=np.int64)
     searched = candidates
     if len(candidates) > max_searched:
@@ -93,22 +93,23 @@ def near_duplicates(
         },
         columns=columns,
     ).sort_values(["relative_distance", "row"], ignore_index=True)
-    both_ways = np.sort(pairs[["row", "other_row"]].to_numpy(), axis=1)  # two small sides find each other
+    both_ways = np.sort(pairs[["row", "other_row"]].to_numpy(), axis=1)  # two small splits find each other
     once = ~pd.DataFrame(both_ways).duplicated().to_numpy()
     return NearDuplicates(pairs[once].reset_index(drop=True), len(searched), len(candidates), typical, threshold)
 
 
 def _nearest(
-    features: NDArray[np.floating], side: NDArray[np.int64], searched: NDArray[np.int64]
+    features: NDArray[np.floating], split: NDArray[np.int64], searched: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], Floats]:
-    """Return for each searched row its nearest row of another side, and the chord between them."""
+    """Return for each searched row its nearest row of another split, and the chord between them."""
     mean, scale = _standardisation(features)
     wanted = _unit(features[searched], mean, scale)
     best = np.full(len(searched), -np.inf, dtype=np.float32)
     nearest = np.full(len(searched), -1, dtype=np.int64)
     for block in _blocks(len(features)):
         cosine = wanted @ _unit(features[block], mean, scale).T
-        cosine[side[searched][:, None] == side[block][None, :]] = -np.inf
+        # An image may only find images of other splits.
+        cosine[split[searched][:, None] == split[block][None, :]] = -np.inf
         place = cosine.argmax(axis=1)
         found = cosine[np.arange(len(searched)), place]
         closer = found > best
@@ -151,7 +152,7 @@ def _blocks(n: int) -> Iterator[slice]:
 def label_issues(
     scores: Floats, tier_rank: NDArray[np.integer], fold: NDArray[np.generic], *, count: int = 50
 ) -> pd.DataFrame:
-    """Return the images that stand on the wrong side of most works of other tiers.
+    """Return the images that the model ranks wrongly against most images of other tiers.
 
     Compared within a fold only, where scores come from one model that saw none of its images.
 
@@ -162,9 +163,9 @@ def label_issues(
         count: how many at most.
 
     Returns:
-        row (int), score_percentile (share of the fold's works below it, ties as half, in percent) and
-        misordered_share (of the fold's works of other tiers, in [0, 1], ties as half); the most label_issues first.
-        Images that contradict nothing are left out.
+        row (int), score_percentile (share of the fold's images below it, ties as half, in percent) and
+        misordered_share (of the fold's images of other tiers, in [0, 1], ties as half); the largest share first.
+        Images that are ranked wrongly against none are left out.
     """
     wrong, others, percentile = (np.zeros(len(scores)) for _ in range(3))
     code = context_codes(fold)
@@ -206,7 +207,7 @@ def outliers(features: NDArray[np.floating], *, count: int = 20, rng: np.random.
 
     Returns:
         row (int) and distance (in robust deviations above the median image's); the farthest first. Empty below 10
-        images, where no rest stands out as such.
+        images, which are too few to say what is usual.
     """
     from sklearn.decomposition import PCA
     from sklearn.preprocessing import StandardScaler

@@ -1,6 +1,6 @@
 """How sure an accuracy is: bootstrap over groups, and a verdict on a target.
 
-Pairs share images, and works of one group lean alike, so that neither pairs nor images are independent: groups are.
+Pairs share images, and images of one group are similar, so neither pairs nor images are independent: groups are.
 A resample draws as many groups as there are, with replacement; a group's multiplicity becomes the weight of its rows,
 and a pair weighs w_i * w_j (Efron & Tibshirani 1993, An Introduction to the Bootstrap, ch. 8; Field & Welsh 2007 for
 the clustered case).
@@ -21,8 +21,8 @@ How often it holds the truth is simulated in benchmarks/interval_coverage.py (2,
 of 4/37/49/10 %, half of the variance in the group; 95 % nominal, give or take 0.5 points). At a true accuracy of 0.72
 with 92 groups, mixed and of one tier each, 94.8 % and 94.8 %, with 40 groups 95.2 to 96.7 %, with 15 96.6 to 97.4 %; at
 0.95 and 0.98 94.0 to 95.8 % with 92 and 40, where percentiles fall to 86.4 %; the binomial formula on all pairs holds
-it in 11 to 41 %. On small test splits of two tiers it is a cautious one, above 99 %. What no formula mends is a tier
-that a handful of groups stand for: of 15 groups of one tier each, one bears tier S, and the interval is 46 points wide.
+it in 11 to 41 %. On small test splits of two tiers it is a cautious one, above 99 %. No formula helps where a tier
+has only a handful of groups: of 15 groups of one tier each, one has tier S, and the interval is 46 points wide.
 Below 30 groups, or 5 in any tier, an interval is therefore flagged as of a small sample.
 """
 
@@ -32,11 +32,10 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mirip.metrics.pairwise import PairCounter, chunks, pairwise_accuracy
+from mirip.metrics.pairwise import PairCounter, chunks
 
 Floats = NDArray[np.float64]
 Verdict = Literal["met", "missed", "undecided"]
-Comparison = Literal["better", "worse", "within noise"]
 
 MIN_GROUPS = 30
 MIN_GROUPS_PER_TIER = 5
@@ -53,10 +52,10 @@ class Interval(NamedTuple):
 
 
 class GroupSupport(NamedTuple):
-    """How many groups stand behind a figure: in all, and in the tier that has fewest.
+    """How many groups are behind an accuracy: in all, and in the tier that has fewest.
 
-    `independent_pairs` says how many pairs that share nothing would tell an accuracy as surely, judged by tiers and
-    groups alone, see `group_support`.
+    `independent_pairs` says how many pairs that share nothing would tell an accuracy as surely, worked out from tiers
+    and groups alone, see `group_support`.
     """
 
     n_groups: int
@@ -77,7 +76,7 @@ def group_support(tier_rank: ArrayLike, group_id: ArrayLike, context: ArrayLike 
     say nothing two pairs that share an image correlate by rho = 1/3, whence the variance (m + n + 1) / (12 m n) of
     Mann & Whitney 1947 (Annals of Mathematical Statistics 18); of better scores by 1/4 to 1/3 under the exponential
     model of Hanley & McNeil 1982. The number is a cautious one, for where the data show too few wrong pairs to measure
-    their own spread: the images of a group count as if they were one, since nothing says how alike they are, and that
+    their own spread: the images of a group count as if they were one, since nothing says how similar they are, and that
     an image of a middle tier wins and loses is not set off.
 
     Args:
@@ -109,6 +108,7 @@ def group_weights(group_id: ArrayLike, n_bootstrap: int, rng: np.random.Generato
     n_groups = len(names)
     for chunk in chunks(n_bootstrap, max(n_groups, len(member))):
         n = chunk.stop - chunk.start
+        # One count for all resamples of the chunk: resample r counts in its own run of n_groups numbers.
         drawn = rng.integers(0, n_groups, size=(n, n_groups)) + np.arange(n)[:, None] * n_groups
         multiplicity = np.bincount(drawn.ravel(), minlength=n * n_groups).reshape(n, n_groups)
         yield multiplicity[:, member.reshape(-1)].astype(np.float64)
@@ -209,69 +209,15 @@ def resampled_accuracy_interval(
     return Interval(float(min(found.low, low)), float(max(found.high, high)), found.small_sample)
 
 
-def accuracy_interval(
-    scores: ArrayLike,
-    tier_rank: ArrayLike,
-    group_id: ArrayLike,
-    *,
-    rng: np.random.Generator,
-    n_bootstrap: int = 2000,
-    confidence: float = 0.95,
-    context: ArrayLike | None = None,
-) -> Interval:
-    """Return the interval of the pairwise accuracy of scores (N,); arguments as `bootstrap_accuracies`."""
-    replicates = bootstrap_accuracies(scores, tier_rank, group_id, rng=rng, n_bootstrap=n_bootstrap, context=context)
-    return resampled_accuracy_interval(
-        pairwise_accuracy(scores, tier_rank, context=context),
-        replicates[:, 0],
-        group_support(tier_rank, group_id, context),
-        confidence=confidence,
-    )
+def target_verdict(accuracy: Interval, target: float) -> Verdict:
+    """Hold an accuracy's interval against a target.
 
-
-def paired_difference_interval(
-    scores_a: ArrayLike,
-    scores_b: ArrayLike,
-    tier_rank: ArrayLike,
-    group_id: ArrayLike,
-    *,
-    rng: np.random.Generator,
-    n_bootstrap: int = 2000,
-    confidence: float = 0.95,
-    context: ArrayLike | None = None,
-) -> Interval:
-    """Return the interval of accuracy(a) - accuracy(b) on the same pairs, within [-1, 1].
-
-    Both are counted on the same resamples, so that what makes a resample easy or hard for both cancels.
-    """
-    replicates = bootstrap_accuracies(
-        np.stack([np.asarray(scores_a, dtype=np.float64), np.asarray(scores_b, dtype=np.float64)]),
-        tier_rank,
-        group_id,
-        rng=rng,
-        n_bootstrap=n_bootstrap,
-        context=context,
-    )
-    support = group_support(tier_rank, group_id)
-    return percentile_interval(replicates[:, 0] - replicates[:, 1], support, confidence=confidence, limits=(-1.0, 1.0))
-
-
-def verdict(ci_low: float, ci_high: float, target: float, small_sample: bool) -> Verdict:
-    """Judge an accuracy's interval against a target.
-
-    Met only when the whole interval stands at or above the target, missed when all of it lies below, else
+    Met only when the whole interval lies at or above the target, missed when all of it lies below, else
     undecided. A small sample is never met: undecided at best.
     """
-    if ci_high < target:
+    if accuracy.high < target:
         return "missed"
-    return "met" if ci_low >= target and not small_sample else "undecided"
-
-
-def comparison(difference: Interval) -> Comparison:
-    """Say whether a paired difference is beyond noise: its interval excludes 0."""
-    if difference.low > 0:
-        return "better"
-    return "worse" if difference.high < 0 else "within noise"
+    return "met" if accuracy.low >= target and not accuracy.small_sample else "undecided"
 
 
 def _expanded_quantile(n: int, confidence: float, degrees: float | None) -> float:
@@ -282,12 +228,12 @@ def _expanded_quantile(n: int, confidence: float, degrees: float | None) -> floa
 
 
 def seed_spread(name: str, by_seed: Sequence[float]) -> dict[str, float]:
-    """Return the spread of a figure over n seeds as flat scalars; nothing for one seed.
+    """Return how much a metric varies over n seeds as flat scalars; nothing for one seed.
 
-    They are left out rather than null: `dvc metrics diff` shows a figure that came, not one that was null before.
+    They are left out rather than null: `dvc metrics diff` shows a value that is new, not one that was null before.
 
     Args:
-        name: of the figure, e.g. "pairwise_accuracy".
+        name: of the metric, e.g. "pairwise_accuracy".
         by_seed: its n values.
 
     Returns:

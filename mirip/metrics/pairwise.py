@@ -4,7 +4,7 @@ A cross-tier pair is two images of different tiers. It counts 1 if the image of 
 score, 1/2 if the scores are equal, else 0. With two tiers the mean is the area under the ROC curve, i.e. the
 Mann-Whitney statistic with ties as half (Hanley & McNeil 1982, Radiology 143).
 
-Rows may bear weights; a pair then weighs w_i * w_j. A bootstrap over groups is many such weight vectors.
+Rows may have weights; a pair then weighs w_i * w_j. A bootstrap over groups is many such weight vectors.
 """
 
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ class TierPairCounts:
 
     @property
     def micro(self) -> Floats:
-        """Accuracy over all pairs alike, (...,) in [0, 1]; NaN where there is no pair."""
+        """Accuracy over all pairs, each with the same weight, (...,) in [0, 1]; NaN where there is no pair."""
         return _ratio(self.wins.sum(axis=(-2, -1)), self.pairs.sum(axis=(-2, -1)))
 
     @property
@@ -50,7 +50,7 @@ class TierPairCounts:
         return _ratio(self.wins, self.pairs)
 
     def gap(self, distance: int) -> tuple[Floats, Floats]:
-        """Return wins and pairs (...,) of tiers that stand `distance` >= 1 apart."""
+        """Return wins and pairs (...,) of tiers that are `distance` >= 1 apart."""
         wins = np.trace(self.wins, offset=-distance, axis1=-2, axis2=-1)
         return wins, np.trace(self.pairs, offset=-distance, axis1=-2, axis2=-1)
 
@@ -77,6 +77,7 @@ class PairCounter:
         if rank.max(initial=0) >= self.n_tiers > 0:
             raise ValueError(f"tier_rank goes up to {rank.max()}, n_tiers is {self.n_tiers}")
         block = np.zeros(self.n_images, dtype=np.int64) if context is None else context_codes(context)
+        # Sorted by context, then score: the rows that a row beats are one run of this order, found by bisection.
         order = np.lexsort((values, block))
         # One integer per distinct (context, score), in that order: all counting below is on these.
         changes = (np.diff(block[order]) != 0) | (np.diff(values[order]) != 0)
@@ -91,6 +92,7 @@ class PairCounter:
             own_block = block[order[own]]
             for worse in range(better):
                 theirs = keys[members[worse]]
+                # Of the worse tier's rows: how many are below, and up to, each row's score; where its context is.
                 below = np.searchsorted(theirs, keys[own], side="left")
                 up_to = np.searchsorted(theirs, keys[own], side="right")
                 start = np.searchsorted(theirs, first_key[own_block], side="left")
@@ -126,6 +128,7 @@ class PairCounter:
         pairs = np.zeros_like(wins)
         for better, worse, below, up_to, start, end in self._pairs:
             c = cumulated[worse]
+            # The mean of "below" and "up to" counts a tie as half; the rows of earlier contexts are taken off.
             beaten = (c[below] + c[up_to]) * 0.5 - c[start]
             wins[:, better, worse] = np.einsum("nr,nr->r", own[better], beaten)
             pairs[:, better, worse] = np.einsum("nr,nr->r", own[better], c[end] - c[start])

@@ -1,8 +1,9 @@
 """What chance alone would show: tiers dealt again to whole groups, and the family-wise test on top of it.
 
-Works of one group lean alike, so that a permutation of single rows would call any such group a finding. Here groups
-of one size exchange their tiers, each group's staying together: exact, if groups of a size are alike. Sizes that
-fewer than eight groups have are taken together with the next, where a longer group repeats the tiers of a shorter one.
+Images of one group are similar, so a permutation of single rows would call any such group a finding. Here groups
+of one size exchange their tiers, and the tiers of a group stay together: exact, if groups of one size are
+exchangeable. Sizes that fewer than eight groups have are taken together with the next, where a longer group repeats the
+tiers of a shorter one.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -65,9 +66,11 @@ def permuted_tiers(
     position = np.arange(len(rows)) - start[owner]
     tier = tier_rank[rows].astype(np.int64)
     for chunk in chunks(n_permutations, len(rows)):
+        # A random key within its stratum: sorting by it shuffles all strata at once and mixes none of them.
         keys = stratum + rng.random((chunk.stop - chunk.start, len(size)))
         source = np.argsort(keys, axis=1)[:, owner]  # (B', N): the group whose tiers a row gets
         dealt = np.empty(source.shape, dtype=np.int64)
+        # Row i gets the tier of row i of the group that it exchanges with, which repeats where it is shorter.
         dealt[:, rows] = tier[start[source] + position % size[source]]
         yield dealt
 
@@ -112,14 +115,14 @@ def tier_information(codes: Sequence[NDArray[np.int64]]) -> Statistic:
 
 
 def family_wise_p(families: Sequence[AgainstChance]) -> list[Floats]:
-    """Return p-values of all statistics, each the chance that any of them all would stand out as far.
+    """Return p-values of all statistics, each the chance that any statistic of the family would be as extreme.
 
     The single-step max-statistic of Westfall & Young 1993 (Resampling-based multiple testing, ch. 2), on statistics
     standardised by their mean and deviation under permutation; (1 + exceedances) / (1 + B) (Phipson & Smyth
     2010). A statistic that no permutation moves has p = 1.
 
     Args:
-        families: sets of statistics with the same number B of permutations, judged as one family.
+        families: sets of statistics with the same number B of permutations, tested as one family.
 
     Returns:
         One (M,) array in (0, 1] for each set.

@@ -1,10 +1,10 @@
-"""Predictors that are blind to what is depicted: cross-fitted ridge regressions of the tier index on a few columns.
+"""Predictors that do not see what is depicted: cross-fitted ridge regressions of the tier index on a few columns.
 
 Folds are of whole groups. Every row is scored by a regression that saw no row of its fold, with a penalty chosen on the
-other folds alone. That keeps a column of many values (a school, a camera) from shining by heart. Scores of two folds
-come from two regressions and differ by more than the rows do, so that they are compared within a fold only: pooled, a
-held-out fold that is better than the rest would be predicted lower than the rest, a bias against any signal (Airola et
-al. 2011, Computational Statistics & Data Analysis 55; Parker et al. 2007, BMC Bioinformatics 8).
+other folds alone. That keeps a column of many values (a school, a camera) from memorising the tiers. Scores of two
+folds come from two regressions and differ by more than the rows do, so they are compared within a fold only. If they
+were pooled, a held-out fold that is better than the rest would be predicted lower than the rest, a bias against any
+signal (Airola et al. 2011, Computational Statistics & Data Analysis 55; Parker et al. 2007, BMC Bioinformatics 8).
 
 A ridge regression is linear in what it predicts, so that fitting it again to thousands of permuted tiers takes sums of
 products per fold and no further look at the rows. A test may therefore permute first and fit afterwards, as it must:
@@ -50,7 +50,7 @@ class Shortcuts:
     Args:
         predictors: name -> columns of N values each. Numbers enter by their rank and its square, categories by one
             indicator a value (the 500 most frequent). A value that a fold's other rows lack says nothing.
-        fold: (N,) int64 from 0, three folds or more; a group's rows all stand in one.
+        fold: (N,) int64 from 0, three folds or more; all rows of a group are in one.
 
     Raises:
         ValueError: there are fewer than three folds, which leave nothing to choose a penalty on.
@@ -106,6 +106,7 @@ class Shortcuts:
             for k, coefficients in enumerate(ridge.coefficients(summed, features)):
                 if not size[k]:
                     continue
+                # The correlation follows from sums of products alone, so a permutation never touches single rows.
                 mean = ridge.total[k] / size[k]
                 covariance = _dot(coefficients, summed.product[k][features] - np.outer(mean, summed.total[k]))
                 spread = _dot(coefficients, (ridge.gram[k] - size[k] * np.outer(mean, mean)) @ coefficients)
@@ -158,11 +159,12 @@ class _Ridge:
         for pair in combinations(range(len(self.size)), 2):
             mean, values, vectors = self._without[pair]
             projected, mean_tier = self._projected(pair, product, tiers.total)
-            for judged, held_out in (pair, pair[::-1]):
-                # Squared error on the rows of `judged`, but for what no penalty changes.
-                about = product[judged] - np.outer(mean, tiers.total[judged])
-                about -= np.outer(self.total[judged] - self.size[judged] * mean, mean_tier)
-                linear, square = vectors.T @ about, self._evaluated[pair, judged]
+            for tried, held_out in (pair, pair[::-1]):
+                # Squared error on the rows of fold `tried`, without the part that no penalty changes. The
+                # penalty is chosen without the held-out fold, so it never sees what it will predict.
+                about = product[tried] - np.outer(mean, tiers.total[tried])
+                about -= np.outer(self.total[tried] - self.size[tried] * mean, mean_tier)
+                linear, square = vectors.T @ about, self._evaluated[pair, tried]
                 for index, penalty in enumerate(_PENALTIES):
                     fitted = projected / (values + penalty)[:, None]
                     errors[held_out, index] += _dot(fitted, square @ fitted - 2 * linear)

@@ -1,1 +1,1 @@
-"""The trainable head on frozen features: its layers, losses, training, judgement and checkpoints."""
+"""The trainable head on frozen features: its layers, losses, training, evaluation, audit and checkpoints."""

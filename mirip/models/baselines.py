@@ -4,20 +4,23 @@ Each learns from the training split's features (N, D) and tier ranks (N,) and sc
 split as (M,) float64, higher is better. None looks at the labels of what it scores.
 """
 
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
+from mirip.data.folds import deal_folds
 from mirip.data.pairs import count_cross_tier_pairs
+from mirip.errors import DataError
 from mirip.metrics.pairwise import pairwise_accuracy, sample_pairs
 from mirip.models.ranking import PairwiseRankingModel
 from mirip.models.ranking_data import RankingData
 from mirip.models.trainer import Trainer
 from mirip.params import TrainParams
+from mirip.randomness import stream
 
 Floats = NDArray[np.float64]
 
@@ -41,7 +44,9 @@ def ridge_scores(train_x: ArrayLike, train_rank: ArrayLike, test_x: ArrayLike) -
     return np.asarray(RidgeCV(alphas=_ALPHAS).fit(train, rank).predict(test), dtype=np.float64)
 
 
-def knn_scores(train_x: ArrayLike, train_rank: ArrayLike, test_x: ArrayLike, *, n_neighbours: int = 20) -> Floats:
+def knn_scores(
+    train_x: ArrayLike, train_rank: ArrayLike, test_x: ArrayLike, *, n_neighbours: int = 20, seed: int = 42
+) -> Floats:
     """Score by the mean tier rank of the nearest training images, in cosine of standardised features.
 
     Each of the `n_neighbours` (or all N, where there are fewer) weighs by its closeness: the inverse of its
@@ -51,7 +56,7 @@ def knn_scores(train_x: ArrayLike, train_rank: ArrayLike, test_x: ArrayLike, *, 
 
     rank = np.asarray(train_rank, dtype=np.float64)
     if len(rank) > _MAX_NEIGHBOURS_OF:
-        drawn = np.random.default_rng(0).choice(len(rank), _MAX_NEIGHBOURS_OF, replace=False)
+        drawn = stream(seed, "knn").choice(len(rank), _MAX_NEIGHBOURS_OF, replace=False)
         train_x, rank = np.asarray(train_x)[drawn], rank[drawn]
     train, test = _standardised(train_x, test_x)
     k = min(n_neighbours, len(train))
@@ -60,7 +65,7 @@ def knn_scores(train_x: ArrayLike, train_rank: ArrayLike, test_x: ArrayLike, *, 
 
 
 def logistic_scores(
-    train_x: ArrayLike, train_rank: ArrayLike, test_x: ArrayLike, *, group_id: ArrayLike | None = None
+    train_x: ArrayLike, train_rank: ArrayLike, test_x: ArrayLike, *, group_id: ArrayLike | None = None, seed: int = 42
 ) -> Floats:
     """Score by logistic regression on feature differences of cross-tier pairs, without intercept.
 
@@ -73,46 +78,101 @@ def logistic_scores(
         train_x: (N, D).
         train_rank: (N,) integers, higher is better.
         test_x: (M, D).
-        group_id: (N,) labels of what is held out together; None: every image stands alone.
+        group_id: (N,) labels of what is held out together; None: every image is a group of its own.
+        seed: deals the groups, and draws the pairs.
     """
     train, test = (part.astype(np.float32) for part in _standardised(train_x, test_x))
     rank = np.asarray(train_rank, dtype=np.int64)
     group = np.arange(len(rank)) if group_id is None else np.asarray(group_id)
     right: list[list[float]] = []
-    for learn, judge in _folds_of_groups(group):
-        if count_cross_tier_pairs(rank[learn]) and count_cross_tier_pairs(rank[judge]):
-            path = _logistic_path(train[learn], rank[learn], _LOGISTIC_PENALTIES)
-            right.append([pairwise_accuracy(train[judge] @ weights, rank[judge]) for weights in path])
+    for learn, held_out in _folds_of_groups(group, rank, stream(seed, "logistic", "folds")):
+        if count_cross_tier_pairs(rank[learn]) and count_cross_tier_pairs(rank[held_out]):
+            path = _logistic_path(train[learn], rank[learn], _LOGISTIC_PENALTIES, seed)
+            right.append([pairwise_accuracy(_product(train[held_out], weights), rank[held_out]) for weights in path])
     best = int(np.argmax(np.mean(right, axis=0))) if right else len(_LOGISTIC_PENALTIES) // 2
-    weights = _logistic_path(train, rank, _LOGISTIC_PENALTIES[best : best + 1])[0]
-    return np.asarray(test @ weights, dtype=np.float64)
+    weights = _logistic_path(train, rank, _LOGISTIC_PENALTIES[best : best + 1], seed)[0]
+    return np.asarray(_product(test, weights), dtype=np.float64)
 
 
-def _folds_of_groups(group: NDArray[np.generic]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+def linear_model(feature_dim: int, config: TrainParams) -> PairwiseRankingModel:
+    """Build a model whose score is a weighted sum of the standardised features (D,), `config.seeds` being 1."""
+    model = PairwiseRankingModel(feature_dim=feature_dim, config=config)
+    model.projector.layers = nn.Sequential()  # the standardised features as they are
+    model.score_head.layers = nn.Sequential(nn.Linear(feature_dim, 1))
+    return model
+
+
+def linear_scores(train: RankingData, val: RankingData, test_x: NDArray[np.floating], config: TrainParams) -> Floats:
+    """Score by a head without hidden layers, trained as `config` says; its epoch is chosen by `val`.
+
+    Raises:
+        DataError: a split holds no cross-tier pair.
+    """
+    alone = config.model_copy(update={"seeds": 1, "device": "cpu"})  # evaluated where there may be no GPU
+    model = Trainer(alone, make_model=linear_model).fit(train, val).model
+    with torch.inference_mode():
+        scores = model.score(torch.from_numpy(np.asarray(test_x, dtype=np.float32)))
+    return np.asarray(scores.numpy(), dtype=np.float64)
+
+
+class BaselineData(NamedTuple):
+    """What a baseline may use.
+
+    Attributes:
+        train: the training split, N images.
+        val: the validation split.
+        group_id: (N,) groups of the training split.
+        test_x: (M, D) features to score.
+        config: options of the trained model.
+    """
+
+    train: RankingData
+    val: RankingData
+    group_id: NDArray[np.generic]
+    test_x: NDArray[np.float32]
+    config: TrainParams
+
+
+# Name in metrics/evaluate.json -> the scores (M,) of `test_x`. A new baseline is one entry.
+BASELINES: dict[str, Callable[[BaselineData], Floats]] = {
+    "knn": lambda data: knn_scores(data.train.features, data.train.tier_rank, data.test_x, seed=data.config.seed),
+    "ridge": lambda data: ridge_scores(data.train.features, data.train.tier_rank, data.test_x),
+    "logistic": lambda data: logistic_scores(
+        data.train.features, data.train.tier_rank, data.test_x, group_id=data.group_id, seed=data.config.seed
+    ),
+    "linear": lambda data: linear_scores(data.train, data.val, data.test_x, data.config),
+}
+
+
+def _folds_of_groups(
+    group: NDArray[np.generic], rank: NDArray[np.int64], rng: np.random.Generator
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Yield rows to learn from and rows held out, of whole groups: five times, or once where rows are many."""
-    from sklearn.model_selection import GroupKFold
-
     n_folds = min(_FOLDS, len(np.unique(group)))
     if n_folds < 2:
         return
-    folds = GroupKFold(n_folds, shuffle=True, random_state=0).split(np.empty((len(group), 0)), groups=group)
-    yield from islice(folds, None if len(group) <= _CROSS_VALIDATED_UP_TO else 1)
+    fold = deal_folds(group, rank, n_folds, rng)
+    for k in range(n_folds if len(group) <= _CROSS_VALIDATED_UP_TO else 1):
+        yield np.flatnonzero(fold != k), np.flatnonzero(fold == k)
 
 
-def _logistic_path(x: NDArray[np.float32], rank: NDArray[np.int64], penalties: Floats) -> list[NDArray[np.float32]]:
+def _logistic_path(
+    x: NDArray[np.float32], rank: NDArray[np.int64], penalties: Floats, seed: int
+) -> list[NDArray[np.float32]]:
     """Return the weights (D,) for each penalty c: the least mean log(1 + exp(-d)) over pairs plus c / 2 * |w|^2 / N."""
     from scipy.optimize import minimize
 
-    better, worse = sample_pairs(rank, rng=np.random.default_rng(0), max_pairs=_MAX_LOGISTIC_PAIRS)
+    better, worse = sample_pairs(rank, rng=stream(seed, "logistic", "pairs"), max_pairs=_MAX_LOGISTIC_PAIRS)
     n_images, n_pairs = len(x), len(better)
 
     def loss(weights: Floats, penalty: float) -> tuple[float, Floats]:
-        scores = x @ weights.astype(np.float32)
+        scores = _product(x, weights.astype(np.float32))
         difference = scores[better] - scores[worse]
         tail = np.exp(-np.abs(difference))  # one exponential for the loss and its gradient, none that overflows
         wrong = np.where(difference > 0, tail, 1) / (1 + tail)
+        # The gradient over pairs is a weighted sum over images: no matrix of differences, (P, D), is ever built.
         by_image = np.bincount(worse, wrong, n_images) - np.bincount(better, wrong, n_images)
-        gradient = (by_image.astype(np.float32) @ x) / n_pairs + penalty / n_images * weights
+        gradient = _product(by_image.astype(np.float32), x) / n_pairs + penalty / n_images * weights
         value = float(np.mean(np.log1p(tail) - np.minimum(difference, 0), dtype=np.float64))
         return value + 0.5 * penalty / n_images * float(weights @ weights), gradient.astype(np.float64)
 
@@ -132,24 +192,16 @@ def _standardised(train_x: ArrayLike, test_x: ArrayLike) -> tuple[Floats, Floats
     return (train - mean) * scale, (test - mean) * scale
 
 
-def linear_model(feature_dim: int, config: TrainParams) -> PairwiseRankingModel:
-    """Build a model whose score is a weighted sum of the standardised features (D,), `config.seeds` being 1."""
-    model = PairwiseRankingModel(feature_dim=feature_dim, config=config)
-    model.projector.layers = nn.Sequential()  # the standardised features as they are
-    model.score_head.layers = nn.Sequential(nn.Linear(feature_dim, 1))
-    return model
+def _product(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Multiply in float32 and check the result.
 
-
-def linear_scores(
-    train: RankingData, val: RankingData, test_x: NDArray[np.floating], config: TrainParams
-) -> NDArray[np.float64]:
-    """Train a linear head as `config` says, its epoch chosen by `val`, and score features (M, D) as (M,) float64.
-
-    Raises:
-        DataError: a side holds no cross-tier pair.
+    Some BLAS libraries raise the flag "invalid value" for products that are finite, on processors with AMX. So numpy's
+    warning is turned off, and what it would have warned of is looked for in the result.
     """
-    alone = config.model_copy(update={"seeds": 1, "device": "cpu"})  # judged where there may be no GPU
-    model = Trainer(alone, make_model=linear_model).fit(train, val).model
-    with torch.inference_mode():
-        scores = model.score(torch.from_numpy(np.asarray(test_x, dtype=np.float32)))
-    return np.asarray(scores.numpy(), dtype=np.float64)
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        product = np.asarray(left @ right, dtype=np.float32)
+    if not np.isfinite(product).all():
+        raise DataError(
+            "the logistic baseline met a number that is not finite", "look for such features: `mirip cache verify`"
+        )
+    return product

@@ -19,7 +19,7 @@ class Checkpoint:
     Attributes:
         model_state_dict: weights and buffers of PairwiseRankingModel, without the backbone.
         config: the training options, as TrainParams dumps them.
-        best_epoch: how many epochs it was trained, chosen by the validation split; the median over several heads.
+        best_epoch: how many epochs it was trained, chosen by the validation split; of an ensemble the median.
         tiers: names of the tiers, best first.
         recipe: the resolved recipe of the features it was trained on.
         fingerprint: that recipe's fingerprint; the model takes no other features.
@@ -28,7 +28,7 @@ class Checkpoint:
         ordinal_slope: slope of the cumulative logit model of the tier given the score.
         ordinal_thresholds: its K - 1 increasing thresholds.
         score_percentiles: 101 quantiles of the out-of-fold scores of the training split.
-        context_percentiles: the same of the works of one context, for each that has at least 30 of them.
+        context_percentiles: the same of the images of one context, for each that has at least 30 of them.
         seen_images: (N,) int64, short hashes of the images of the training and validation splits;
             empty above 100,000.
     """
@@ -46,6 +46,11 @@ class Checkpoint:
     score_percentiles: list[float]
     context_percentiles: dict[str, list[float]]
     seen_images: torch.Tensor
+
+    @property
+    def feature_dim(self) -> int:
+        """D, the width of the features that the model takes; raises KeyError where the weights are of another model."""
+        return len(self.model_state_dict["projector.feature_mean"])
 
     @property
     def train_params(self) -> TrainParams:
@@ -69,7 +74,7 @@ def load_checkpoint(path: Path | str) -> Checkpoint:
     values = load_state(path)
     missing = [field.name for field in fields(Checkpoint) if field.name not in values]
     if missing:
-        raise CheckpointError(f"{path} is not a checkpoint of Mirip: it lacks {', '.join(missing)}; train again")
+        raise CheckpointError(f"{path} is not a checkpoint of Mirip: it lacks {', '.join(missing)}", "train again")
     return Checkpoint(**{field.name: values[field.name] for field in fields(Checkpoint)})
 
 
@@ -87,14 +92,16 @@ def load_state(path: Path | str) -> dict[str, Any]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise CheckpointError(f"{path} is not found: run `dvc repro train`, or give the path of a checkpoint") from None
+        raise CheckpointError(
+            f"{path} is not found", "run `dvc repro train`, or give the path of a checkpoint"
+        ) from None
     except Exception:  # damaged bytes make torch's unpickler raise nearly anything, with advice not to be followed
         raise CheckpointError(
-            f"{path} cannot be read as a checkpoint, it is damaged or none: restore it (`dvc checkout {path}`) or "
-            "train again (`dvc repro train`)"
+            f"{path} cannot be read as a checkpoint, it is damaged or none",
+            f"restore it (`dvc checkout {path}`) or train again (`dvc repro train`)",
         ) from None
     if not isinstance(state, dict):
-        raise CheckpointError(f"{path} holds a {type(state).__name__}, not a checkpoint: train again")
+        raise CheckpointError(f"{path} holds a {type(state).__name__}, not a checkpoint", "train again")
     return state
 
 

@@ -1,12 +1,12 @@
-"""Cross-validation over cached features: every image judged by a model that saw none of its group.
+"""Cross-validation over cached features: every image is evaluated by a model that saw none of its group.
 
 A test split of a few dozen groups leaves an interval ten points wide; all images together narrow it. Each fold is
-trained as the stage train does it, early stopping and calibration on its own training groups alone, so that nothing is
-chosen by what is held out; likewise all baselines of the stage evaluate. Scores of different folds come from different
-models, whose offsets differ: pooling them biases the figure, so only pairs of one fold are counted. The interval
-resamples groups and takes the models as given.
+trained as the stage train does it, with early stopping and calibration on its own training groups alone, so nothing is
+chosen by what is held out. The same holds for all baselines of the stage evaluate. Scores of different folds come from
+different models, whose offsets differ: pooling them biases the accuracy, so only pairs of one fold are counted. The
+interval resamples groups and takes the models as given.
 
-It measures how well a way of training does, on these images; it is no way to choose among many, and gives no model.
+It measures how good a way of training is on these images. Do not choose among many by it; it gives no model.
 """
 
 from collections.abc import Sequence
@@ -17,19 +17,21 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mirip.data.folds import allocate
+from mirip.data.folds import balanced_folds
 from mirip.data.pairs import count_cross_tier_pairs
 from mirip.data.split import DataSplitter, check_tiers
 from mirip.errors import DataError
 from mirip.features.cache.feature_cache import FeatureCache
 from mirip.metrics.calibration import tier_probabilities
 from mirip.metrics.pairwise import pairwise_accuracy
-from mirip.models.evaluation import BASELINES, baseline_scores, model_scores
+from mirip.models.baselines import BASELINES
+from mirip.models.evaluation import baseline_scores, score
 from mirip.models.evaluator import Evaluation, Evaluator
 from mirip.models.trainer import Trainer
 from mirip.models.training import train_ranker
 from mirip.params import EvaluateParams, TrainParams
 from mirip.progress import Progress
+from mirip.randomness import stream
 
 By = Literal["tier", "context", "group"]
 Floats = NDArray[np.float64]
@@ -71,7 +73,7 @@ def cross_validate(
     val_share: float = 0.1,
     verbose: bool = False,
 ) -> CrossValidation:
-    """Train and judge once a fold.
+    """Train and evaluate once for each fold.
 
     Args:
         images: N rows with image_path, image_sha256, tier, tier_rank, group_id and context.
@@ -86,7 +88,7 @@ def cross_validate(
 
     Raises:
         DataError: there are too few groups or contexts, or a fold leaves too little to train on.
-        SplitError: the images bear other tiers.
+        SplitError: the images have other tiers.
         CacheError: an image has no row in the cache.
     """
     check_tiers(images, tiers)
@@ -101,7 +103,7 @@ def cross_validate(
             checkpoint, result = train_ranker(splits, cache, Trainer(train), tiers=tiers)
             held_out = np.flatnonzero(fold == k)
             test_x = cache.rows(images["image_sha256"].iloc[held_out].tolist())
-            raw = model_scores(result.model, test_x)
+            raw = score(result.model, test_x, seed=train.seed).mean
             scores["mirip"][held_out] = raw / checkpoint.temperature
             tier_probability[held_out] = tier_probabilities(
                 raw, checkpoint.ordinal_slope, checkpoint.ordinal_thresholds
@@ -141,7 +143,7 @@ def held_out_folds(images: pd.DataFrame, by: By, n_folds: int, *, seed: int) -> 
         by: "tier": folds of whole groups, each with its share of every tier; "context": a fold a context, however
             many; "group": a fold a group, or, where there are more groups than folds, groups bundled to folds of
             equal size, whatever their tiers.
-        n_folds: 2 or more; not looked at by context.
+        n_folds: 2 or more; not used by context.
         seed: decides which groups go together.
 
     Returns:
@@ -154,36 +156,32 @@ def held_out_folds(images: pd.DataFrame, by: By, n_folds: int, *, seed: int) -> 
         contexts = images["context"].astype(str)
         fold, names = pd.factorize(contexts, sort=True)
         if len(names) < 2:
-            raise DataError("all images are of one context: set data.context, or use --by tier or --by group")
+            raise DataError("all images are of one context", "set data.context, or use --by tier or --by group")
         return fold.astype(np.int64), [str(name) for name in names]
-    groups, member = np.unique(images["group_id"].to_numpy(), return_inverse=True)
-    member = member.reshape(-1)
-    n_folds = min(n_folds, len(groups)) if by == "group" else n_folds
-    if n_folds < 2 or len(groups) < n_folds:
+    n_groups = images["group_id"].nunique()
+    n_folds = min(n_folds, n_groups) if by == "group" else n_folds
+    if n_folds < 2 or n_groups < n_folds:
         raise DataError(
-            f"{len(groups)} groups cannot fill {n_folds} folds: at least two folds, and a group for each, are needed; "
-            "give more groups, a finer data.group, or another --folds"
+            f"{n_groups} groups cannot fill {n_folds} folds, of which there must be two or more, with a group each",
+            "give more groups, a finer data.group, or another --folds",
         )
-    rank = images["tier_rank"].to_numpy() if by == "tier" else np.zeros(len(images), dtype=np.int64)
-    kinds = np.unique(rank, return_inverse=True)[1].reshape(-1)
-    counts = np.zeros((len(groups), int(kinds.max()) + 1), dtype=np.int64)
-    np.add.at(counts, (member, kinds), 1)
-    order = np.random.default_rng(seed).permutation(len(groups))
-    fold_of_group = np.empty(len(groups), dtype=np.int64)
-    fold_of_group[order] = allocate(counts[order], np.full(n_folds, 1 / n_folds), seed=seed, max_drift=5.0)
-    return fold_of_group[member], [str(k + 1) for k in range(n_folds)]
+    kind = images["tier_rank"].to_numpy() if by == "tier" else np.zeros(len(images), dtype=np.int64)
+    return balanced_folds(images["group_id"].to_numpy(), kind, n_folds, rng=stream(seed, "folds")), [
+        str(k + 1) for k in range(n_folds)
+    ]
 
 
 def _as_split(
     images: pd.DataFrame, held_out: NDArray[np.bool_], val_share: float, seed: int, name: str
 ) -> pd.DataFrame:
-    """Return the images as a split whose test split is what is held out; others of its groups are on no side."""
+    """Return the images as a split whose test split is what is held out; other images of its groups are in no split."""
     test = images[held_out]
     rest = images[~held_out & ~images["group_id"].isin(test["group_id"].unique()).to_numpy()]
     if rest["tier_rank"].nunique() < 2 or rest["group_id"].nunique() < 2:
         raise DataError(
             f"without {name} {len(rest)} images of {rest['tier_rank'].nunique()} tiers in "
-            f"{rest['group_id'].nunique()} groups are left to train on: give more images, or leave out less at a time"
+            f"{rest['group_id'].nunique()} groups are left to train on",
+            "give more images, or leave out less at a time",
         )
     inner = DataSplitter(1 - val_share, val_share, 0.0, seed=seed, max_tier_drift=100.0).split(rest)
     return pd.concat([inner, test[[*inner.columns.drop("split")]].assign(split="test")], ignore_index=True)

@@ -1,6 +1,7 @@
-"""A trained model on the test split: what evaluate, audit and the command line share."""
+"""The stage evaluate: a trained model on the test split, beside the baselines; and a model on other images."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -8,53 +9,160 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from mirip.data.split import check_tiers, public_id, split_digest
-from mirip.errors import CheckpointError, DataError
+from mirip.data.split import check_tiers, public_ids, read_splits, split_digest
+from mirip.data.tables import write_csv
+from mirip.errors import CheckpointError, DataError, MetadataError
 from mirip.features.backbones.recipe import first_decisive_difference
 from mirip.features.cache.feature_cache import FeatureCache
-from mirip.files import sha256_bytes
+from mirip.files import sha256_bytes, write_json
 from mirip.metrics.calibration import tier_probabilities
-from mirip.models.baselines import knn_scores, linear_scores, logistic_scores, ridge_scores
-from mirip.models.checkpoint import Checkpoint
+from mirip.models.baselines import BASELINES, BaselineData
+from mirip.models.checkpoint import Checkpoint, load_checkpoint
+from mirip.models.evaluation_count import count_evaluated
 from mirip.models.evaluator import Evaluation, Evaluator
 from mirip.models.ranking import PairwiseRankingModel
-from mirip.models.training import ranking_data
-from mirip.params import EvaluateParams, TrainParams
+from mirip.models.training import ranking_data, short_keys
+from mirip.params import EvaluateParams, Params, TrainParams
+from mirip.workspace import Workspace
 
 Floats = NDArray[np.float64]
 
-BASELINES = ("knn", "ridge", "logistic", "linear")
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of N images by one model.
+
+    Attributes:
+        mean: (N,) the model's score: the mean of its members.
+        by_seed: seed -> (N,) of one member alone; empty where the model has one member.
+    """
+
+    mean: Floats
+    by_seed: Mapping[int, Floats]
 
 
-def load_trained_model(
-    path: Path | str, splits: pd.DataFrame, cache: FeatureCache, tiers: Sequence[str]
-) -> tuple[PairwiseRankingModel, Checkpoint]:
-    """Load a model on the CPU, if it was trained on these features, this split and these tiers.
+@dataclass(frozen=True)
+class EvaluatedModel:
+    """What the stage evaluate found.
+
+    Attributes:
+        evaluation: on the test split.
+        count: which of how many models on this test split it is, in words; None for the only one.
+    """
+
+    evaluation: Evaluation
+    count: str | None
+
+    @property
+    def lines(self) -> list[str]:
+        """The result in lines of words."""
+        return [*self.evaluation.summary().splitlines(), *([self.count] if self.count else [])]
+
+
+def evaluate(workspace: Workspace, params: Params, *, trained: Checkpoint | None = None) -> EvaluatedModel:
+    """Evaluate the workspace's model on the test split, and write metrics, tables and the public scores.
+
+    metrics/scores.csv goes into Git so that anyone can compute every metric again; what would name a person or a file
+    (path, group, context) is a hash there. The tables are left out of a flat workspace.
+
+    Args:
+        workspace: holds splits, features and the model.
+        params: the sections data, extract, recipes and evaluate.
+        trained: the workspace's model, where it is in memory.
+
+    Raises:
+        DataError: an input is missing or damaged, or the test split holds no cross-tier pair.
+        SplitError: the split was made with other tiers.
+        CacheError: the features are missing, of another recipe, or lack an image.
+        CheckpointError: the model is missing or damaged, or was trained on something else.
+    """
+    splits = read_splits(workspace.splits)
+    cache = FeatureCache.open(workspace.features(params.extract.recipe), params.recipe)
+    trained = trained or load_checkpoint(workspace.model)
+    check_trained_on(trained, workspace.model, splits, cache, params.data.tiers)
+    test = images_in_test_split(splits)
+    features = cache.rows(test["image_sha256"].tolist())
+    config = trained.train_params
+    scores = score(PairwiseRankingModel.from_checkpoint(trained, device="cpu"), features, seed=config.seed)
+    baselines = baseline_scores(splits, cache, features, config)
+    evaluation = evaluate_scores(scores, trained, test, params.evaluate, baselines)
+    if not workspace.flat:
+        _write_tables(workspace.tables("evaluate"), _tables(evaluation, test, scores.mean))
+    write_csv(workspace.scores, public_scores(test, scores), digits=9)
+    write_json(workspace.metrics("evaluate"), evaluation.metrics)
+    accuracy = float(evaluation.metrics["pairwise_accuracy"])
+    return EvaluatedModel(evaluation, count_evaluated(trained.split_digest, workspace.model, accuracy))
+
+
+def check_same_tiers(tiers: Sequence[str], trained: Checkpoint) -> None:
+    """Check that tiers, best first, are those that a model was trained on; raise MetadataError if not."""
+    if list(tiers) != trained.tiers:
+        known = " ".join(trained.tiers)
+        raise MetadataError(f"the model knows the tiers {known}, not {' '.join(tiers)}", f"give --tiers {known}")
+
+
+def unseen_images(manifest: pd.DataFrame, trained: Checkpoint) -> pd.DataFrame:
+    """Return the rows of the images that a model was neither trained on nor its epoch chosen by.
+
+    Raises:
+        MetadataError: images of fewer than two tiers are left.
+    """
+    seen = np.isin(short_keys(manifest["image_sha256"].tolist()), trained.seen_images.numpy())
+    unseen = manifest[~seen]
+    if unseen["tier_rank"].nunique() < 2:
+        raise MetadataError(
+            f"{len(unseen)} images of {unseen['tier'].nunique()} tiers are left to evaluate on",
+            "give images of two tiers that the model has not seen in training",
+        )
+    return unseen
+
+
+def evaluate_images(
+    model: PairwiseRankingModel, images: pd.DataFrame, cache: FeatureCache, settings: EvaluateParams
+) -> Evaluation:
+    """Evaluate a trained model on other images, without baselines.
+
+    Args:
+        model: on the CPU, loaded from a checkpoint.
+        images: N rows of a manifest, as `unseen_images` returns them.
+        cache: holds their features.
+        settings: target, confidence and resamples.
+
+    Raises:
+        CacheError: an image has no row in the cache.
+    """
+    trained = model.checkpoint
+    scores = score(model, cache.rows(images["image_sha256"].tolist()), seed=trained.train_params.seed)
+    return evaluate_scores(scores, trained, images, settings)
+
+
+def check_trained_on(
+    trained: Checkpoint, path: Path, splits: pd.DataFrame, cache: FeatureCache, tiers: Sequence[str]
+) -> None:
+    """Check that a checkpoint was trained on these features, this split and these tiers.
+
+    Args:
+        trained: the checkpoint.
+        path: its file, for the message.
+        splits: as `read_splits` returns it.
+        cache: features of the active recipe.
+        tiers: names, best first.
 
     Raises:
         SplitError: the split was made with other tiers.
-        CheckpointError: the file is missing or damaged, or the model was trained on something else.
+        CheckpointError: it was trained on something else.
     """
     check_tiers(splits, tiers)
-    model = PairwiseRankingModel.from_checkpoint(path, device="cpu")
-    assert model.checkpoint is not None
-    trained = model.checkpoint
     if trained.fingerprint != cache.fingerprint:
         name, expected, found = first_decisive_difference(trained.recipe, cache.recipe)
-        raise CheckpointError(
-            f"{path} was trained on features with {name} {expected}, {cache.path} has {found}: run `dvc repro train`"
-        )
-    if trained.split_digest != (found_digest := split_digest(splits)):
-        raise CheckpointError(
-            f"{path} was trained on the split {trained.split_digest[:12]}, here is {found_digest[:12]}: "
-            "run `dvc repro train`"
-        )
-    if trained.tiers != list(tiers):
-        raise CheckpointError(
-            f"{path} was trained on the tiers {', '.join(trained.tiers)}, here is {', '.join(tiers)}: "
-            "run `dvc repro train`"
-        )
-    return model, trained
+        differs = f"features with {name} {expected}, {cache.path} has {found}"
+    elif trained.split_digest != (digest := split_digest(splits)):
+        differs = f"the split {trained.split_digest[:12]}, here is {digest[:12]}"
+    elif trained.tiers != list(tiers):
+        differs = f"the tiers {', '.join(trained.tiers)}, here is {', '.join(tiers)}"
+    else:
+        return
+    raise CheckpointError(f"{path} was trained on {differs}", "run `dvc repro train`")
 
 
 def images_in_test_split(splits: pd.DataFrame) -> pd.DataFrame:
@@ -67,26 +175,18 @@ def images_in_test_split(splits: pd.DataFrame) -> pd.DataFrame:
     if test["tier_rank"].nunique() < 2:
         tiers = ", ".join(sorted(test["tier"].unique())) or "none"
         raise DataError(
-            f"the test split holds {len(test)} images of the tiers {tiers}, so no pair to judge: raise split.test"
+            f"the test split holds {len(test)} images of the tiers {tiers}, so no pair to evaluate", "raise split.test"
         )
     return test
 
 
-def model_scores(model: PairwiseRankingModel, features: NDArray[np.float32]) -> Floats:
-    """Score features (N, D) as (N,) float64, higher is better."""
+def score(model: PairwiseRankingModel, features: NDArray[np.float32], *, seed: int) -> Scores:
+    """Score features (N, D) on the CPU, by the model and by each of its members, the first of which has `seed`."""
     with torch.inference_mode():
-        return np.asarray(model.score(torch.from_numpy(features)).numpy(), dtype=np.float64)
-
-
-def seed_scores(model: PairwiseRankingModel, features: NDArray[np.float32]) -> dict[int, Floats]:
-    """Score features (N, D) by each head alone, seed -> (N,) float64; empty where the model has one head."""
-    if model.n_members == 1:
-        return {}
-    assert model.checkpoint is not None
-    first = int(model.checkpoint.config["seed"])
-    with torch.inference_mode():
-        by_head = model.score_members(torch.from_numpy(features)).numpy().astype(np.float64)
-    return dict(enumerate(by_head, start=first))
+        members = model.score_members(torch.from_numpy(features))  # (N, D) -> (n, N)
+        mean = members.mean(dim=0)
+    by_seed = enumerate(members.numpy().astype(np.float64), start=seed) if model.n_members > 1 else ()
+    return Scores(mean.numpy().astype(np.float64), dict(by_seed))
 
 
 def baseline_scores(
@@ -97,72 +197,85 @@ def baseline_scores(
     All learn from the training split alone; the linear head chooses its epoch by the validation split, as the model
     does, and is trained as `config` says.
     """
-    train, val = ranking_data(splits, cache, "train"), ranking_data(splits, cache, "val")
-    group_id = splits.loc[splits["split"] == "train", "group_id"].to_numpy()
-    return {
-        "knn": knn_scores(train.features, train.tier_rank, test_x),
-        "ridge": ridge_scores(train.features, train.tier_rank, test_x),
-        "logistic": logistic_scores(train.features, train.tier_rank, test_x, group_id=group_id),
-        "linear": linear_scores(train, val, test_x, config),
-    }
+    data = BaselineData(
+        train=ranking_data(splits, cache, "train"),
+        val=ranking_data(splits, cache, "val"),
+        group_id=splits.loc[splits["split"] == "train", "group_id"].to_numpy(),
+        test_x=test_x,
+        config=config,
+    )
+    return {name: baseline(data) for name, baseline in BASELINES.items()}
 
 
-def judge(
-    model: PairwiseRankingModel,
+def evaluate_scores(
+    scores: Scores,
+    trained: Checkpoint,
     images: pd.DataFrame,
-    cache: FeatureCache,
     settings: EvaluateParams,
     baselines: Mapping[str, Floats] | None = None,
-) -> tuple[Evaluation, Floats]:
-    """Score images by their cached features and judge the scores.
+) -> Evaluation:
+    """Evaluate the scores of a trained model.
 
     Args:
-        model: on the CPU, loaded from a checkpoint.
-        images: N rows with image_sha256, tier_rank, group_id and context.
-        cache: holds their features.
+        scores: of N images.
+        trained: what turns them into probabilities.
+        images: N rows with tier_rank, group_id and context.
         settings: target, confidence and resamples.
         baselines: name -> scores (N,) of other models on the same images.
-
-    Returns:
-        The evaluation, and the scores (N,).
     """
-    assert model.checkpoint is not None
-    features = cache.rows(images["image_sha256"].tolist())
-    scores = model_scores(model, features)
-    evaluation = Evaluator(**settings.model_dump()).evaluate(
-        scores,
+    return Evaluator(**settings.model_dump()).evaluate(
+        scores.mean,
         images["tier_rank"].to_numpy(),
-        tiers=model.checkpoint.tiers,
-        # By the names that scores.csv bears: whoever resamples that file draws the groups in the same order.
-        group_id=np.array([_hashed(value) for value in images["group_id"]]),
+        tiers=trained.tiers,
+        # The hashes that scores.csv holds: who resamples that file draws the groups in the same order.
+        group_id=_hashed(images["group_id"]),
         context=images["context"].to_numpy(),
-        temperature=model.checkpoint.temperature,
+        temperature=trained.temperature,
         baselines=baselines,
-        seed_scores=seed_scores(model, features),
-        tier_probability=tier_probabilities(
-            scores, model.checkpoint.ordinal_slope, model.checkpoint.ordinal_thresholds
-        ),
+        seed_scores=scores.by_seed,
+        tier_probability=tier_probabilities(scores.mean, trained.ordinal_slope, trained.ordinal_thresholds),
     )
-    return evaluation, scores
 
 
-def public_scores(test: pd.DataFrame, scores: Floats, by_seed: Mapping[int, Floats] | None = None) -> pd.DataFrame:
+def public_scores(images: pd.DataFrame, scores: Scores) -> pd.DataFrame:
     """Return id, group, tier, tier_rank, context, score; id, group and context are hashes of 16 digits.
 
-    With `by_seed`, seed -> scores (M,) of one head alone, a column score_seed_<seed> for each follows.
+    Of an ensemble, a column score_seed_<seed> for each member follows.
     """
     return pd.DataFrame(
         {
-            "id": [public_id(*key) for key in zip(test["image_sha256"], test["image_path"], strict=True)],
-            "group": [_hashed(value) for value in test["group_id"]],
-            "tier": test["tier"].to_numpy(),
-            "tier_rank": test["tier_rank"].to_numpy(),
-            "context": [_hashed(value) for value in test["context"]],
-            "score": scores,
-            **{f"score_seed_{seed}": values for seed, values in (by_seed or {}).items()},
+            "id": public_ids(images).to_numpy(),
+            "group": _hashed(images["group_id"]),
+            "tier": images["tier"].to_numpy(),
+            "tier_rank": images["tier_rank"].to_numpy(),
+            "context": _hashed(images["context"]),
+            "score": scores.mean,
+            **{f"score_seed_{seed}": values for seed, values in scores.by_seed.items()},
         }
     )
 
 
-def _hashed(value: object) -> str:
-    return sha256_bytes(str(value).encode())[:16]
+def _tables(evaluation: Evaluation, test: pd.DataFrame, scores: Floats) -> dict[str, pd.DataFrame]:
+    """Return the tables of metrics/evaluate/ by file name; scores_by_tier holds neither ids nor their order."""
+    by_tier = pd.DataFrame({"tier": test["tier"].to_numpy(), "rank": -test["tier_rank"].to_numpy(), "score": scores})
+    return {
+        "tier_pairs": evaluation.tier_pairs,
+        "gaps": evaluation.gaps,
+        "reliability": evaluation.reliability,
+        "coverage": evaluation.coverage,
+        "baselines": evaluation.baseline_table,
+        "scores_by_tier": by_tier.sort_values(["rank", "score"], kind="stable")[["tier", "score"]],
+    }
+
+
+def _write_tables(folder: Path, tables: Mapping[str, pd.DataFrame]) -> None:
+    """Write each table as CSV, six significant digits, and remove tables that another version left in the folder."""
+    for name, table in tables.items():
+        write_csv(folder / f"{name}.csv", table)
+    for stale in folder.glob("*.csv"):
+        if stale.stem not in tables:
+            stale.unlink()
+
+
+def _hashed(values: pd.Series) -> NDArray[np.generic]:
+    return np.array([sha256_bytes(str(value).encode())[:16] for value in values])

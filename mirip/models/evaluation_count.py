@@ -1,8 +1,9 @@
-"""How many models have been judged on a test split: choosing among them by their test figure wears it out.
+"""How many models have been evaluated on a test split: who chooses among them by their test accuracy wears it out.
 
-Kept in .mirip/judged/<split digest>.jsonl of the main repository's root, a line a distinct checkpoint, also from
-temporary and queued experiments. It is what happened here, so it never enters metrics/: two clones that judge the same
-model write the same bytes. A figure that DVC takes from its run-cache was counted when it was first computed.
+The record is .mirip/judged/<split digest>.jsonl in the main repository's root, one line for each distinct checkpoint,
+also from temporary and queued experiments. It is history of this place, so it never enters metrics/: two clones that
+evaluate the same model write the same bytes. A value that DVC takes from its run-cache was counted when it was first
+computed.
 """
 
 import json
@@ -11,18 +12,18 @@ from pathlib import Path
 from filelock import FileLock
 
 from mirip.files import sha256_file, write_text
-from mirip.workspace import main_root
+from mirip.workspace import private_folder
 
 
 def record_evaluated(split_digest: str, checkpoint_sha256: str, pairwise_accuracy: float) -> int:
-    """Note that a model was judged on a test split; return its place among those judged there, from 1.
+    """Record that a model was evaluated on a test split; return its place among those evaluated there, from 1.
 
-    A checkpoint that was judged there before keeps its place.
+    A checkpoint that was evaluated there before keeps its place.
 
     Args:
         split_digest: of `mirip.data.split.split_digest`.
         checkpoint_sha256: of the checkpoint's bytes.
-        pairwise_accuracy: its figure on that side.
+        pairwise_accuracy: its value on that split.
     """
     path = _path(split_digest)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -42,21 +43,21 @@ def models_evaluated(split_digest: str) -> int:
 
 
 def count_evaluated(split_digest: str, checkpoint: Path, pairwise_accuracy: float) -> str | None:
-    """Note that a checkpoint was judged on a test split, and say which of how many it is; see `evaluated_text`."""
+    """Record that a checkpoint was evaluated on a test split, and say which of how many it is; see `evaluated_text`."""
     place = record_evaluated(split_digest, sha256_file(checkpoint), pairwise_accuracy)
     return evaluated_text(place, models_evaluated(split_digest))
 
 
 def evaluated_text(place: int, n_models: int) -> str | None:
-    """Say which of how many models judged on a test split this one is, None where it is the only one."""
+    """Say which of how many models evaluated on a test split this one is, None where it is the only one."""
     if n_models < 2:
         return None
     which = f"the {_ordinal(place)} model" if place == n_models else f"the {_ordinal(place)} of {n_models} models"
-    return f"{which} judged on this test split: choose by val_pairwise_accuracy"
+    return f"{which} evaluated on this test split: choose by val_pairwise_accuracy"
 
 
 def _path(split_digest: str) -> Path:
-    return main_root() / ".mirip" / "judged" / f"{split_digest}.jsonl"
+    return private_folder().evaluated / f"{split_digest}.jsonl"
 
 
 def _read(path: Path) -> list[dict[str, str | float]]:

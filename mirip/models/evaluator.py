@@ -1,7 +1,12 @@
-"""Judgement of a ranking against tiers: every figure with its interval, and next to it what simpler models reach."""
+"""Evaluation of a ranking against tiers: every metric with its interval, beside what the baselines reach.
 
-from collections.abc import Mapping, Sequence
+METRICS is the list of what metrics/evaluate.json holds: a new metric is one entry there (and a line in
+docs/metrics.md, which a test asks for).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,15 +20,14 @@ from mirip.metrics.calibration import (
     reliability_table,
     win_probability,
 )
+from mirip.metrics.comparison import WORSE, Compared, compare_with_model, comparison_text
 from mirip.metrics.intervals import (
     GroupSupport,
     Interval,
     bootstrap_accuracies,
     group_support,
-    percentile_interval,
-    resampled_accuracy_interval,
     seed_spread,
-    verdict,
+    target_verdict,
 )
 from mirip.metrics.pairwise import (
     PairCounter,
@@ -33,10 +37,77 @@ from mirip.metrics.pairwise import (
     rank_correlations,
     sample_pairs,
 )
-from mirip.models.comparison_text import Scalar, baseline_metrics, versus
+from mirip.randomness import stream
 
+Floats = NDArray[np.float64]
+Codes = NDArray[np.int64]
+Scalar = float | int | str | bool
+
+CHANCE = "chance"
 MODEL_NAME = "mirip"
 _MAX_CALIBRATION_PAIRS = 2_000_000
+
+
+class Measured(NamedTuple):
+    """What the metrics are read from, measured once.
+
+    Attributes:
+        counts: of all pairs that count.
+        within: of the pairs within one context.
+        interval: of the accuracy over all pairs.
+        seed_spread: of that accuracy over the members of an ensemble, by metric name; empty for one member.
+        tau_b: Kendall's.
+        spearman: Spearman's rho.
+        better_wins: (P,) probability that the model gives to the truly better image of each pair.
+        ece_high: the calibration error that 5 % of perfectly calibrated models exceed.
+        called: the row of the coverage table at `min_confidence`; None where every pair is too close to call.
+        n_images: images evaluated.
+        support: the groups behind the accuracy.
+        evaluator: the settings.
+    """
+
+    counts: TierPairCounts
+    within: TierPairCounts
+    interval: Interval
+    seed_spread: Mapping[str, float]
+    tau_b: float
+    spearman: float
+    better_wins: Floats
+    ece_high: float
+    called: Mapping[Any, float] | None
+    n_images: int
+    support: GroupSupport
+    evaluator: "Evaluator"
+
+
+# Name in metrics/evaluate.json -> how it is read. One that returns None is left out of the file.
+METRICS: dict[str, Callable[[Measured], Scalar | None]] = {
+    "pairwise_accuracy": lambda m: float(m.counts.micro),
+    "pairwise_accuracy_ci_low": lambda m: float(m.interval.low),
+    "pairwise_accuracy_ci_high": lambda m: float(m.interval.high),
+    "pairwise_accuracy_seed_sd": lambda m: m.seed_spread.get("pairwise_accuracy_seed_sd"),
+    "pairwise_accuracy_seed_min": lambda m: m.seed_spread.get("pairwise_accuracy_seed_min"),
+    "pairwise_accuracy_seed_max": lambda m: m.seed_spread.get("pairwise_accuracy_seed_max"),
+    "pairwise_accuracy_macro": lambda m: float(m.counts.macro),
+    "pairwise_accuracy_within_context": lambda m: float(m.within.micro),
+    "kendall_tau_b": lambda m: m.tau_b,
+    "spearman": lambda m: m.spearman,
+    "ece": lambda m: expected_calibration_error(m.better_wins),
+    "ece_if_calibrated_high": lambda m: m.ece_high,
+    "brier": lambda m: brier_score(m.better_wins),
+    "min_confidence": lambda m: m.evaluator.min_confidence,
+    "too_close_to_call": lambda m: _too_close_to_call(m),
+    "pairwise_accuracy_called": lambda m: float(m.called["accuracy"]) if m.called else float("nan"),
+    "n_images": lambda m: m.n_images,
+    "n_groups": lambda m: m.support.n_groups,
+    "n_pairs": lambda m: int(m.counts.pairs.sum()),
+    "n_pairs_within_context": lambda m: int(m.within.pairs.sum()),
+    "min_groups_in_tier": lambda m: m.support.fewest_in_tier,
+    "small_sample": lambda m: m.support.small_sample,
+    "confidence": lambda m: m.evaluator.confidence,
+    "target_accuracy": lambda m: m.evaluator.target_accuracy,
+    "verdict": lambda m: target_verdict(m.interval, m.evaluator.target_accuracy),
+}
 
 
 @dataclass(frozen=True)
@@ -44,31 +115,39 @@ class Evaluation:
     """What `Evaluator.evaluate` found.
 
     Attributes:
-        metrics: flat scalars, the names of metrics/evaluate.json. Accuracies lie in [0, 1]; a figure that does not
-            exist (no pair, a baseline not given) is NaN. With several seeds, pairwise_accuracy_seed_sd, _min and _max
-            tell the spread of the single heads.
+        metrics: flat scalars, by the names of METRICS, and those of each baseline. Accuracies lie in [0, 1]; a metric
+            that does not exist (no pair, a baseline not given) is NaN.
+        compared: chance, the baselines and the model itself, each compared with the model.
+        interval: of the model's accuracy.
         tier_pairs: better, worse, n_pairs, accuracy, pair ("S > A", for plots); best tiers first.
         gaps: tier_gap, n_pairs, accuracy.
         reliability: bin, confidence, accuracy, n_pairs, and low, high: where a perfectly calibrated model's accuracy
             lies in 95 of 100 cases at this size (NaN without tier probabilities).
         coverage: min_confidence, coverage, accuracy.
-        baseline_table: model, pairwise_accuracy, ci_low, ci_high, and margin, margin_ci_low, margin_ci_high: accuracy
-            of the evaluated model minus this row's, on the same resamples. Rows: chance, the baselines, mirip.
     """
 
     metrics: dict[str, Scalar]
+    compared: Sequence[Compared]
+    interval: Interval
     tier_pairs: pd.DataFrame
     gaps: pd.DataFrame
     reliability: pd.DataFrame
     coverage: pd.DataFrame
-    baseline_table: pd.DataFrame
+
+    @property
+    def baseline_table(self) -> pd.DataFrame:
+        """Return model, pairwise_accuracy, ci_low, ci_high, margin, margin_ci_low, margin_ci_high.
+
+        margin is the model's accuracy minus this row's, on the same resamples. Rows: chance, the baselines, mirip.
+        """
+        return pd.DataFrame([{"model": one.name, **one.row()} for one in self.compared])
 
     def summary(self) -> str:
         """Say the result in a few lines of words."""
         m = self.metrics
         lines = [
-            f"pairwise accuracy {m['pairwise_accuracy']:.3f}, interval {m['pairwise_accuracy_ci_low']:.3f} to "
-            f"{m['pairwise_accuracy_ci_high']:.3f} at {m['confidence']:.0%} ({m['n_images']} images, "
+            f"pairwise accuracy {m['pairwise_accuracy']:.3f}, interval {self.interval.low:.3f} to "
+            f"{self.interval.high:.3f} at {m['confidence']:.0%} ({m['n_images']} images, "
             f"{m['n_groups']} groups, {m['n_pairs']} pairs): target {m['target_accuracy']:.2f} {m['verdict']}"
         ]
         if m["small_sample"]:
@@ -78,21 +157,18 @@ class Evaluation:
             )
         if "pairwise_accuracy_seed_sd" in m:
             lines.append(
-                f"by seed: single heads reach {m['pairwise_accuracy_seed_min']:.3f} to "
+                f"by seed: single members reach {m['pairwise_accuracy_seed_min']:.3f} to "
                 f"{m['pairwise_accuracy_seed_max']:.3f} (standard deviation {m['pairwise_accuracy_seed_sd']:.3f}); the "
-                "figure above is of the mean of their scores"
+                "accuracy above is that of their mean score"
             )
-        for row in self.baseline_table.iloc[1:-1].to_dict("records"):
-            difference = Interval(row["margin_ci_low"], row["margin_ci_high"], bool(m["small_sample"]))
-            lines.append(versus(row["model"], row["pairwise_accuracy"], row["margin"], difference))
-        return "\n".join(lines)
+        return "\n".join([*lines, *map(_versus, _baselines(self.compared))])
 
 
 class Evaluator:
-    """Judges scores against tiers in one split of a split.
+    """Evaluates scores against the tiers of one split.
 
     Args:
-        target_accuracy: judged on the interval: met, missed or undecided.
+        target_accuracy: held against the interval: met, missed or undecided.
         confidence: nominal coverage of all intervals.
         n_bootstrap: resamples over groups.
         seed: of the resamples, and of the pairs drawn for calibration where there are more than two million.
@@ -108,11 +184,11 @@ class Evaluator:
         seed: int = 42,
         min_confidence: float = 0.6,
     ) -> None:
-        self.min_confidence = min_confidence
-        self.target_accuracy = target_accuracy
-        self.confidence = confidence
-        self.n_bootstrap = n_bootstrap
-        self.seed = seed
+        self.min_confidence: float = min_confidence
+        self.target_accuracy: float = target_accuracy
+        self.confidence: float = confidence
+        self.n_bootstrap: int = n_bootstrap
+        self.seed: int = seed
 
     def evaluate(
         self,
@@ -128,17 +204,17 @@ class Evaluator:
         fold: ArrayLike | None = None,
         tier_probability: ArrayLike | None = None,
     ) -> Evaluation:
-        """Judge scores (N,) against tier ranks (N,), both higher is better.
+        """Evaluate scores (N,) against tier ranks (N,), both higher is better.
 
         Args:
             scores: (N,) finite numbers.
             tier_rank: (N,) integers in 0..K-1.
             tiers: names of the K tiers, best first.
-            group_id: (N,) labels of what is resampled together; None: every image stands alone.
+            group_id: (N,) labels of what is resampled together; None: every image is a group of its own.
             context: (N,) labels within which a comparison is fair; None: all images are of one context.
             temperature: P(a beats b) = sigmoid((score_a - score_b) / temperature), fitted elsewhere.
             baselines: name -> scores (N,) of other models on the same images.
-            seed_scores: seed -> scores (N,) of one head alone, where `scores` are the mean of several.
+            seed_scores: seed -> scores (N,) of one member alone, where `scores` are those of an ensemble.
             fold: (N,) labels; only pairs of one fold count anywhere, since scores of different folds are of different
                 models. None: all are of one model.
             tier_probability: (N, K) the model's own, column k is tier_rank k; what a perfectly calibrated model would
@@ -150,103 +226,79 @@ class Evaluator:
         values, rank = np.asarray(scores, dtype=np.float64), np.asarray(tier_rank, dtype=np.int64)
         group = np.arange(len(values)) if group_id is None else np.asarray(group_id)
         block = np.zeros(len(values), dtype=np.int64) if fold is None else context_codes(fold)
-        counts = PairCounter(values, rank, block, n_tiers=len(tiers)).count()
+        # A fair pair is within one fold and one context: one label for each combination of both.
         fair = block if context is None else block * len(values) + context_codes(context)
-        within = PairCounter(values, rank, fair, n_tiers=len(tiers)).count()
-        by_seed = [pairwise_accuracy(one, rank, context=block) for one in (seed_scores or {}).values()]
+        counts = PairCounter(values, rank, block, n_tiers=len(tiers)).count()
         support = group_support(rank, group, block)
-        ladder = self._ladder(values, rank, group, block, baselines or {}, support)
-        judged = ladder.iloc[-1]
-        interval = Interval(judged["ci_low"], judged["ci_high"], support.small_sample)
-        better, worse = sample_pairs(rank, rng=np.random.default_rng(self.seed), max_pairs=_MAX_CALIBRATION_PAIRS)
+        compared = self._compared(values, rank, group, block, baselines or {}, support)
+        better, worse = sample_pairs(rank, rng=stream(self.seed, "calibration pairs"), max_pairs=_MAX_CALIBRATION_PAIRS)
         better, worse = (rows[block[better] == block[worse]] for rows in (better, worse))
         better_wins = win_probability(values[better] - values[worse], temperature)
         reliability, ece_high = self._reliability(better_wins, tier_probability, block)
-        called = coverage_table(better_wins, [self.min_confidence])  # no row where every pair is too close
+        called = coverage_table(better_wins, [self.min_confidence]).to_dict("records")
         tau_b, spearman = _rank_correlations(values, rank, block)
-        metrics: dict[str, Scalar] = {
-            "pairwise_accuracy": float(counts.micro),
-            "pairwise_accuracy_ci_low": float(interval.low),
-            "pairwise_accuracy_ci_high": float(interval.high),
-            **seed_spread("pairwise_accuracy", by_seed),
-            "pairwise_accuracy_macro": float(counts.macro),
-            "pairwise_accuracy_within_context": float(within.micro),
-            "kendall_tau_b": tau_b,
-            "spearman": spearman,
-            "ece": expected_calibration_error(better_wins),
-            "ece_if_calibrated_high": ece_high,
-            "brier": brier_score(better_wins),
-            "min_confidence": self.min_confidence,
-            "too_close_to_call": 1 - float(called["coverage"].sum()) if len(better_wins) else float("nan"),
-            "pairwise_accuracy_called": float(called["accuracy"].iloc[0]) if len(called) else float("nan"),
-            "n_images": len(values),
-            "n_groups": support.n_groups,
-            "n_pairs": int(counts.pairs.sum()),
-            "n_pairs_within_context": int(within.pairs.sum()),
-            "min_groups_in_tier": support.fewest_in_tier,
-            "small_sample": support.small_sample,
-            "confidence": self.confidence,
-            "target_accuracy": self.target_accuracy,
-            "verdict": verdict(interval.low, interval.high, self.target_accuracy, support.small_sample),
-            **baseline_metrics(ladder),
-        }
+        by_seed = [pairwise_accuracy(one, rank, context=block) for one in (seed_scores or {}).values()]
+        measured = Measured(
+            counts=counts,
+            within=PairCounter(values, rank, fair, n_tiers=len(tiers)).count(),
+            interval=compared[-1].interval,
+            seed_spread=seed_spread("pairwise_accuracy", by_seed),
+            tau_b=tau_b,
+            spearman=spearman,
+            better_wins=better_wins,
+            ece_high=ece_high,
+            called=called[0] if called else None,
+            n_images=len(values),
+            support=support,
+            evaluator=self,
+        )
+        read = {name: metric(measured) for name, metric in METRICS.items()}
         return Evaluation(
-            metrics,
+            {name: value for name, value in read.items() if value is not None} | _baseline_metrics(compared),
+            compared,
+            measured.interval,
             tier_pair_table(counts, tiers),
             gap_table(counts),
             reliability,
             coverage_table(better_wins),
-            ladder,
         )
 
     def _reliability(
-        self, better_wins: NDArray[np.float64], tier_probability: ArrayLike | None, block: NDArray[np.int64]
+        self, better_wins: Floats, tier_probability: ArrayLike | None, block: Codes
     ) -> tuple[pd.DataFrame, float]:
         """Return the table, and the calibration error that 5 % of perfectly calibrated models exceed."""
         table = reliability_table(better_wins)
         if tier_probability is None:
             return table.assign(low=np.nan, high=np.nan), float("nan")
-        drawn = calibrated_range(tier_probability, rng=np.random.default_rng(self.seed), fold=block)
+        drawn = calibrated_range(tier_probability, rng=stream(self.seed, "calibrated range"), fold=block)
         of_bin = table["bin"].to_numpy() - 1
         ends = {"low": table["confidence"] + drawn.low[of_bin], "high": table["confidence"] + drawn.high[of_bin]}
         return table.assign(**{name: end.clip(0, 1) for name, end in ends.items()}), drawn.ece_high
 
-    def _ladder(
+    def _compared(
         self,
-        scores: NDArray[np.float64],
-        rank: NDArray[np.int64],
+        scores: Floats,
+        rank: Codes,
         group: NDArray[np.generic],
-        block: NDArray[np.int64],
+        block: Codes,
         baselines: Mapping[str, ArrayLike],
         support: GroupSupport,
-    ) -> pd.DataFrame:
-        names = [*baselines, MODEL_NAME]
+    ) -> list[Compared]:
+        """Compare chance, the baselines and the model, which comes last, on the same resamples."""
         score_sets = np.stack([*(np.asarray(b, dtype=np.float64) for b in baselines.values()), scores])
-        rng = np.random.default_rng(self.seed)
+        rng = stream(self.seed, "bootstrap")
         resampled = bootstrap_accuracies(score_sets, rank, group, rng=rng, n_bootstrap=self.n_bootstrap, context=block)
         accuracies = [float(PairCounter(row, rank, block).count().micro) for row in score_sets]
         # Chance orders every pair by a coin: exactly one half in any resample that has a pair.
-        names.insert(0, "chance")
-        accuracies.insert(0, 0.5 if np.isfinite(accuracies[-1]) else float("nan"))
-        resampled = np.column_stack([np.where(np.isnan(resampled[:, -1]), np.nan, 0.5), resampled])
-        rows = []
-        for name, accuracy, replicates in zip(names, accuracies, resampled.T, strict=True):
-            own = resampled_accuracy_interval(accuracy, replicates, support, confidence=self.confidence)
-            margin = percentile_interval(
-                resampled[:, -1] - replicates, support, confidence=self.confidence, limits=(-1.0, 1.0)
-            )
-            rows.append(
-                {
-                    "model": name,
-                    "pairwise_accuracy": accuracy,
-                    "ci_low": own.low,
-                    "ci_high": own.high,
-                    "margin": accuracies[-1] - accuracy,
-                    "margin_ci_low": margin.low,
-                    "margin_ci_high": margin.high,
-                }
-            )
-        return pd.DataFrame(rows)
+        by_chance = np.where(np.isnan(resampled[:, -1]), np.nan, 0.5)
+        return compare_with_model(
+            [CHANCE, *baselines, MODEL_NAME],
+            [0.5 if np.isfinite(accuracies[-1]) else float("nan"), *accuracies],
+            np.column_stack([by_chance, resampled]),
+            model=-1,
+            support=support,
+            confidence=self.confidence,
+        )
 
 
 def tier_pair_table(counts: TierPairCounts, tiers: Sequence[str]) -> pd.DataFrame:
@@ -277,9 +329,39 @@ def gap_table(counts: TierPairCounts) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["tier_gap", "n_pairs", "accuracy"])
 
 
-def _rank_correlations(
-    scores: NDArray[np.float64], rank: NDArray[np.int64], block: NDArray[np.int64]
-) -> tuple[float, float]:
+def _baselines(compared: Sequence[Compared]) -> Sequence[Compared]:
+    """Leave out chance, which is first, and the model, which is last."""
+    return compared[1:-1]
+
+
+def _baseline_metrics(compared: Sequence[Compared]) -> dict[str, Scalar]:
+    """Return flat metrics of each baseline; those of ridge and k-NN always exist, NaN where they were not given."""
+    metrics: dict[str, Scalar] = {"baseline_ridge_accuracy": float("nan"), "baseline_knn_accuracy": float("nan")}
+    for one in _baselines(compared):
+        metrics[f"baseline_{one.name}_accuracy"] = one.accuracy
+        metrics[f"margin_over_{one.name}"] = one.margin
+        metrics[f"margin_over_{one.name}_ci_low"] = one.difference.low
+        metrics[f"margin_over_{one.name}_ci_high"] = one.difference.high
+    return metrics
+
+
+def _versus(baseline: Compared) -> str:
+    """Say how the model compares with a baseline, and what to do where it is worse."""
+    said = comparison_text(baseline.verdict, "the model", baseline.name)
+    if baseline.verdict == WORSE:
+        said += f": use {baseline.name}, or train differently"
+    low, high = baseline.difference.low, baseline.difference.high
+    return f"{said} ({baseline.accuracy:.3f}; difference {baseline.margin:+.3f}, {low:+.3f} to {high:+.3f})"
+
+
+def _too_close_to_call(measured: Measured) -> float:
+    """Return the share of pairs below the least confidence, in [0, 1]; NaN without pairs."""
+    if not len(measured.better_wins):
+        return float("nan")
+    return 1 - float(measured.called["coverage"] if measured.called else 0.0)
+
+
+def _rank_correlations(scores: Floats, rank: Codes, block: Codes) -> tuple[float, float]:
     """Return tau-b and Spearman's rho, of several blocks their means weighted by images; NaN where none has any.
 
     A block of one tier (a fold that holds out one group, say) has neither and is left out.

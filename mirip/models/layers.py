@@ -26,7 +26,7 @@ class Projector(nn.Module):
         hidden_dim: width of the hidden layer.
         out_dim: width of the embedding.
         dropout: share of hidden units dropped in training, in [0, 1).
-        n_members: 1, or n for n projectors side by side, whose parameters bear a leading axis of n.
+        n_members: 1, or n for n projectors side by side, whose parameters have a leading axis of n.
     """
 
     feature_mean: torch.Tensor
@@ -59,7 +59,7 @@ class Projector(nn.Module):
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Project `features` (B, in_dim) float32 to (B, out_dim) float32.
 
-        With n heads the output is (n, B, out_dim), and `features` may be (n, B, in_dim): rows of its own for each.
+        With n members the output is (n, B, out_dim), and `features` may be (n, B, in_dim): rows of its own for each.
         """
         standardised = (features - self.feature_mean).div_(self.feature_std)
         embedding: torch.Tensor = self.layers(standardised)  # (B, D) -> (B, 256)
@@ -69,7 +69,7 @@ class Projector(nn.Module):
 class ScoreHead(nn.Module):
     """Two layers from an embedding to one score: in_dim -> hidden_dim -> 1. Higher is better.
 
-    With `n_members` above 1 it holds n such heads, whose parameters bear a leading axis of n.
+    With `n_members` above 1 it holds n such heads, whose parameters have a leading axis of n.
     """
 
     def __init__(self, in_dim: int = 256, hidden_dim: int = 64, n_members: int = 1) -> None:
@@ -79,20 +79,20 @@ class ScoreHead(nn.Module):
         )
 
     def forward(self, embedding: torch.Tensor) -> torch.Tensor:
-        """Score `embedding` (B, in_dim) float32 as (B, 1) float32; (n, B, in_dim) as (n, B, 1) with n heads."""
+        """Score `embedding` (B, in_dim) float32 as (B, 1) float32; (n, B, in_dim) as (n, B, 1) with n members."""
         score: torch.Tensor = self.layers(embedding)  # (B, 256) -> (B, 1)
         return score
 
 
 @dataclass
 class DropoutStreams:
-    """Where the dropout of n heads comes from: a generator each, so that no head's draws depend on the others.
+    """Where the dropout of n members comes from: a generator each, so that no member's draws depend on the others.
 
-    On the CPU a head draws what `torch.nn.Dropout` draws after `torch.manual_seed` with its generator's seed.
+    On the CPU a member draws what `torch.nn.Dropout` draws after `torch.manual_seed` with its generator's seed.
 
     Attributes:
         generators: n of them, on the device of the inputs.
-        rows: how many of a head's input rows are real, n numbers; those behind are padding and draw nothing.
+        rows: how many of a member's input rows are real, n numbers; the rows after them are padding and draw nothing.
     """
 
     generators: Sequence[torch.Generator]
@@ -128,7 +128,7 @@ class StackedLinear(nn.Module):
         self.bias = nn.Parameter(torch.stack([layer.bias.detach() for layer in plain]))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map `x` (n, B, in_dim), or (B, in_dim) for all heads alike, to (n, B, out_dim)."""
+        """Map `x` (n, B, in_dim), or (B, in_dim) for all members, to (n, B, out_dim)."""
         mapped: torch.Tensor = _BatchedLinear.apply(x.expand(len(self.weight), *x.shape[-2:]), self.weight, self.bias)
         return mapped
 
@@ -143,12 +143,14 @@ class StackedLayerNorm(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Normalise `x` (n, B, dim)."""
-        by_head = zip(x, self.weight, self.bias, strict=True)  # the fused operation knows one weight at a time
-        return torch.stack([functional.layer_norm(own, own.shape[-1:], weight, bias) for own, weight, bias in by_head])
+        by_member = zip(x, self.weight, self.bias, strict=True)  # the fused operation knows one weight at a time
+        return torch.stack(
+            [functional.layer_norm(own, own.shape[-1:], weight, bias) for own, weight, bias in by_member]
+        )
 
 
 class StackedDropout(nn.Module):
-    """Dropout of n heads, each from its own stream; set `streams` before training."""
+    """Dropout of n members, each from its own stream; set `streams` before training."""
 
     streams: DropoutStreams | None = None
 
@@ -162,23 +164,23 @@ class StackedDropout(nn.Module):
             return x
         assert self.streams is not None
         kept = torch.empty_like(x) if min(self.streams.rows) == x.shape[1] else torch.zeros_like(x)
-        for head, generator, rows in zip(kept, self.streams.generators, self.streams.rows, strict=True):
-            head[:rows].bernoulli_(1 - self.p, generator=generator)
+        for member, generator, rows in zip(kept, self.streams.generators, self.streams.rows, strict=True):
+            member[:rows].bernoulli_(1 - self.p, generator=generator)
         return x * kept.div_(1 - self.p)
 
 
 def linear_layer(n_members: int, in_dim: int, out_dim: int) -> nn.Module:
-    """Return a plain linear layer for one head, a stack for more."""
+    """Return a plain linear layer for one member, a stack for more."""
     return nn.Linear(in_dim, out_dim) if n_members == 1 else StackedLinear(n_members, in_dim, out_dim)
 
 
 def layer_norm_layer(n_members: int, dim: int) -> nn.Module:
-    """Return a plain LayerNorm for one head, a stack for more."""
+    """Return a plain LayerNorm for one member, a stack for more."""
     return nn.LayerNorm(dim) if n_members == 1 else StackedLayerNorm(n_members, dim)
 
 
 def dropout_layer(n_members: int, p: float) -> nn.Module:
-    """Return plain dropout for one head, separate streams for more."""
+    """Return plain dropout for one member, separate streams for more."""
     return nn.Dropout(p) if n_members == 1 else StackedDropout(p)
 
 
@@ -190,7 +192,7 @@ def set_streams(model: nn.Module, streams: DropoutStreams) -> None:
 
 
 def clip_each_member(parameters: Sequence[nn.Parameter], max_norm: float) -> None:
-    """Scale the gradients (n, ...) of each head to a norm of at most `max_norm`, as `clip_grad_norm_` does for one."""
+    """Scale the gradients (n, ...) of each member to a norm of at most `max_norm`, like `clip_grad_norm_`."""
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     norms = torch.stack([torch.linalg.vector_norm(gradient.flatten(1), dim=1) for gradient in gradients])  # (P, n)
     scale = (max_norm / (torch.linalg.vector_norm(norms, dim=0) + 1e-6)).clamp(max=1.0)  # (n,)

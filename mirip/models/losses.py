@@ -1,20 +1,41 @@
-"""Losses on score differences of cross-tier pairs."""
+"""Losses on score differences of cross-tier pairs.
+
+LOSSES has one entry for each loss. A new one is an entry there and its name in `TrainParams.loss`, which has to list it
+because params.py is below this room; a test compares the two.
+"""
+
+from collections.abc import Callable
 
 import torch
 from torch.nn import functional
 
+from mirip.errors import ParamsError
 from mirip.params import TrainParams
 
 
-def pair_loss(difference: torch.Tensor, config: TrainParams) -> torch.Tensor:
-    """Loss of each pair, given score(better) - score(worse), any shape, float32; same shape out.
+def logistic(difference: torch.Tensor, config: TrainParams) -> torch.Tensor:
+    """Return log(1 + exp(-d)): the negative log-likelihood of Bradley & Terry (1952), as in RankNet (2005)."""
+    return functional.softplus(-difference)
 
-    logistic: log(1 + exp(-d)), the negative log-likelihood of Bradley & Terry (1952), as in RankNet
-    (Burges et al. 2005). margin: max(0, margin - d).
-    """
-    if config.loss == "logistic":
-        return functional.softplus(-difference)
+
+def margin(difference: torch.Tensor, config: TrainParams) -> torch.Tensor:
+    """Return max(0, margin - d): a pair costs nothing once it is ordered by more than `config.margin`."""
     return functional.relu(config.margin - difference)
+
+
+# Name in train.loss -> (score(better) - score(worse) of any shape, config) -> the loss of each pair, same shape.
+LOSSES: dict[str, Callable[[torch.Tensor, TrainParams], torch.Tensor]] = {"logistic": logistic, "margin": margin}
+
+
+def pair_loss(difference: torch.Tensor, config: TrainParams) -> torch.Tensor:
+    """Return the loss of each pair, given score(better) - score(worse), any shape, float32; same shape out.
+
+    Raises:
+        ParamsError: no loss has the name `config.loss`.
+    """
+    if config.loss not in LOSSES:
+        raise ParamsError(f"train.loss is {config.loss!r}, which is no loss", f"set it to one of {', '.join(LOSSES)}")
+    return LOSSES[config.loss](difference, config)
 
 
 def all_pairs_loss(
@@ -25,7 +46,7 @@ def all_pairs_loss(
     Args:
         scores: (M,) float32.
         tier_rank: (M,) int64, higher is better.
-        context: (M,) int64; looked at only where `config.pair_context` is "same".
+        context: (M,) int64; used only where `config.pair_context` is "same".
         config: loss, pair_balance ("balanced" gives each pair of tiers the same weight) and pair_context.
 
     Returns:
@@ -59,7 +80,7 @@ def weighted_pair_loss(
 
     Args:
         scores: (M,) float32.
-        places: (2, P) int64, where in `scores` the better and the worse image of each pair stand.
+        places: (2, P) int64, the places in `scores` of the better and the worse image of each pair.
         weight: (P,) float32.
         config: the loss.
     """

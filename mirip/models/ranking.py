@@ -36,17 +36,17 @@ class PairwiseRankingModel(nn.Module):
     Args:
         extractor: the backbone; None takes facebook/dinov2-large at 768.
         feature_dim: D, the width of its features.
-        config: sizes of the head, dropout, and `seeds`, the number of heads; None takes the defaults.
+        config: sizes of the head, dropout, and `seeds`, the number of members; None takes the defaults.
 
     Attributes:
-        head_location: (n,) buffer, the mean of each head's scores on the training split; only with n > 1 heads.
-        head_spread: (n,) buffer, their standard deviation there.
+        head_location: (n,) buffer, the mean of each member's scores on the training split; only with n > 1 members.
+        head_spread: (n,) buffer, their standard deviation there. Checkpoints hold both buffers by these names.
     """
 
     head_location: torch.Tensor
     head_spread: torch.Tensor
 
-    checkpoint: Checkpoint | None = None
+    _checkpoint: Checkpoint | None = None
     _backbone_is_checked = False
 
     def __init__(
@@ -71,11 +71,13 @@ class PairwiseRankingModel(nn.Module):
     extractor: DINOv2FeatureExtractor
 
     @classmethod
-    def from_checkpoint(cls, path: Path | str, *, device: str = "auto", backbone: str | None = None) -> Self:
+    def from_checkpoint(
+        cls, source: Path | str | Checkpoint, *, device: str = "auto", backbone: str | None = None
+    ) -> Self:
         """Load a trained model; its backbone is found when first used.
 
         Args:
-            path: the checkpoint.
+            source: the checkpoint's file, or the checkpoint itself where it is in memory.
             device: auto, cpu or cuda.
             backbone: folder or hub id of the backbone; None takes the one that the checkpoint names. Its weights
                 have to be those that the model was trained on.
@@ -83,34 +85,48 @@ class PairwiseRankingModel(nn.Module):
         Raises:
             CheckpointError: the file is missing, damaged, or its weights do not fit its config.
         """
-        checkpoint = load_checkpoint(path)
+        checkpoint = source if isinstance(source, Checkpoint) else load_checkpoint(source)
+        named = "the checkpoint" if isinstance(source, Checkpoint) else str(source)
         try:
             config = checkpoint.train_params
             recipe = declared_recipe(checkpoint.recipe)
             if backbone is not None:
                 recipe = recipe.model_copy(update={"backbone": backbone, "revision": None})
-            feature_dim = len(checkpoint.model_state_dict["projector.feature_mean"])
-            model = cls(DINOv2FeatureExtractor.from_recipe(recipe, device), feature_dim=feature_dim, config=config)
+            extractor = DINOv2FeatureExtractor.from_recipe(recipe, device)
+            model = cls(extractor, feature_dim=checkpoint.feature_dim, config=config)
             model.load_state_dict(checkpoint.model_state_dict)
         except (KeyError, ValueError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
-            raise CheckpointError(f"{path} does not fit this version of Mirip ({reason}): train again") from None
-        model.checkpoint = checkpoint
+            raise CheckpointError(f"{named} does not fit this version of Mirip ({reason})", "train again") from None
+        model._checkpoint = checkpoint
         return model.to(resolve_device(device)).eval()
 
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """What the model was loaded from.
+
+        Raises:
+            CheckpointError: it was not loaded from a checkpoint, so nothing is known of its calibration and training.
+        """
+        if self._checkpoint is None:
+            raise CheckpointError(
+                "this model was not loaded from a checkpoint", "use PairwiseRankingModel.from_checkpoint"
+            )
+        return self._checkpoint
+
     def score(self, features: torch.Tensor) -> torch.Tensor:
-        """Score features (B, D) float32 of the backbone as (B,) float32; with several heads, by the mean of theirs."""
+        """Score features (B, D) float32 of the backbone as (B,) float32; an ensemble scores by its members' mean."""
         if self.n_members > 1:
             return self.score_members(features).mean(dim=0)
         scores: torch.Tensor = self.score_head(self.projector(features)).squeeze(-1)  # (B, D) -> (B, 1) -> (B,)
         return scores
 
     def score_members(self, features: torch.Tensor) -> torch.Tensor:
-        """Score features (B, D) float32 by each of the n heads, (n, B) float32; their mean is the score.
+        """Score features (B, D) float32 by each of the n members, (n, B) float32; their mean is the score.
 
-        With several heads `features` may also be (n, B, D), rows of its own for each head. A pairwise loss leaves
-        a head's offset and scale free, so that a mean of raw scores would go by the loudest head. Each is
-        therefore brought to mean 0 and deviation 1 on the training split (`fit_head_scales`).
+        With several members `features` may also be (n, B, D), rows of its own for each member. A pairwise loss leaves
+        a member's offset and scale free, so the member with the largest scale would decide a mean of raw scores. Each
+        is therefore brought to mean 0 and deviation 1 on the training split (`fit_member_scales`).
         """
         if self.n_members == 1:
             return self.score(features)[None]
@@ -118,10 +134,10 @@ class PairwiseRankingModel(nn.Module):
         return (raw - self.head_location[:, None]) / self.head_spread[:, None]
 
     @torch.no_grad()
-    def fit_head_scales(self, features: torch.Tensor) -> None:
-        """Take location and spread of each head's scores from the training split's `features` (N, D).
+    def fit_member_scales(self, features: torch.Tensor) -> None:
+        """Take location and spread of each member's scores from the training split's `features` (N, D).
 
-        Labels have no part in it. A head that scores all alike keeps spread 1. One head alone is left as it is.
+        Labels have no part in it. A member with one score for all keeps spread 1. One member alone is left as it is.
         """
         if self.n_members == 1:
             return
@@ -154,7 +170,7 @@ class PairwiseRankingModel(nn.Module):
             CheckpointError: the backbone found is not the one that the model was trained on.
         """
         scores: list[float] = []
-        for path in paths:  # one at a time: the value must not depend on the company
+        for path in paths:  # one at a time: a score must not depend on the other images
             fitted = torch.from_numpy(self.extractor.transform.fitted(read_pixels(path)))
             features = self._features(fitted.permute(2, 0, 1)[None])  # (h, w, 3) -> (1, 3, h, w)
             scores.append(float(self.score(features)))
@@ -163,23 +179,24 @@ class PairwiseRankingModel(nn.Module):
     def compare(self, a: Path | str, b: Path | str) -> Comparison:
         """Compare two image files; see `score_images` for what is raised."""
         score_a, score_b = self.score_images([a, b])
-        temperature = self.checkpoint.temperature if self.checkpoint else 1.0
+        temperature = self._checkpoint.temperature if self._checkpoint else 1.0
         return Comparison(score_a, score_b, float(win_probability(score_a - score_b, temperature)))
 
     def check_backbone(self) -> None:
         """Raise CheckpointError where the backbone found is not the one that the model was trained on."""
-        if self.checkpoint is None or self._backbone_is_checked:
+        if self._checkpoint is None or self._backbone_is_checked:
             return
-        found, trained = self.extractor.resolved.fingerprint, self.checkpoint.fingerprint
+        found, trained = self.extractor.resolved.fingerprint, self._checkpoint.fingerprint
         if found != trained:
             raise CheckpointError(
                 f"the backbone {self.extractor.resolved.backbone} has fingerprint {found[:12]}, the model was "
-                f"trained on {trained[:12]}: restore that backbone or train again"
+                f"trained on {trained[:12]}",
+                "restore that backbone or train again",
             )
         self._backbone_is_checked = True
 
     def _features(self, images: torch.Tensor) -> torch.Tensor:
-        """Embed images as the cache would hold them, rounded alike: what is served is what was trained on."""
+        """Embed images as the cache would hold them, with the same rounding: what is served is what was trained on."""
         self.check_backbone()
         features: torch.Tensor = self.extractor(images)
         stored = torch.float16 if self.extractor.recipe.stored_dtype == "float16" else torch.float32

@@ -1,8 +1,10 @@
-"""Training of the projector and the score head on features that are already in memory."""
+"""Training of the projector and the score member on features that are already in memory."""
 
+import pkgutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -19,20 +21,27 @@ from mirip.progress import Progress
 
 
 class TrainingConfig(TrainParams):
-    """Options of training (those of the section `train`) and of tracking.
+    """Options of a training on its own: those of the section `train`, where checkpoints go, and tracking.
 
     Frozen; an unknown or invalid option raises pydantic.ValidationError. With `images_per_step` None, a step
     takes `batch_size` cross-tier pairs; with a number, that many distinct images and all their pairs.
+
+    Attributes:
+        tracking: publish the training to MLflow when it ends.
+        experiment: MLflow experiment.
+        run_name: name of the MLflow run; None makes one.
+        checkpoint_dir: folder for `epoch_<n>.pt`, every `save_every_n_epochs` epochs; None keeps no checkpoints.
     """
 
     tracking: bool = True
     experiment: str = "mirip"
     run_name: str | None = None
+    checkpoint_dir: Path | None = None
 
 
 @dataclass(frozen=True)
 class MemberResult:
-    """One head alone: its seed, its best epoch, and its accuracies in [0, 1] at that epoch."""
+    """One member alone: its seed, its best epoch, and its accuracies in [0, 1] at that epoch."""
 
     seed: int
     best_epoch: int
@@ -42,23 +51,35 @@ class MemberResult:
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """A trained model, each of its heads at its best epoch by validation.
+    """A trained model, each of its members at its best epoch by validation.
 
     Attributes:
         model: in evaluation mode, on the CPU.
         curves: a row an epoch: epoch, train_loss, val_loss, train_pairwise_accuracy, val_pairwise_accuracy,
-            learning_rate. The training figures are of the scores seen in training, under dropout. Means over heads.
-        best_epoch: the epoch, from 1, whose weights the model holds; the median over heads, where there are several.
+            learning_rate. The training metrics are of the scores seen in training, under dropout. Means over members.
+        best_epoch: the epoch, from 1, whose weights the model holds; the median over members, where there are several.
         val_pairwise_accuracy: exact accuracy over the validation split's cross-tier pairs, in [0, 1], of the model's
-            scores: with several heads of the mean of theirs.
-        heads: each head alone.
+            scores: with several members of the mean of theirs.
+        members: each member alone.
     """
 
     model: PairwiseRankingModel
     curves: pd.DataFrame
     best_epoch: int
     val_pairwise_accuracy: float
-    heads: tuple[MemberResult, ...]
+    members: tuple[MemberResult, ...]
+
+
+class Tracker(Protocol):
+    """Publishes a training that has ended."""
+
+    def __call__(self, config: TrainingConfig, result: TrainingResult) -> None:
+        """Publish `result`; a server that is unavailable is a warning, not an error."""
+
+
+# The room tracking is above this one and alone knows MLflow. So its function is named here, not imported, and it is
+# loaded only when a training is tracked (docs/decisions/0019).
+_TRACKER = "mirip.tracking.training_run:track_training"
 
 
 class Trainer:
@@ -66,14 +87,17 @@ class Trainer:
 
     An epoch visits every training image once. The same config and data give the same bytes on the same
     machine, whether the training ran through or was resumed: the randomness of an epoch is a function of
-    seed and epoch alone. With `config.seeds` n above 1, n heads are trained at once, each with its own seed and best
+    seed and epoch alone. With `config.seeds` n above 1, n members are trained at once, each with its own seed and best
     epoch; the run ends when the patience of all is over, and the model scores by their mean.
 
     Args:
-        config: options of training; defaults to those of TrainingConfig.
-        checkpoint_dir: where `epoch_<n>.pt` is written every `save_every_n_epochs` epochs; None writes none.
+        config: options of training; defaults to those of TrainingConfig. A TrainingConfig is tracked if it says so,
+            TrainParams never are.
+        checkpoint_dir: where `epoch_<n>.pt` is written every `save_every_n_epochs` epochs; None: where the
+            TrainingConfig says.
         keep_checkpoints: False removes each when the next one is written.
         make_model: (feature_dim, config) -> model to train; None takes PairwiseRankingModel.
+        tracker: publishes a training whose config asks for tracking; None takes MLflow.
     """
 
     def __init__(
@@ -83,11 +107,15 @@ class Trainer:
         checkpoint_dir: Path | str | None = None,
         keep_checkpoints: bool = True,
         make_model: ModelFactory | None = None,
+        tracker: Tracker | None = None,
     ) -> None:
         self.config = config if config is not None else TrainingConfig()
+        if checkpoint_dir is None and isinstance(self.config, TrainingConfig):
+            checkpoint_dir = self.config.checkpoint_dir
         self.checkpoint_dir = Path(checkpoint_dir) if checkpoint_dir is not None else None
         self.keep_checkpoints = keep_checkpoints
         self.make_model = make_model or _ranking_model
+        self.tracker = tracker
 
     def fit(
         self, train: RankingData, val: RankingData, *, resume_from: Path | str | None = None, verbose: bool = False
@@ -101,11 +129,11 @@ class Trainer:
             verbose: show progress on stderr.
 
         Raises:
-            DataError: a side holds no cross-tier pair.
+            DataError: a split holds no cross-tier pair.
             CheckpointError: `resume_from` cannot be read or belongs to another training.
         """
         if not count_cross_tier_pairs(val.tier_rank):
-            raise DataError("the validation split holds no cross-tier pair: more images or another split are needed")
+            raise DataError("the validation split holds no cross-tier pair", "give more images, or make another split")
         run = TrainingState(self.config, train, self.make_model)
         data = f"{train.digest()} {val.digest()}" if self.checkpoint_dir or resume_from else ""
         if resume_from is not None:
@@ -117,24 +145,28 @@ class Trainer:
                 run.validate(*val_tensors)
                 progress.update(1, f"val accuracy {run.val_accuracy():.3f}")
                 self._save(run, data)
-        heads = tuple(
+        members = tuple(
             MemberResult(seed, best, rows[best - 1]["val_pairwise_accuracy"], rows[best - 1]["train_pairwise_accuracy"])
             for seed, best, rows in zip(run.seeds, run.best_epochs, run.curves, strict=True)
         )
         model = run.best_model()
-        accuracy = heads[0].val_pairwise_accuracy
-        if len(heads) > 1:
+        accuracy = members[0].val_pairwise_accuracy
+        if len(members) > 1:
             with torch.inference_mode():
                 accuracy = pairwise_accuracy(model.score(val_tensors[0].cpu()).numpy(), val.tier_rank)
         best_epoch = int(np.median(run.best_epochs))
-        return TrainingResult(model, pd.DataFrame(run.mean_curves()), best_epoch, accuracy, heads)
+        result = TrainingResult(model, pd.DataFrame(run.mean_curves()), best_epoch, accuracy, members)
+        if isinstance(self.config, TrainingConfig) and self.config.tracking:
+            tracker: Tracker = self.tracker or pkgutil.resolve_name(_TRACKER)
+            tracker(self.config, result)
+        return result
 
     def fit_epochs(self, train: RankingData, epochs: int | Sequence[int]) -> PairwiseRankingModel:
         """Train for a fixed number of epochs without a validation split, e.g. on the folds of a cross-fit.
 
         Args:
             train: the training split.
-            epochs: for all heads, or of each head.
+            epochs: for all members, or of each member.
 
         Raises:
             DataError: the data hold no cross-tier pair.
@@ -142,9 +174,9 @@ class Trainer:
         run = TrainingState(self.config, train, self.make_model)
         last = [epochs] * len(run.seeds) if isinstance(epochs, int) else list(epochs)
         while True:
-            for head, epoch in enumerate(last):
+            for member, epoch in enumerate(last):
                 if epoch == run.epoch:
-                    run.keep(head)
+                    run.keep(member)
             if run.epoch >= max(last):
                 return run.best_model()
             run.train_epoch()

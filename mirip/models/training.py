@@ -1,39 +1,130 @@
-"""From a split and its cached features to a calibrated checkpoint: what the stage and the command line share."""
+"""The stage train: from a split and its cached features to a calibrated checkpoint."""
 
+import shutil
+import time
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
+from filelock import FileLock
 from numpy.typing import NDArray
 
+from mirip.data.folds import deal_folds
 from mirip.data.pairs import count_cross_tier_pairs
-from mirip.data.split import check_tiers, split_digest
+from mirip.data.split import check_tiers, read_splits, split_digest
+from mirip.data.tables import write_csv
 from mirip.errors import DataError
 from mirip.features.cache.feature_cache import FeatureCache
-from mirip.files import canonical_json, sha256_bytes, sha256_file
+from mirip.files import canonical_json, sha256_bytes, sha256_file, write_json
 from mirip.metrics.calibration import fit_ordinal, fit_temperature, score_percentiles
 from mirip.metrics.intervals import seed_spread
-from mirip.models.checkpoint import Checkpoint
+from mirip.models.checkpoint import Checkpoint, save_checkpoint
 from mirip.models.ranking_data import RankingData
 from mirip.models.trainer import Trainer, TrainingResult
-from mirip.params import TrainParams
+from mirip.params import Params, TrainParams
 from mirip.progress import Progress
+from mirip.workspace import Workspace, private_folder
 
 _MAX_SEEN_IMAGES = 100_000  # more would make a checkpoint large
-_FEWEST_OF_CONTEXT, _MOST_CONTEXTS = 30, 500  # fewer works make no distribution, more contexts a large checkpoint
+_MAX_AGE_OF_UNFINISHED_S = 30 * 24 * 3600.0
+_FEWEST_OF_CONTEXT, _MOST_CONTEXTS = 30, 500  # fewer images make no distribution, more contexts a large checkpoint
 
 
-def ranking_data(splits: pd.DataFrame, cache: FeatureCache, side: str) -> RankingData:
-    """Gather one side's features and labels, in the order of `splits`.
+def ranking_data(splits: pd.DataFrame, cache: FeatureCache, split: str) -> RankingData:
+    """Gather one split's features and labels, in the order of `splits`.
 
     Raises:
-        CacheError: an image of that side has no row in the cache.
+        CacheError: an image of that split has no row in the cache.
     """
-    rows = splits[splits["split"] == side]
-    contexts = pd.factorize(splits["context"], sort=True)[0][splits["split"] == side]
+    rows = splits[splits["split"] == split]
+    contexts = pd.factorize(splits["context"], sort=True)[0][splits["split"] == split]
     return RankingData(cache.rows(rows["image_sha256"].tolist()), rows["tier_rank"].to_numpy(), contexts)
+
+
+@dataclass(frozen=True)
+class Training:
+    """What the stage train found.
+
+    Attributes:
+        checkpoint: as it was written to the workspace.
+        result: of the trainer.
+    """
+
+    checkpoint: Checkpoint
+    result: TrainingResult
+
+    @property
+    def metrics(self) -> dict[str, float | int]:
+        """The flat metrics of metrics/train.json: val_pairwise_accuracy, best_epoch, epochs and more.
+
+        Of an ensemble also the spread of val_pairwise_accuracy over members; train_pairwise_accuracy is their mean.
+        """
+        result = self.result
+        return {
+            "val_pairwise_accuracy": result.val_pairwise_accuracy,
+            **seed_spread("val_pairwise_accuracy", [member.val_pairwise_accuracy for member in result.members]),
+            "train_pairwise_accuracy": float(np.mean([member.train_pairwise_accuracy for member in result.members])),
+            "best_epoch": result.best_epoch,
+            "epochs": len(result.curves),
+            "temperature": self.checkpoint.temperature,
+        }
+
+    def summary(self) -> str:
+        """Say the result in one line."""
+        return (
+            f"{len(self.result.curves)} epochs, best {self.result.best_epoch} with "
+            f"val_pairwise_accuracy {self.result.val_pairwise_accuracy:.3f}"
+        )
+
+
+def train(
+    workspace: Workspace, params: Params, *, resume: bool = True, keep_checkpoints: bool = False, verbose: bool = True
+) -> Training:
+    """Train on the workspace's splits and features, and write model, metrics and curves.
+
+    While the training runs, its checkpoints are in `.mirip/checkpoints/`, under the name of all that decides its
+    result, and an interrupted training goes on from there. They are removed when it ends.
+
+    Args:
+        workspace: holds splits and features, and gets models/best_model.pt, metrics/train.json and the curves.
+        params: the sections data, extract, recipes and train.
+        resume: go on from the latest checkpoint, if there is one; False removes those of an earlier training.
+        keep_checkpoints: write all of them to the workspace's folder `checkpoints` instead, and keep them.
+        verbose: show progress on stderr.
+
+    Raises:
+        DataError: an input is missing or damaged, a split holds no cross-tier pair, or there are too few groups.
+        SplitError: the split was made with other tiers.
+        CacheError: the features are missing, of another recipe, or lack an image.
+        CheckpointError: the checkpoint to resume from belongs to another training.
+    """
+    splits = read_splits(workspace.splits)
+    cache = FeatureCache.open(workspace.features(params.extract.recipe), params.recipe)
+    data = ranking_data(splits, cache, "train"), ranking_data(splits, cache, "val")
+    key = training_key(params.train, *data)
+    unfinished = private_folder().checkpoints
+    folder = workspace.checkpoints if keep_checkpoints else unfinished / key[:16]
+    unfinished.mkdir(parents=True, exist_ok=True)
+    _remove_stale(unfinished)
+    with FileLock(unfinished / f"{key[:16]}.lock"):  # the same training may be queued twice
+        if not resume:
+            for stale in folder.glob("epoch_*.pt"):  # of another training: a later resume must never find them
+                stale.unlink()
+        trainer = Trainer(params.train, checkpoint_dir=folder, keep_checkpoints=keep_checkpoints)
+        checkpoint, result = train_ranker(
+            splits, cache, trainer, tiers=params.data.tiers, data=data, resume=resume, verbose=verbose
+        )
+        save_checkpoint(workspace.model, checkpoint)
+        if not keep_checkpoints:
+            shutil.rmtree(folder, ignore_errors=True)
+    training = Training(checkpoint, result)
+    write_csv(workspace.curves, result.curves)
+    write_json(workspace.metrics("train"), training.metrics)
+    return training
 
 
 def train_ranker(
@@ -42,41 +133,44 @@ def train_ranker(
     trainer: Trainer,
     *,
     tiers: Sequence[str],
+    data: tuple[RankingData, RankingData] | None = None,
     resume: bool = False,
     verbose: bool = False,
 ) -> tuple[Checkpoint, TrainingResult]:
     """Train on the training split, choose the epoch by the validation split, calibrate out of fold.
 
     Args:
-        splits: as `mirip.data.split.read_splits` gives it; its test split is not looked at.
+        splits: as `mirip.data.split.read_splits` gives it; its test split is not used.
         cache: features of the active recipe.
         trainer: options, and where its checkpoints go.
         tiers: names of the tiers, best first.
-        resume: go on from the trainer's latest checkpoint, where there is one.
+        data: the training and the validation split, where they are gathered already.
+        resume: go on from the trainer's latest checkpoint, if there is one.
         verbose: show progress on stderr.
 
     Raises:
-        DataError: a side holds no cross-tier pair, or there are too few groups to calibrate on.
+        DataError: a split holds no cross-tier pair, or there are too few groups to calibrate on.
         SplitError: the split was made with other tiers.
         CacheError: an image has no row in the cache.
         CheckpointError: the checkpoint to resume from belongs to another training.
     """
     check_tiers(splits, tiers)
-    train, val = ranking_data(splits, cache, "train"), ranking_data(splits, cache, "val")
+    train, val = data or (ranking_data(splits, cache, "train"), ranking_data(splits, cache, "val"))
     learned = splits[splits["split"] == "train"]
     groups = learned["group_id"].to_numpy()
     folds = calibration_folds(train, groups, trainer.config)
-    judged = np.logical_or.reduce(folds) if folds else np.zeros(len(train), dtype=bool)
-    if len(np.unique(train.tier_rank[judged])) < 2:
+    held_out = np.logical_or.reduce(folds) if folds else np.zeros(len(train), dtype=bool)
+    if len(np.unique(train.tier_rank[held_out])) < 2:
         raise DataError(
             f"the training split's {len(train)} images in {len(np.unique(groups))} groups are too few to calibrate "
-            "scores on: give more groups, or a finer data.group"
+            "scores on",
+            "give more groups, or a finer data.group",
         )
     latest = _latest_checkpoint(trainer.checkpoint_dir) if resume and trainer.checkpoint_dir else None
     result = trainer.fit(train, val, resume_from=latest, verbose=verbose)
-    epochs = [head.best_epoch for head in result.heads]
-    scores = out_of_fold_scores(train, folds, trainer, epochs=epochs, verbose=verbose)[judged]
-    rank = train.tier_rank[judged]
+    epochs = [member.best_epoch for member in result.members]
+    scores = out_of_fold_scores(train, folds, trainer, epochs=epochs, verbose=verbose)[held_out]
+    rank = train.tier_rank[held_out]
     slope, thresholds = fit_ordinal(scores, rank, len(tiers))
     checkpoint = Checkpoint(
         model_state_dict=result.model.state_dict(),
@@ -90,38 +184,10 @@ def train_ranker(
         ordinal_slope=float(slope),
         ordinal_thresholds=[float(threshold) for threshold in thresholds],
         score_percentiles=[float(score) for score in score_percentiles(scores)],
-        context_percentiles=_context_percentiles(scores, learned["context"][judged]),
+        context_percentiles=_context_percentiles(scores, learned["context"][held_out]),
         seen_images=_seen_images(splits),
     )
     return checkpoint, result
-
-
-def training_summary(checkpoint: Checkpoint, result: TrainingResult) -> dict[str, float | int]:
-    """Return the flat figures of a training: val_pairwise_accuracy, best_epoch, epochs and more.
-
-    With several heads also the spread of val_pairwise_accuracy over them; train_pairwise_accuracy is their mean.
-    """
-    return {
-        "val_pairwise_accuracy": result.val_pairwise_accuracy,
-        **seed_spread("val_pairwise_accuracy", [head.val_pairwise_accuracy for head in result.heads]),
-        "train_pairwise_accuracy": float(np.mean([head.train_pairwise_accuracy for head in result.heads])),
-        "best_epoch": result.best_epoch,
-        "epochs": len(result.curves),
-        "temperature": checkpoint.temperature,
-    }
-
-
-def deal_folds(
-    group_id: NDArray[np.integer], tier_rank: NDArray[np.integer], n_folds: int, rng: np.random.Generator
-) -> NDArray[np.int64]:
-    """Deal whole groups to folds, best tier first, so that every fold holds its share of each tier."""
-    groups, members = np.unique(group_id, return_inverse=True)
-    best = np.full(len(groups), -1)
-    np.maximum.at(best, members, tier_rank)
-    order = np.lexsort((rng.random(len(groups)), -best))
-    fold_of_group = np.empty(len(groups), dtype=np.int64)
-    fold_of_group[order] = np.arange(len(groups)) % n_folds
-    return fold_of_group[members]
 
 
 def calibration_folds(data: RankingData, group_id: NDArray[np.integer], config: TrainParams) -> list[NDArray[np.bool_]]:
@@ -152,13 +218,13 @@ def out_of_fold_scores(
     """Score every held-out image by a model that saw no image of its group.
 
     The scores of a model on its own training images are too far apart; what turns scores into probabilities
-    is therefore fitted on these. With several heads a fold's model has as many, and scores by their mean.
+    is therefore fitted on these. An ensemble has as many members in each fold, and scores by their mean.
 
     Args:
         data: N images.
         folds: masks (N,) of images held out, as `calibration_folds` gives them.
         trainer: its options are used, its checkpoints are not.
-        epochs: how long each fold's model is trained: one number, or one for each head.
+        epochs: how long each fold's model is trained: one number, or one for each member.
         what: the progress bar's name.
         verbose: show progress on stderr.
 
@@ -185,10 +251,10 @@ def cross_fitted_scores(
     rng: np.random.Generator,
     verbose: bool = False,
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Score all images, of every side, by models trained like a given one that saw none of their group.
+    """Score the images of all splits by models trained like a given one that saw none of their group.
 
-    Options and number of epochs are those of the checkpoint. The validation split chose that number, and nothing else
-    of what is scored here had a say in it.
+    Options and number of epochs are those of the checkpoint. The validation split chose that number; nothing else
+    of what is scored here influenced it.
 
     Args:
         splits: N rows.
@@ -209,7 +275,10 @@ def cross_fitted_scores(
     data = RankingData(cache.rows(splits["image_sha256"].tolist()), splits["tier_rank"].to_numpy(), contexts)
     groups = splits["group_id"].to_numpy()
     if (n_groups := len(np.unique(groups))) < n_folds:
-        raise DataError(f"{n_groups} groups cannot be dealt to {n_folds} folds: give more groups, or set fewer folds")
+        raise DataError(
+            f"{n_groups} groups cannot be dealt to {n_folds} folds",
+            "give more groups, or lower audit.folds",
+        )
     fold = deal_folds(groups, data.tier_rank, n_folds, rng)
     masks = [fold == k for k in range(n_folds)]
     config = trained.train_params
@@ -237,13 +306,21 @@ def _latest_checkpoint(directory: Path) -> Path | None:
 
 
 def _context_percentiles(scores: NDArray[np.float64], context: pd.Series) -> dict[str, list[float]]:
-    """Return the percentiles of each context that has enough works, of the largest contexts."""
+    """Return the percentiles of each context that has enough images, of the largest contexts."""
     names = context.astype(str)
-    n_works = names.value_counts()
-    enough = n_works[n_works >= _FEWEST_OF_CONTEXT].index[:_MOST_CONTEXTS]
+    n_images = names.value_counts()
+    enough = n_images[n_images >= _FEWEST_OF_CONTEXT].index[:_MOST_CONTEXTS]
     return {name: score_percentiles(scores[(names == name).to_numpy()]).tolist() for name in sorted(enough)}
 
 
 def _seen_images(splits: pd.DataFrame) -> torch.Tensor:
     keys = np.unique(short_keys(splits.loc[splits["split"] != "test", "image_sha256"].tolist()))
     return torch.from_numpy(keys if len(keys) <= _MAX_SEEN_IMAGES else keys[:0])
+
+
+def _remove_stale(folder: Path) -> None:
+    """Remove checkpoints of interrupted trainings that nobody resumed for a month."""
+    for path in folder.glob("*/"):
+        with suppress(FileNotFoundError):  # another training may just have ended
+            if time.time() - path.stat().st_mtime > _MAX_AGE_OF_UNFINISHED_S:
+                shutil.rmtree(path, ignore_errors=True)

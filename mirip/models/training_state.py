@@ -1,4 +1,4 @@
-"""The state of one training: n heads of n seeds, trained side by side."""
+"""The state of one training: n members of n seeds, trained side by side."""
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
@@ -33,7 +33,7 @@ _VAL_IMAGES_PER_STEP = 1024
 # What may differ between a training and its resumption: it changes no epoch that has been trained.
 _FREE_TO_CHANGE = {
     "max_epochs", "early_stopping_patience", "save_every_n_epochs", "calibration_folds", "device",
-    "tracking", "experiment", "run_name",
+    "tracking", "experiment", "run_name", "checkpoint_dir",
 }  # fmt: skip
 _STATE = {
     "config", "data", "epoch", "model_state_dict", "optimizer_state_dict", "scheduler_state_dict", "curves",
@@ -42,11 +42,11 @@ _STATE = {
 
 
 class TrainingState:
-    """n heads in training: seeds `config.seed`, `config.seed` + 1, ...; n is `config.seeds`.
+    """n members in training: seeds `config.seed`, `config.seed` + 1, ...; n is `config.seeds`.
 
-    Each head has its own initial weights, dropout, order of images and best epoch. Nothing is shared but the time:
-    head k is the one that a training with its seed alone gives, up to float32 rounding (on a GPU its dropout draws
-    otherwise). With one head the model's layers are plain ones, with more they are stacked and every step is a
+    Each member has its own initial weights, dropout, order of images and best epoch. Only the time is shared:
+    member k is what a training with its seed alone gives, up to float32 rounding (on a GPU its dropout has other
+    draws). With one member the model's layers are plain ones, with more they are stacked and every step is a
     few batched operations for all.
 
     Args:
@@ -62,7 +62,7 @@ class TrainingState:
         fair = train.context if config.pair_context == "same" else None
         if not count_cross_tier_pairs(train.tier_rank, fair):
             where = " within one context" if fair is not None else ""
-            raise DataError(f"the training split holds no cross-tier pair{where}: images of two tiers are needed")
+            raise DataError(f"the training split holds no cross-tier pair{where}", "give images of two tiers")
         self.config = config
         self.device = resolve_device(config.device)
         self.seeds = range(config.seed, config.seed + config.seeds)
@@ -84,12 +84,12 @@ class TrainingState:
             self._optimizer, T_max=config.scheduler_t_max, eta_min=config.scheduler_eta_min
         )
         self.epoch = 0
-        self.curves: list[list[dict[str, Any]]] = [[] for _ in self.seeds]  # of each head, a row an epoch
+        self.curves: list[list[dict[str, Any]]] = [[] for _ in self.seeds]  # of each member, a row an epoch
         self.best_epochs = [0] * len(self.seeds)
         self._best_state: dict[str, torch.Tensor] = {}
 
     def train_epoch(self) -> None:
-        """Visit every training image once, each head in its own order, and add a row to each head's curves."""
+        """Visit every training image once, each member in its own order, and add a row to each member's curves."""
         self.epoch += 1
         rngs = [np.random.default_rng([seed, self.epoch]) for seed in self.seeds]
         learning_rate = self._optimizer.param_groups[0]["lr"]
@@ -100,81 +100,85 @@ class TrainingState:
             for step in self._steps(rngs):
                 if not (found := [loss for _, _, loss in step if loss is not None]):
                     continue
-                self._step(torch.stack(found).sum())  # a head without a pair in this step has gradient 0
-                for head, (images, scores, loss) in enumerate(step):
+                # One backward pass for all: no parameter is shared, so each member gets the gradient of its own loss.
+                self._step(torch.stack(found).sum())  # a member without a pair in this step has gradient 0
+                for member, (images, scores, loss) in enumerate(step):
                     if loss is not None:
-                        seen[head, images] = scores.detach().cpu().numpy()
-                        losses[head].append(float(loss.detach()))
+                        seen[member, images] = scores.detach().cpu().numpy()
+                        losses[member].append(float(loss.detach()))
         if not np.isfinite([loss for one in losses for loss in one]).all():
             raise self.diverged()
         if self.epoch <= self.config.scheduler_t_max:  # past its half period the cosine would rise again
             self._scheduler.step()
-        for head, rows in enumerate(self.curves):
-            visited = np.isfinite(seen[head])
+        for member, rows in enumerate(self.curves):
+            visited = np.isfinite(seen[member])
             rows.append(
                 {
                     "epoch": self.epoch,
-                    "train_loss": float(np.mean(losses[head])) if losses[head] else float("nan"),
+                    "train_loss": float(np.mean(losses[member])) if losses[member] else float("nan"),
                     "val_loss": float("nan"),
-                    "train_pairwise_accuracy": pairwise_accuracy(seen[head, visited], self._train.tier_rank[visited]),
+                    "train_pairwise_accuracy": pairwise_accuracy(seen[member, visited], self._train.tier_rank[visited]),
                     "val_pairwise_accuracy": float("nan"),
                     "learning_rate": learning_rate,
                 }
             )
 
     def validate(self, features: torch.Tensor, tier_rank: torch.Tensor, context: torch.Tensor) -> None:
-        """Judge this epoch on features (M, D), tier_rank (M,) and context (M,); a head that improved keeps it."""
+        """Evaluate this epoch on features (M, D), tier_rank (M,) and context (M,); a member that improved keeps it."""
         self.model.eval()
         with torch.inference_mode():
-            by_head = self.model.score_members(features)  # (n, M)
-            if not torch.isfinite(by_head).all():
+            by_member = self.model.score_members(features)  # (n, M)
+            if not torch.isfinite(by_member).all():
                 raise self.diverged()
-            for head, scores in enumerate(by_head):
-                rng = np.random.default_rng(self.seeds[head])
+            for member, scores in enumerate(by_member):
+                rng = np.random.default_rng(self.seeds[member])
                 losses = [
                     loss.item()
                     for batch in map(torch.from_numpy, image_batches(len(tier_rank), _VAL_IMAGES_PER_STEP, rng))
                     if (loss := all_pairs_loss(scores[batch], tier_rank[batch], context[batch], self.config))
                     is not None
                 ]
-                row = self.curves[head][-1]
+                row = self.curves[member][-1]
                 row["val_loss"] = float(np.mean(losses)) if losses else float("nan")
                 row["val_pairwise_accuracy"] = pairwise_accuracy(scores.cpu().numpy(), tier_rank.cpu().numpy())
-        for head in range(len(self.seeds)):
-            # After this epoch's training a head may have been past its patience before this epoch's validation.
-            if self._waited(head) <= self.config.early_stopping_patience and self._improved(head):
-                self.keep(head)
+        for member in range(len(self.seeds)):
+            # After this epoch's training a member may have been past its patience before this epoch's validation.
+            if self._waited(member) <= self.config.early_stopping_patience and self._improved(member):
+                self.keep(member)
 
     def diverged(self) -> DataError:
         """Return the error for weights that ran away."""
         rate = self.config.learning_rate
-        return DataError(f"the training diverged in epoch {self.epoch}: lower train.learning_rate, which is {rate:g}")
+        return DataError(
+            f"the training diverged in epoch {self.epoch} (train.learning_rate is {rate:g})",
+            "lower train.learning_rate",
+        )
 
-    def keep(self, head: int) -> None:
-        """Make this epoch the best one of a head."""
-        self.best_epochs[head] = self.epoch
+    def keep(self, member: int) -> None:
+        """Make this epoch the best one of a member."""
+        self.best_epochs[member] = self.epoch
         state = self.model.state_dict()
         if not self._stacked or not self._best_state:
             self._best_state = copy.deepcopy(state)
         for name in self._stacked:
-            self._best_state[name][head] = state[name][head]
+            self._best_state[name][member] = state[name][member]
 
     def patience_is_over(self) -> bool:
-        """Say whether no head has improved for as long as its patience lasts."""
-        return all(self._waited(head) >= self.config.early_stopping_patience for head in range(len(self.seeds)))
+        """Say whether no member has improved for as long as its patience lasts."""
+        return all(self._waited(member) >= self.config.early_stopping_patience for member in range(len(self.seeds)))
 
     def best_model(self) -> PairwiseRankingModel:
-        """Return the model of each head's best epoch, on the CPU, in evaluation mode."""
+        """Return the model of each member's best epoch, on the CPU, in evaluation mode."""
         self.model.load_state_dict(self._best_state)
-        self.model.eval().fit_head_scales(self._features)
+        self.model.eval().fit_member_scales(self._features)
         return self.model.cpu()
 
     def val_accuracy(self) -> float:
-        """Return this epoch's validation accuracy, the mean over heads."""
+        """Return this epoch's validation accuracy, the mean over members."""
         return _mean([rows[-1] for rows in self.curves], "val_pairwise_accuracy")
 
     def mean_curves(self) -> list[dict[str, Any]]:
-        """Return a row an epoch, the means over heads."""
+        """Return a row an epoch, the means over members."""
         if len(self.seeds) == 1:
             return self.curves[0]
         return [
@@ -207,18 +211,18 @@ class TrainingState:
         """
         state = load_state(path)
         if not state.keys() >= _STATE:
-            raise CheckpointError(f"{path} is no checkpoint of a training that can go on: give an epoch_<n>.pt")
+            raise CheckpointError(f"{path} is no checkpoint of a training that can go on", "give an epoch_<n>.pt")
         seen, wanted = state["config"], self.config.model_dump(mode="json")
-        # With several heads patience has a say: a head that ran out of it while others went on has a fixed best.
+        # With several members patience decides: a member that ran out of it keeps its best epoch while others go on.
         free = _FREE_TO_CHANGE - {"early_stopping_patience"} if self._stacked else _FREE_TO_CHANGE
         differing = [key for key in wanted if key not in free and seen.get(key) != wanted[key]]
         if differing:
             raise CheckpointError(
-                f"{path} belongs to a training with other options ({', '.join(differing)}): "
-                "give the same options, or start again"
+                f"{path} belongs to a training with other options ({', '.join(differing)})",
+                "give the same options, or start again",
             )
         if state["data"] != data:
-            raise CheckpointError(f"{path} belongs to a training on other images, features or tiers: start again")
+            raise CheckpointError(f"{path} belongs to a training on other images, features or tiers", "start again")
         self.model.load_state_dict(state["model_state_dict"])
         self._optimizer.load_state_dict(state["optimizer_state_dict"])
         self._scheduler.load_state_dict(state["scheduler_state_dict"])
@@ -228,7 +232,7 @@ class TrainingState:
     def _steps(
         self, rngs: Sequence[np.random.Generator]
     ) -> Iterator[list[tuple[Indices, torch.Tensor, torch.Tensor | None]]]:
-        """Yield for each step what each head looks at: distinct images (M,), their scores (M,), and its loss."""
+        """Yield for each step what each member looks at: distinct images (M,), their scores (M,), and its loss."""
         seeds = [int(rng.integers(2**62)) for rng in rngs]
         if not self._stacked:
             torch.manual_seed(seeds[0])
@@ -236,17 +240,18 @@ class TrainingState:
         for step in zip(*(self._batches(rng) for rng in rngs), strict=True):
             images = [own for own, _ in step]
             if not self._stacked:
-                by_head = self.model.score_members(self._features[self._tensor(images[0])])
+                by_member = self.model.score_members(self._features[self._tensor(images[0])])
             else:
+                # Batches of members differ in size: shorter ones are padded with image 0, whose scores are cut off.
                 rows = [len(own) for own in images]
                 set_streams(self.model, DropoutStreams(generators, rows))
                 padded = np.stack([np.pad(own, (0, max(rows) - len(own))) for own in images])
-                by_head = self.model.score_members(self._features[self._tensor(padded)])  # (n, M, D) -> (n, M)
-            scores = [row[: len(own)] for row, own in zip(by_head, images, strict=True)]
+                by_member = self.model.score_members(self._features[self._tensor(padded)])  # (n, M, D) -> (n, M)
+            scores = [row[: len(own)] for row, own in zip(by_member, images, strict=True)]
             yield [(own, score, loss(score)) for (own, loss), score in zip(step, scores, strict=True)]
 
     def _batches(self, rng: np.random.Generator) -> Iterator[tuple[Indices, Loss]]:
-        """Yield one head's distinct images (M,) of each step of an epoch, and what makes their scores (M,) a loss."""
+        """Yield one member's distinct images (M,) of each step of an epoch, and what makes their scores (M,) a loss."""
         if self.config.images_per_step is not None:
             for images in image_batches(len(self._train), self.config.images_per_step, rng):
                 chosen = self._tensor(images)
@@ -271,18 +276,18 @@ class TrainingState:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.config.gradient_clip_norm)
         self._optimizer.step()
 
-    def _waited(self, head: int) -> int:
-        return self.epoch - self.best_epochs[head]
+    def _waited(self, member: int) -> int:
+        return self.epoch - self.best_epochs[member]
 
-    def _improved(self, head: int) -> bool:
-        rows, best = self.curves[head], self.best_epochs[head]
+    def _improved(self, member: int) -> bool:
+        rows, best = self.curves[member], self.best_epochs[member]
         return best == 0 or _rank(rows[-1]) > _rank(rows[best - 1])
 
 
 def _seeded_model(
     feature_dim: int, config: TrainParams, seeds: Sequence[int], make_model: ModelFactory
 ) -> PairwiseRankingModel:
-    """Build a model whose head k has the weights that a model of one head has under seed k."""
+    """Build a model whose member k has the weights that a model of one member has under seed k."""
     alone = config.model_copy(update={"seeds": 1})
     models = []
     for seed in seeds:

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from mirip.metrics.intervals import Interval, comparison
+from mirip.metrics.comparison import comparison
+from mirip.metrics.intervals import Interval
 
 NOT_AVAILABLE = "not available"
 

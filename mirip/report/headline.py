@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from mirip.metrics.intervals import comparison
+from mirip.metrics.comparison import comparison
 from mirip.report import formatting as fmt
 
 MODEL = "mirip"  # our row in metrics/evaluate/baselines.csv

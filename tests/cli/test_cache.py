@@ -20,12 +20,13 @@ from mirip.cli.main import main
 from mirip.data.manifest import build_manifest, read_manifest
 from mirip.data.tables import write_table
 from mirip.features.backbones.recipe import resolve
-from mirip.features.cache.locks import locked_file
 from mirip.features.cache.rows import read_rows
-from mirip.features.cache.store import default_store_root, lock_path
+from mirip.features.cache.store import lock_path
 from mirip.features.extract.extraction import extract_features
 from mirip.features.extract.history import known_rates
+from mirip.locks import locked_file
 from mirip.params import load_params
+from mirip.workspace import private_folder
 
 N = 20
 BACKBONE = "models/backbones/tiny"
@@ -116,7 +117,7 @@ def damage(path: Path, offset: int) -> None:
 
 
 def shards(project: Project) -> list[Path]:
-    return sorted((default_store_root() / project.fingerprint).glob("*.h5"))
+    return sorted((private_folder().store / project.fingerprint).glob("*.h5"))
 
 
 # explain
@@ -179,7 +180,7 @@ def test_explain_tells_a_file_that_is_written_anew_from_rows_that_are(
 
 
 def test_explain_knows_what_a_lost_store_and_file_cost(project: Project, said: Callable[..., str]) -> None:
-    shutil.rmtree(default_store_root())
+    shutil.rmtree(private_folder().store)
     assert "20 reused (20 from features/tiny.h5), 0 to compute" in said("explain")
     FEATURES.unlink()
     shown = said("explain")
@@ -225,7 +226,7 @@ def test_explain_works_without_images_and_backbone(project: Project, said: Calla
 
 
 def test_explain_says_that_an_extraction_is_running(project: Project, said: Callable[..., str]) -> None:
-    with locked_file(lock_path(default_store_root(), project.fingerprint)):
+    with locked_file(lock_path(private_folder().store, project.fingerprint)):
         assert "note: an extraction of this recipe is running at this moment" in said("explain")
 
 
@@ -310,7 +311,7 @@ def test_verify_finds_rows_that_are_whole_and_wrong(project: Project, said: Call
     features[[3, 4]] = features[[4, 3]]
     write_cache(FEATURES, [key.decode() for key in rows.keys], features, resolve(load_params().recipe))
     shown = said("verify", "--rows", "20", code=1)
-    store = default_store_root() / project.fingerprint
+    store = private_folder().store / project.fingerprint
     assert shown.splitlines()[-1].endswith(
         "2 bad rows: remove features/tiny.h5 and run `dvc repro extract`, which takes what is sound from the store; "
         f"rows that are bad after that are so in the store too: remove {store} as well"
@@ -477,7 +478,7 @@ def test_stats_works_with_nothing_there(project: Project, said: Callable[..., st
 
 def last_used(fingerprint: str, days_ago: float) -> None:
     when = time.time() - days_ago * 86_400
-    os.utime(lock_path(default_store_root(), fingerprint), (when, when))
+    os.utime(lock_path(private_folder().store, fingerprint), (when, when))
 
 
 @pytest.fixture
@@ -498,7 +499,7 @@ def three(project: Project) -> dict[str, str]:
 
 
 def held() -> set[str]:
-    return {path.name for path in default_store_root().iterdir() if path.is_dir()}
+    return {path.name for path in private_folder().store.iterdir() if path.is_dir()}
 
 
 def test_gc_without_a_limit_names_the_options(project: Project, said: Callable[..., str]) -> None:
@@ -510,12 +511,12 @@ def test_gc_without_a_limit_names_the_options(project: Project, said: Callable[.
 def test_gc_removes_rows_of_no_recipe_first_and_those_in_force_only_when_asked(
     three: dict[str, str], said: Callable[..., str]
 ) -> None:
-    size = sum(path.stat().st_size for path in default_store_root().glob("*/*.h5"))
+    size = sum(path.stat().st_size for path in private_folder().store.glob("*/*.h5"))
     one = size / 3 / 2**30
     shown = said("gc", "--max-gib", str(2.5 * one))
     assert f"removed {three['none'][:8]}" in shown
     assert held() == {three["tiny"], three["other"]}
-    assert not lock_path(default_store_root(), three["none"]).exists()
+    assert not lock_path(private_folder().store, three["none"]).exists()
     said("gc", "--max-gib", str(1.5 * one))
     assert held() == {three["tiny"]}
     shown = said("gc", "--max-gib", "0", code=1)
@@ -547,7 +548,7 @@ def test_a_dry_run_removes_nothing(three: dict[str, str], said: Callable[..., st
 
 
 def test_gc_leaves_what_a_running_extraction_holds(three: dict[str, str], said: Callable[..., str]) -> None:
-    with locked_file(lock_path(default_store_root(), three["none"])):
+    with locked_file(lock_path(private_folder().store, three["none"])):
         last_used(three["none"], 30)
         shown = said("gc", "--unused-days", "1")
     assert f"kept {three['none'][:8]}: an extraction is using it" in shown

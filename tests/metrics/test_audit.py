@@ -5,7 +5,7 @@ import pytest
 from mirip.metrics.audit import ALL_TOGETHER, audit_ranker, effective_images
 from mirip.metrics.columns import Column
 from mirip.metrics.findings import Finding
-from mirip.metrics.intervals import bootstrap_accuracies, verdict
+from mirip.metrics.intervals import Interval, bootstrap_accuracies, target_verdict
 
 N, N_GROUPS = 500, 300
 
@@ -109,7 +109,7 @@ def test_no_signal_is_never_a_target_met(seed):
     works.model = works.rng.normal(size=N)
     metrics = works.audit(n_bootstrap=200).metrics
     low, high = (metrics[f"out_of_fold_accuracy_ci_{end}"] for end in ("low", "high"))
-    assert verdict(low, high, 0.6, small_sample=False) in ("missed", "undecided")
+    assert target_verdict(Interval(low, high, small_sample=False), 0.6) in ("missed", "undecided")
 
 
 def test_tables_and_scalars_agree_and_all_names_are_there():

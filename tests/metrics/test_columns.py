@@ -1,8 +1,14 @@
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from mirip.metrics.columns import Column, column_of, shortcut_columns
+from mirip.metrics import columns
+from mirip.metrics.columns import Column, column_of
+
+STATISTICS = ("brightness", "contrast", "colourfulness", "edge_density")
+shortcut_columns = partial(columns.shortcut_columns, statistics=STATISTICS)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +50,7 @@ def test_a_number_is_cut_into_tenths_and_missing():
 def manifest_of_two(**columns):
     n = 30
     known = {"width_px": range(20, 50), "height_px": 30, "file_bytes": range(n), "format": "JPEG", "row": range(n)}
-    statistics = dict.fromkeys(("brightness", "contrast", "colourfulness", "edge_density", "jpeg_quality"), range(n))
+    statistics = dict.fromkeys((*STATISTICS, "jpeg_quality"), range(n))
     table = pd.DataFrame({**known, **statistics}, index=range(n))
     return table.assign(context="here", **{f"meta_{name}": values for name, values in columns.items()})
 

@@ -44,7 +44,7 @@ def test_near_duplicates_are_counted_named_and_no_test():
     (finding,) = duplicate_findings(near(4, 1000, 1000), ["ab and cd", "ef and 01"])
     assert finding.value == 4
     assert np.isnan(finding.p_value)
-    assert "4 of 1000 images looked up have a near-duplicate" in finding.advice
+    assert "4 of 1000 images searched have a near-duplicate" in finding.advice
     assert "(ab and cd; ef and 01, ...)" in finding.advice
     assert finding.severity == "warning"
 
@@ -52,7 +52,7 @@ def test_near_duplicates_are_counted_named_and_no_test():
 def test_many_near_duplicates_are_critical_and_a_draw_is_told():
     (finding,) = duplicate_findings(near(300, 5000, 80_000), [])
     assert finding.severity == "critical"
-    assert "300 of 5000 images looked up (drawn from 80000)" in finding.advice
+    assert "300 of 5000 images searched (drawn from 80000)" in finding.advice
 
 
 def test_no_near_duplicate_is_no_finding():

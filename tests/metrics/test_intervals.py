@@ -5,19 +5,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm
+from whole_intervals import accuracy_interval, paired_difference_interval
 
+from mirip.metrics.comparison import comparison
 from mirip.metrics.intervals import (
     GroupSupport,
     Interval,
-    accuracy_interval,
     bootstrap_accuracies,
-    comparison,
     group_support,
     group_weights,
-    paired_difference_interval,
     percentile_interval,
     seed_spread,
-    verdict,
+    target_verdict,
 )
 from mirip.metrics.pairwise import pairwise_accuracy
 
@@ -127,13 +126,13 @@ def test_a_clear_difference_is_beyond_noise():
 @given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1), st.booleans())
 def test_verdict_is_met_only_by_the_whole_interval_of_a_large_sample(a, b, target, small):
     low, high = min(a, b), max(a, b)
-    found = verdict(low, high, target, small)
+    found = target_verdict(Interval(low, high, small), target)
     assert (found == "met") == (low >= target and not small)
     assert (found == "missed") == (high < target)
 
 
 def test_verdict_of_no_number_is_undecided():
-    assert verdict(float("nan"), float("nan"), 0.6, False) == "undecided"
+    assert target_verdict(Interval(float("nan"), float("nan"), False), 0.6) == "undecided"
 
 
 def test_a_sample_without_a_wrong_pair_is_not_sure_of_all_others():
@@ -145,7 +144,7 @@ def test_a_sample_without_a_wrong_pair_is_not_sure_of_all_others():
     assert best.high == 1
     assert 0.8 < best.low < 0.95
     assert worst[:2] == pytest.approx((1 - best.high, 1 - best.low))
-    assert verdict(best.low, best.high, 0.97, best.small_sample) == "undecided"
+    assert target_verdict(best, 0.97) == "undecided"
 
 
 def test_one_wrong_pair_never_makes_it_surer():

@@ -7,8 +7,8 @@ import pytest
 
 from mirip.errors import DataError
 from mirip.features.cache.feature_cache import FeatureCache
+from mirip.models.baselines import BASELINES
 from mirip.models.cross_validation import cross_validate, held_out_folds
-from mirip.models.evaluation import BASELINES
 from mirip.params import EvaluateParams, HeadParams, TrainParams
 
 TIERS = ("S", "A", "B", "C")

@@ -7,7 +7,7 @@ import pytest
 
 from mirip.errors import DataError
 from mirip.features.cache.feature_cache import FeatureCache
-from mirip.models.evaluation import baseline_scores, images_in_test_split, public_scores
+from mirip.models.evaluation import Scores, baseline_scores, images_in_test_split, public_scores
 from mirip.params import HeadParams, TrainParams
 
 CONFIG = TrainParams(
@@ -65,14 +65,14 @@ def test_the_linear_rung_alone_looks_at_the_validation_side(splits, cache):
 def test_each_seed_has_a_column_behind_the_score(splits):
     test = images_in_test_split(splits)
     by_seed = {7: np.arange(20.0), 8: np.arange(20.0)[::-1]}
-    scores = public_scores(test, np.zeros(20), by_seed)
+    scores = public_scores(test, Scores(np.zeros(20), by_seed))
     assert list(scores)[-3:] == ["score", "score_seed_7", "score_seed_8"]
     assert scores["score_seed_8"].tolist() == by_seed[8].tolist()
 
 
 def test_public_scores_tell_groups_apart_and_name_nobody(splits):
     test = images_in_test_split(splits)
-    scores = public_scores(test, np.arange(20.0))
+    scores = public_scores(test, Scores(np.arange(20.0), {}))
     assert scores["id"].is_unique
     assert scores["group"].nunique() == test["group_id"].nunique()
     assert "anna" not in scores.to_csv()
@@ -82,5 +82,5 @@ def test_public_scores_tell_groups_apart_and_name_nobody(splits):
 @pytest.mark.parametrize(("kept", "found"), [(["S"], "S"), ([], "none")])
 def test_a_test_side_without_a_pair_is_refused(splits, kept, found):
     usable = (splits["split"] == "train") | splits["tier"].isin(kept)
-    with pytest.raises(DataError, match=f"of the tiers {found}, so no pair to judge: raise split.test"):
+    with pytest.raises(DataError, match=f"of the tiers {found}, so no pair to evaluate: raise split.test"):
         images_in_test_split(splits[usable])

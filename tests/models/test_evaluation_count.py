@@ -63,11 +63,11 @@ def test_processes_that_end_together_lose_no_count():
     ("place", "n_models", "words"),
     [
         (1, 1, None),
-        (2, 2, "the 2nd model judged"),
-        (7, 7, "the 7th model judged"),
-        (11, 11, "the 11th model judged"),
-        (21, 21, "the 21st model judged"),
-        (3, 7, "the 3rd of 7 models judged"),
+        (2, 2, "the 2nd model evaluated"),
+        (7, 7, "the 7th model evaluated"),
+        (11, 11, "the 11th model evaluated"),
+        (21, 21, "the 21st model evaluated"),
+        (3, 7, "the 3rd of 7 models evaluated"),
     ],
 )
 def test_it_is_said_in_words_from_the_second_model_on(place, n_models, words):

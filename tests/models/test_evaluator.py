@@ -3,11 +3,12 @@ import math
 import numpy as np
 import published_names
 import pytest
+from whole_intervals import paired_difference_interval
 
 from mirip.metrics.calibration import tier_probabilities
-from mirip.metrics.intervals import paired_difference_interval
 from mirip.metrics.pairwise import pairwise_accuracy
 from mirip.models.evaluator import Evaluator
+from mirip.randomness import stream
 
 TIERS = ("S", "A", "B", "C")
 
@@ -80,17 +81,17 @@ def test_tier_pairs_and_gaps_add_up(judged):
     assert gaps["accuracy"].is_monotonic_increasing
 
 
-def test_the_ladder_compares_on_the_same_resamples(judged):
+def test_the_baselines_are_compared_on_the_same_resamples(judged):
     scores, rank, group, _ = judged
     other = rank + 2 * np.random.default_rng(1).normal(size=120)
-    ladder = evaluate(judged, Evaluator(n_bootstrap=300, seed=9), baselines={"ridge": other}).baseline_table.set_index(
+    table = evaluate(judged, Evaluator(n_bootstrap=300, seed=9), baselines={"ridge": other}).baseline_table.set_index(
         "model"
     )
-    assert list(ladder.index) == ["chance", "ridge", "mirip"]
-    assert ladder.loc["chance", ["pairwise_accuracy", "ci_low", "ci_high"]].tolist() == [0.5, 0.5, 0.5]
-    expected = paired_difference_interval(scores, other, rank, group, rng=np.random.default_rng(9), n_bootstrap=300)
-    assert tuple(ladder.loc["ridge", ["margin_ci_low", "margin_ci_high"]]) == pytest.approx(expected[:2])
-    assert ladder.loc["mirip", "margin"] == 0
+    assert list(table.index) == ["chance", "ridge", "mirip"]
+    assert table.loc["chance", ["pairwise_accuracy", "ci_low", "ci_high"]].tolist() == [0.5, 0.5, 0.5]
+    expected = paired_difference_interval(scores, other, rank, group, rng=stream(9, "bootstrap"), n_bootstrap=300)
+    assert tuple(table.loc["ridge", ["margin_ci_low", "margin_ci_high"]]) == pytest.approx(expected[:2])
+    assert table.loc["mirip", "margin"] == 0
 
 
 @pytest.mark.parametrize(
@@ -117,10 +118,10 @@ def test_the_spread_over_seeds_is_told_where_there_are_several(judged):
     assert [evaluation.metrics[name] for name in names] == pytest.approx(
         [np.std(by_seed, ddof=1), min(by_seed), max(by_seed)]
     )
-    assert f"single heads reach {min(by_seed):.3f} to {max(by_seed):.3f}" in evaluation.summary()
+    assert f"single members reach {min(by_seed):.3f} to {max(by_seed):.3f}" in evaluation.summary()
     plain = evaluate(judged)
     assert not set(names) & set(plain.metrics)
-    assert "single heads" not in plain.summary()
+    assert "single members" not in plain.summary()
 
 
 def test_no_signal_is_never_met():

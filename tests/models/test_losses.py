@@ -8,6 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mirip.errors import ParamsError
 from mirip.models.losses import all_pairs_loss, pair_loss
 from mirip.params import TrainParams
 
@@ -44,3 +45,9 @@ def test_loss_of_a_step_is_that_of_a_double_loop(images, balance, fair) -> None:
     expected = np.mean(flat) if balance == "natural" else np.mean([np.mean(values) for values in losses.values()])
     assert loss is not None
     assert loss.item() == pytest.approx(float(expected), rel=1e-4, abs=1e-6)
+
+
+def test_an_unknown_loss_is_refused_with_those_there_are() -> None:
+    unknown = TrainParams().model_copy(update={"loss": "hinge"})
+    with pytest.raises(ParamsError, match=r"train\.loss is 'hinge', .* one of logistic, margin"):
+        pair_loss(torch.zeros(2), unknown)

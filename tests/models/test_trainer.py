@@ -9,10 +9,12 @@ from mirip.errors import CheckpointError, DataError
 from mirip.models.checkpoint import save_state
 from mirip.models.ranking_data import RankingData
 from mirip.models.trainer import Trainer, TrainingConfig
+from mirip.params import TrainParams
 
 
 def config(**changes) -> TrainingConfig:
-    return TrainingConfig(head=SMALL, learning_rate=0.01, max_epochs=12, images_per_step=64, device="cpu", **changes)
+    options = {"head": SMALL, "learning_rate": 0.01, "max_epochs": 12, "images_per_step": 64, "device": "cpu"}
+    return TrainingConfig(tracking=False, **(options | changes))
 
 
 def weights(model) -> dict[str, bytes]:
@@ -26,7 +28,7 @@ def test_it_learns_to_rank_unseen_images(changes) -> None:
 
 
 def test_it_learns_from_batches_of_pairs() -> None:
-    settings = TrainingConfig(head=SMALL, learning_rate=0.01, max_epochs=8, batch_size=32, device="cpu")
+    settings = TrainingConfig(head=SMALL, learning_rate=0.01, max_epochs=8, batch_size=32, device="cpu", tracking=False)
     assert settings.images_per_step is None
     assert Trainer(settings).fit(made_data(300, 0), made_data(100, 1)).val_pairwise_accuracy > 0.85
 
@@ -139,5 +141,24 @@ def test_defaults_are_those_of_the_requirements() -> None:
 
 def test_a_training_that_runs_away_is_an_error_that_says_what_to_do() -> None:
     wild = config().model_copy(update={"learning_rate": 1e30})
-    with pytest.raises(DataError, match=r"diverged in epoch \d+: lower train\.learning_rate, which is 1e\+30"):
+    with pytest.raises(DataError, match=r"diverged in epoch \d+ \(train\.learning_rate is 1e\+30\): lower"):
         Trainer(wild).fit(made_data(200, 0), made_data(60, 1))
+
+
+def test_a_config_alone_keeps_checkpoints_and_has_the_training_tracked(tmp_path) -> None:
+    tracked = []
+    settings = config(max_epochs=4, save_every_n_epochs=2, checkpoint_dir=tmp_path).model_copy(
+        update={"tracking": True}
+    )
+    trainer = Trainer(settings, tracker=lambda options, result: tracked.append((options, result)))
+    result = trainer.fit(made_data(200, 0), made_data(60, 1))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["epoch_0002.pt", "epoch_0004.pt"]
+    assert tracked[0][0] is settings
+    assert tracked[0][1] is result
+
+
+def test_options_of_the_pipeline_are_not_tracked_by_the_trainer() -> None:
+    plain = TrainParams.model_validate(config(max_epochs=2).model_dump(include=set(TrainParams.model_fields)))
+    tracked = []
+    Trainer(plain, tracker=lambda *training: tracked.append(training)).fit(made_data(200, 0), made_data(60, 1))
+    assert tracked == []

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
+from mirip.data.folds import deal_folds
 from mirip.data.split import split_digest
 from mirip.errors import DataError
 from mirip.features.cache.feature_cache import FeatureCache
@@ -20,7 +21,6 @@ from mirip.models.trainer import Trainer
 from mirip.models.training import (
     calibration_folds,
     cross_fitted_scores,
-    deal_folds,
     out_of_fold_scores,
     ranking_data,
     short_keys,

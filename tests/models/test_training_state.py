@@ -20,7 +20,7 @@ TRAIN, VAL = made_data(300, 0, 0.5), made_data(80, 1, 0.5)
 
 def config(images_per_step: int | None = 64, **changes) -> TrainingConfig:
     defaults = {"head": SMALL, "learning_rate": 0.01, "max_epochs": 10, "device": "cpu", "seed": 3, "seeds": 3}
-    return TrainingConfig(images_per_step=images_per_step, **(defaults | changes))
+    return TrainingConfig(tracking=False, images_per_step=images_per_step, **(defaults | changes))
 
 
 def weights(model) -> dict[str, bytes]:
@@ -40,7 +40,7 @@ def test_each_head_is_the_one_of_its_seed_alone(images_per_step, changes) -> Non
     """Up to float32 rounding; the last bias, to which the loss is blind, drifts with the rounding and is left out."""
     settings = config(images_per_step, **changes)
     batched = Trainer(settings).fit(TRAIN, VAL)
-    for k, head in enumerate(batched.heads):
+    for k, head in enumerate(batched.members):
         alone = Trainer(settings.model_copy(update={"seed": 3 + k, "seeds": 1})).fit(TRAIN, VAL)
         assert (head.seed, head.best_epoch) == (3 + k, alone.best_epoch)
         assert head.val_pairwise_accuracy == pytest.approx(alone.val_pairwise_accuracy, abs=1e-3)
@@ -89,7 +89,7 @@ def test_a_run_of_several_seeds_resumes_to_the_same_bytes(tmp_path) -> None:
     resumed = Trainer(settings).fit(TRAIN, VAL, resume_from=tmp_path / "epoch_0004.pt")
     assert weights(resumed.model) == weights(through.model)
     assert resumed.curves.equals(through.curves)
-    assert resumed.heads == through.heads
+    assert resumed.members == through.members
 
 
 def test_a_run_ends_with_its_last_head_and_each_head_stops_at_its_own_patience() -> None:
@@ -98,7 +98,7 @@ def test_a_run_ends_with_its_last_head_and_each_head_stops_at_its_own_patience()
     best = [
         Trainer(settings.model_copy(update={"seed": 3 + k, "seeds": 1})).fit(TRAIN, VAL).best_epoch for k in range(3)
     ]
-    assert [head.best_epoch for head in batched.heads] == best
+    assert [head.best_epoch for head in batched.members] == best
     assert len(set(best)) > 1
     assert len(batched.curves) == max(best) + 2
     assert batched.best_epoch == int(np.median(best))
@@ -136,7 +136,7 @@ def test_a_loud_head_has_no_more_say_than_the_others() -> None:
     with torch.no_grad():
         model.score_head.layers[2].weight[1] *= 1000
         model.score_head.layers[2].bias[1] += 50
-    model.fit_head_scales(torch.from_numpy(TRAIN.features))
+    model.fit_member_scales(torch.from_numpy(TRAIN.features))
     assert scored(model.score, VAL) == pytest.approx(before, abs=1e-3)
 
 
@@ -144,7 +144,7 @@ def test_a_head_that_scores_all_alike_keeps_finite_scores() -> None:
     model = PairwiseRankingModel(feature_dim=24, config=config()).eval()
     with torch.no_grad():
         model.score_head.layers[2].weight[1] = 0
-    model.fit_head_scales(torch.from_numpy(TRAIN.features))
+    model.fit_member_scales(torch.from_numpy(TRAIN.features))
     assert np.isfinite(scored(model.score, VAL)).all()
 
 

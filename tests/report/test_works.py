@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from mirip.data.split import public_id
+from mirip.data.split import public_ids
 from mirip.errors import DataError
 from mirip.report.works import Gallery
 
@@ -11,7 +11,7 @@ from mirip.report.works import Gallery
 def tables(n: int) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     hashes, paths = [f"{index:064x}" for index in range(n)], [f"{index}.jpg" for index in range(n)]
     splits = pd.DataFrame({"image_sha256": hashes, "image_path": paths, "split": "test", "tier": "S"})
-    ids = [public_id(*key) for key in zip(hashes, paths, strict=True)]
+    ids = public_ids(splits)
     scores = pd.DataFrame({"id": ids, "tier": "S", "score": [float(index) for index in range(n)]}).sample(
         frac=1, random_state=0
     )

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from mirip.models.latency import requirement_verdict as verdict
 from stages import benchmark, run
-from stages.benchmark import verdict
 
 
 def test_a_verdict_needs_a_measurement() -> None:

@@ -6,9 +6,10 @@ import pandas as pd
 import pytest
 
 from mirip.models.checkpoint import load_checkpoint
-from mirip.workspace import main_root
+from mirip.workspace import Workspace, main_root
 from stages import run, train
 
+WORKSPACE = Workspace()
 SHORT = {"max_epochs": 6, "images_per_step": 64, "learning_rate": 0.003, "save_every_n_epochs": 2}
 
 
@@ -16,18 +17,18 @@ SHORT = {"max_epochs": 6, "images_per_step": 64, "learning_rate": 0.003, "save_e
 def project(trained_project, monkeypatch):
     monkeypatch.setenv("DVC_ROOT", str(trained_project.folder))
     trained_project.write_params(train=SHORT)
-    train.MODEL.unlink()
+    WORKSPACE.model.unlink()
     return trained_project
 
 
 def test_it_writes_model_figures_and_curves(project, capsys) -> None:
     run(train.main)
-    figures = json.loads(train.METRICS.read_text())
-    curves = pd.read_csv(train.CURVES)
+    figures = json.loads(WORKSPACE.metrics("train").read_text())
+    curves = pd.read_csv(WORKSPACE.curves)
     assert figures["epochs"] == len(curves) == 6
     assert figures["val_pairwise_accuracy"] == pytest.approx(curves["val_pairwise_accuracy"].max(), abs=1e-5)
     assert curves["learning_rate"].is_monotonic_decreasing
-    assert load_checkpoint(train.MODEL).temperature == figures["temperature"]
+    assert load_checkpoint(WORKSPACE.model).temperature == figures["temperature"]
     assert "best" in capsys.readouterr().out.splitlines()[-1]
     assert not list((main_root() / ".mirip" / "checkpoints").glob("*/"))
 
@@ -35,31 +36,31 @@ def test_it_writes_model_figures_and_curves(project, capsys) -> None:
 def test_several_seeds_tell_their_spread_and_give_a_model_of_as_many_heads(project) -> None:
     project.write_params(train={**SHORT, "seeds": 2})
     run(train.main)
-    figures = json.loads(train.METRICS.read_text())
+    figures = json.loads(WORKSPACE.metrics("train").read_text())
     low, high = (figures[f"val_pairwise_accuracy_seed_{which}"] for which in ("min", "max"))
     assert low <= high
     assert figures["val_pairwise_accuracy_seed_sd"] == pytest.approx((high - low) / 2**0.5)
-    state = load_checkpoint(train.MODEL).model_state_dict
+    state = load_checkpoint(WORKSPACE.model).model_state_dict
     assert state["head_spread"].shape == (2,)
     assert state["score_head.layers.2.weight"].shape[0] == 2
 
 
 def test_the_same_seed_gives_the_same_bytes(project) -> None:
     run(train.main)
-    first = train.MODEL.read_bytes()
+    first = WORKSPACE.model.read_bytes()
     run(train.main)
-    assert train.MODEL.read_bytes() == first
+    assert WORKSPACE.model.read_bytes() == first
     project.write_params(train={**SHORT, "seed": 1})
     run(train.main)
-    assert train.MODEL.read_bytes() != first
+    assert WORKSPACE.model.read_bytes() != first
 
 
 @pytest.mark.parametrize("seeds", [1, 2])
 def test_an_interrupted_training_goes_on_and_ends_in_the_same_bytes(project, monkeypatch, seeds) -> None:
     project.write_params(train={**SHORT, "seeds": seeds})
     run(train.main)
-    through = train.MODEL.read_bytes()
-    train.MODEL.unlink()
+    through = WORKSPACE.model.read_bytes()
+    WORKSPACE.model.unlink()
     from mirip.models.trainer import Trainer
 
     epochs = []
@@ -74,12 +75,12 @@ def test_an_interrupted_training_goes_on_and_ends_in_the_same_bytes(project, mon
     monkeypatch.setattr(Trainer, "_save", save_and_fail)
     with pytest.raises(SystemExit, match="130"):
         run(train.main)
-    assert not train.MODEL.exists()
+    assert not WORKSPACE.model.exists()
     resumed = []
     monkeypatch.setattr(Trainer, "_save", lambda self, state, data: resumed.append(state.epoch))
     run(train.main)
     assert resumed == [5, 6]
-    assert train.MODEL.read_bytes() == through
+    assert WORKSPACE.model.read_bytes() == through
 
 
 def test_features_of_another_recipe_are_refused_naming_the_field(project) -> None:
@@ -88,10 +89,10 @@ def test_features_of_another_recipe_are_refused_naming_the_field(project) -> Non
     )
     with pytest.raises(SystemExit, match=r"error: features/tiny\.h5 was built with fit pad, params say squash"):
         run(train.main)
-    assert not train.MODEL.exists()
+    assert not WORKSPACE.model.exists()
 
 
 def test_missing_inputs_are_one_line(project) -> None:
-    train.SPLITS.unlink()
+    WORKSPACE.splits.unlink()
     with pytest.raises(SystemExit, match=r"error: data/splits\.parquet is not found: run `dvc repro split`"):
         run(train.main)

@@ -1,6 +1,8 @@
-"""The frozen backbone: transformed pictures in, one embedding a picture out."""
+"""The frozen backbone: transformed images in, one embedding for each out."""
 
+import platform
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal, Self
 
 import torch
@@ -10,7 +12,7 @@ from torch.nn import functional as F  # noqa: N812 - its name everywhere
 
 from mirip.errors import BackboneError
 from mirip.features.backbones.frozen_dinov2 import FrozenDinov2, Tokens, can_run
-from mirip.features.backbones.recipe import ResolvedRecipe, resolve
+from mirip.features.backbones.recipe import ResolvedRecipe, declared_recipe, resolve
 from mirip.features.backbones.stock import (
     StockBackbone,
     lacking_tensors,
@@ -34,8 +36,25 @@ def resolve_device(device: str) -> torch.device:
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if device.startswith("cuda") and not torch.cuda.is_available():
-        raise BackboneError(f"device is {device!r} and torch {torch.__version__} sees no CUDA device: use auto or cpu")
+        raise BackboneError(
+            f"device is {device!r} and torch {torch.__version__} sees no CUDA device", "use auto or cpu"
+        )
     return torch.device(device)
+
+
+def hardware(device: torch.device) -> str:
+    """Describe a device, e.g. "NVIDIA H200" or "Intel(R) Xeon(R) Processor, 2 threads"."""
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    return f"{_cpu_name()}, {torch.get_num_threads()} threads"
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 class DINOv2FeatureExtractor(nn.Module):
@@ -48,7 +67,7 @@ class DINOv2FeatureExtractor(nn.Module):
         revision: of a hub id: commit, tag or branch.
         weights_sha256: refuse any other weights.
         image_size: upper bound of the side of the square that the backbone sees, in pixels.
-        fit: pad (letterbox), squash, or native (as many pixels as that square has, in the picture's own shape).
+        fit: pad (letterbox), squash, or native (as many pixels as that square has, in the image's own shape).
         interpolation: bicubic or bilinear.
         pooling: cls (the backbone's pooled output; of a ViT the CLS token after the last layer norm), mean (of the
             patch tokens), cls+mean (both, one after the other), or cls_last_<n> (the CLS tokens of a DINOv2's
@@ -95,6 +114,13 @@ class DINOv2FeatureExtractor(nn.Module):
         """Make the extractor of a recipe."""
         return cls(**recipe.model_dump(), device=device)
 
+    @classmethod
+    def from_resolved(cls, resolved: ResolvedRecipe, device: str = "auto") -> Self:
+        """Make the extractor of a recipe whose backbone is found already: it is not looked for again."""
+        extractor = cls.from_recipe(declared_recipe(resolved.to_dict()), device)
+        extractor.resolved = resolved
+        return extractor
+
     @cached_property
     def resolved(self) -> ResolvedRecipe:
         """The recipe with its backbone found and hashed, not loaded; raises BackboneError."""
@@ -115,9 +141,12 @@ class DINOv2FeatureExtractor(nn.Module):
         config = read_json(found.folder / CONFIG)
         if can_run(found.model_type, config):
             if "patch_size" not in config:
-                raise BackboneError(f"{found.folder}/config.json has no patch_size: add it (14)")
+                raise BackboneError(f"{found.folder}/config.json has no patch_size", "add it (14)")
             if (blocks := int(config.get("num_hidden_layers", 12))) < self._n_blocks:
-                raise BackboneError(f"pooling {found.pooling}: {found.backbone} has {blocks} blocks, give at most that")
+                raise BackboneError(
+                    f"pooling {found.pooling} asks for more, {found.backbone} has {blocks} blocks",
+                    f"use cls_last_{blocks} at most",
+                )
             n_parts = 2 if found.pooling == "cls+mean" else self._n_blocks
             return n_parts * int(config.get("hidden_size", 768))
         model = stock_backbone_without_weights(found)
@@ -175,8 +204,8 @@ class DINOv2FeatureExtractor(nn.Module):
     def _check_computable(self) -> None:
         if self.recipe.imported:
             raise BackboneError(
-                f"the features of {self.recipe.backbone} were imported: Mirip cannot compute them for new pictures; "
-                "use a recipe with a backbone, or `mirip cache import` for pictures of the project"
+                f"the features of {self.recipe.backbone} were imported, Mirip cannot compute them for new images",
+                "use a recipe with a backbone, or `mirip cache import` for images of the project",
             )
 
     @property

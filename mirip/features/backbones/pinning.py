@@ -41,12 +41,12 @@ def pin_recipe(params_path: Path | str, name: str, *, root: Path | None = None) 
     path = Path(params_path)
     recipe = load_params(path).named_recipe(name)
     if recipe.imported:
-        raise ParamsError(f"the recipe {name} has no backbone to pin: its features are imported")
+        raise ParamsError(f"the recipe {name} has no backbone to pin, its features are imported")
     text = path.read_bytes().decode("utf-8")
     values = _load(text)
     declared = (values.get("recipes") or {}).get(name)
     if declared is None:
-        raise ParamsError(f"{path} does not list the recipe {name}, a default: write it there to pin it")
+        raise ParamsError(f"{path} does not list the recipe {name}, a default", "write it there to pin it")
     pins = [Pin(key, declared.get(key), new) for key, new in _found(recipe, root).items()]
     if any(pin.old != pin.new for pin in pins):
         for pin in pins:

@@ -141,9 +141,9 @@ def resolve(recipe: Recipe, *, root: Path | None = None, download: bool = True) 
     weights = weights_sha256(found.path)
     if recipe.weights_sha256 not in (None, weights):
         raise BackboneError(
-            f"the weights of {recipe.backbone} have sha256 {weights}, the recipe pins {recipe.weights_sha256}: "
+            f"the weights of {recipe.backbone} have sha256 {weights}, the recipe pins {recipe.weights_sha256}",
             "restore the weights, or set the recipe's weights_sha256 to the new value (all features are then "
-            "computed again)"
+            "computed again)",
         )
     return _resolved(recipe, found, weights)
 
@@ -263,13 +263,13 @@ def _patch_px(recipe: Recipe, patch_size: Any) -> int:
     if patch_size is None:
         if recipe.fit == "native":
             raise BackboneError(
-                f"fit native needs a backbone of patches, {recipe.backbone} has none: use pad or squash"
+                f"fit native needs a backbone of patches, {recipe.backbone} has none", "use pad or squash"
             )
         return 0
     if not isinstance(patch_size, int) or not 1 <= patch_size <= recipe.image_size:
         raise BackboneError(
-            f"{recipe.backbone} has patch_size {patch_size} and the recipe image_size {recipe.image_size}: square "
-            "patches that fit into the image are needed; raise image_size or choose another backbone"
+            f"{recipe.backbone} has patch_size {patch_size} and the recipe image_size {recipe.image_size}",
+            "square patches that fit into the image are needed; raise image_size or choose another backbone",
         )
     return patch_size
 
@@ -282,7 +282,7 @@ def _normalisation(path: Path) -> tuple[tuple[float, float, float], tuple[float,
     if not settings.get("do_normalize", True):
         return (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), path.name
     if abs(settings.get("rescale_factor", 1 / 255) * 255 - 1) > 1e-3:
-        raise BackboneError(f"{path} has rescale_factor {settings['rescale_factor']}: only 1/255 is supported")
+        raise BackboneError(f"{path} has rescale_factor {settings['rescale_factor']}", "only 1/255 is supported")
     mean, std = settings.get("image_mean"), settings.get("image_std")
     if mean is None or std is None:
         return _IMAGENET_MEAN, _IMAGENET_STD, "ImageNet"
@@ -291,6 +291,6 @@ def _normalisation(path: Path) -> tuple[tuple[float, float, float], tuple[float,
 
 def _three(values: Any, path: Path) -> tuple[float, float, float]:
     if not isinstance(values, list) or len(values) != 3:
-        raise BackboneError(f"{path} has {values!r} for three channels: only backbones of RGB pictures are supported")
+        raise BackboneError(f"{path} has {values!r} for three channels", "only backbones of RGB images are supported")
     red, green, blue = values
     return float(red), float(green), float(blue)

@@ -55,7 +55,8 @@ class StockBackbone(nn.Module):
         tokens: torch.Tensor = outputs.last_hidden_state
         if tokens.ndim != 3:
             raise BackboneError(
-                f"{self._resolved.backbone} ({self._resolved.model_type}) has no pooled output: choose another backbone"
+                f"{self._resolved.backbone} ({self._resolved.model_type}) has no pooled output",
+                "choose another backbone",
             )
         return tokens[:, 0]
 
@@ -70,8 +71,8 @@ class StockBackbone(nn.Module):
     def _lacks(self, what: str) -> BackboneError:
         found = self._resolved
         return BackboneError(
-            f"pooling {found.pooling} needs {what}, which {found.backbone} ({found.model_type}) does not have: "
-            "use pooling cls"
+            f"pooling {found.pooling} needs {what}, which {found.backbone} ({found.model_type}) does not have",
+            "use pooling cls",
         )
 
     mean: torch.Tensor
@@ -108,15 +109,15 @@ def stock_backbone_without_weights(found: ResolvedRecipe) -> StockBackbone:
         config = AutoConfig.from_pretrained(found.folder, local_files_only=True)
         patch_size = getattr(config, "patch_size", None)
         if isinstance(patch_size, int) and found.size_px % patch_size:  # left to the library's default
-            raise BackboneError(f"{found.folder}/config.json has no patch_size: add it ({patch_size})")
+            raise BackboneError(f"{found.folder}/config.json has no patch_size", f"add it ({patch_size})")
         return StockBackbone(AutoModel.from_config(config), found).eval()
 
 
 def lacking_tensors(found: ResolvedRecipe, name: str) -> BackboneError:
     """Return the error for weights that are not those of a whole backbone."""
     return BackboneError(
-        f"the weights of {found.backbone} lack tensors that a {found.model_type} needs, e.g. {name}: choose a "
-        "checkpoint of the whole backbone"
+        f"the weights of {found.backbone} lack tensors that a {found.model_type} needs, e.g. {name}",
+        "choose a checkpoint of the whole backbone",
     )
 
 
@@ -130,8 +131,8 @@ def one_line_errors(found: ResolvedRecipe) -> Iterator[None]:
     except Exception as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise BackboneError(
-            f"{found.backbone} ({found.model_type}) cannot be loaded as a vision backbone: {reason}; download it "
-            "again or choose another"
+            f"{found.backbone} ({found.model_type}) cannot be loaded as a vision backbone ({reason})",
+            "download it again or choose another",
         ) from None
 
 

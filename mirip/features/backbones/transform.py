@@ -11,11 +11,11 @@ from torch.nn import functional as F  # noqa: N812 - its name everywhere
 
 @dataclass(frozen=True)
 class ImageTransform:
-    """Fit a picture to what the backbone sees and normalise it.
+    """Fit an image to what the backbone sees and normalise it.
 
-    `pad` keeps the aspect ratio and centres the picture; the margins have the mean colour, rounded to 8 bits. After
+    `pad` keeps the aspect ratio and centres the image; the margins have the mean colour, rounded to 8 bits. After
     normalisation they are zero (within 0.01), what a backbone takes for nothing, whatever the paper's colour; and all
-    pixels stay 8-bit until the last step. `squash` resizes both sides. `native` pads nothing: the picture gets whole
+    pixels stay 8-bit until the last step. `squash` resizes both sides. `native` pads nothing: the image gets whole
     patches in its own aspect ratio, within half a patch, and no more pixels than the square has.
 
     Attributes:
@@ -66,9 +66,9 @@ class ImageTransform:
 
 
 def patch_grid(height: int, width: int, budget: int) -> tuple[int, int]:
-    """Return the rows and columns of at most `budget` patches, both at least 1, that suit a picture's shape best.
+    """Return the rows and columns of at most `budget` patches, both at least 1, that suit an image's shape best.
 
-    Of the roundings of the exact answer the one whose aspect ratio is nearest to the picture's, then the larger.
+    Of the roundings of the exact answer the one whose aspect ratio is nearest to the image's, then the larger.
     """
     exact = math.sqrt(budget * height / width), math.sqrt(budget * width / height)
     rows, columns = ({max(1, min(budget, math.floor(side))), max(1, min(budget, math.ceil(side)))} for side in exact)

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from mirip.errors import BackboneError
 from mirip.files import sha256_bytes, sha256_file, write_json
-from mirip.workspace import main_root
+from mirip.workspace import main_root, private_folder
 
 CONFIG = "config.json"
 PREPROCESSOR = "preprocessor_config.json"
@@ -73,13 +73,13 @@ def locate_backbone(
         return BackboneFolder(folder, None)
     if not _HUB_ID.fullmatch(backbone) or any((base / backbone).is_dir() for base in (root or Path.cwd(), main_root())):
         raise BackboneError(
-            f"the backbone folder {backbone} has no {CONFIG} (or does not exist): put a model in Hugging Face format "
-            "there (the sample's: `dvc repro data/dvc.yaml:sample`), or set the recipe's backbone to a hub id such as "
-            "facebook/dinov2-large"
+            f"the backbone folder {backbone} has no {CONFIG} (or does not exist)",
+            "put a model in Hugging Face format there (the sample's: `dvc repro data/dvc.yaml:sample`), "
+            "or set the recipe's backbone to a hub id such as facebook/dinov2-large",
         )
     path = _from_cache(backbone, revision)
     if path is None and not download:
-        raise BackboneError(f"the backbone {backbone} is not on this machine: an extraction downloads it")
+        raise BackboneError(f"the backbone {backbone} is not on this machine", "an extraction downloads it")
     path = path or _from_hub(backbone, revision)
     return BackboneFolder(path, path.name)  # a snapshot's folder bears the name of its commit
 
@@ -93,11 +93,11 @@ def weight_files(folder: Path) -> list[Path]:
     if (folder / _WEIGHTS).is_file():
         return [folder / _WEIGHTS]
     if not (folder / _INDEX).is_file():
-        raise BackboneError(f"{folder} has no {_WEIGHTS}: download the model again, or save it in safetensors format")
+        raise BackboneError(f"{folder} has no {_WEIGHTS}", "download the model again, or save it in safetensors format")
     names = sorted(set(read_json(folder / _INDEX).get("weight_map", {}).values()))
     missing = [name for name in names if not (folder / name).is_file()]
     if missing or not names:
-        raise BackboneError(f"{folder} lacks {', '.join(missing) or 'its weights'}: download the model again")
+        raise BackboneError(f"{folder} lacks {', '.join(missing) or 'its weights'}", "download the model again")
     return [folder / name for name in names]
 
 
@@ -120,9 +120,9 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise BackboneError(f"{path} cannot be read ({error}): download the backbone again") from None
+        raise BackboneError(f"{path} cannot be read ({error})", "download the backbone again") from None
     if not isinstance(value, dict):
-        raise BackboneError(f"{path} holds a {type(value).__name__}, not an object: download the backbone again")
+        raise BackboneError(f"{path} holds a {type(value).__name__}, not an object", "download the backbone again")
     return value
 
 
@@ -130,7 +130,7 @@ def _remembered_sha256(path: Path) -> str:
     """Hash a file once; remembered by path, size and time of change in .mirip/hashes.json."""
     path = path.resolve()
     state = path.stat()
-    memory = main_root() / ".mirip" / "hashes.json"
+    memory = private_folder().hashes
     try:
         known = json.loads(memory.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -181,8 +181,9 @@ def _not_found(backbone: str, revision: str | None, reason: str) -> BackboneErro
     pinned = f" --revision {revision}" if revision else ""
     return BackboneError(
         f"the backbone {backbone} is neither a local folder nor in the local Hugging Face cache, and the hub gave no "
-        f"answer ({reason}): either run `hf download {backbone}{pinned}` where there is a network (and copy the "
-        "cache), or point recipes.<name>.backbone to a local folder in Hugging Face format"
+        f"answer ({reason})",
+        f"either run `hf download {backbone}{pinned}` where there is a network (and copy the "
+        "cache), or point recipes.<name>.backbone to a local folder in Hugging Face format",
     )
 
 

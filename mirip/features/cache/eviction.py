@@ -6,6 +6,7 @@ again, so that often nothing is lost at all.
 """
 
 import shutil
+import sys
 import uuid
 from collections.abc import Sequence
 from contextlib import suppress
@@ -13,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mirip.features.cache.inventory import Holding
-from mirip.features.cache.locks import locked_if_free
 from mirip.features.cache.store import lock_path
+from mirip.locks import locked_if_free
 
 _SECONDS_PER_DAY = 86_400
 
@@ -102,8 +103,15 @@ def _remove(root: Path, fingerprint: str) -> bool:
     with locked_if_free(lock) as free:
         if free:
             doomed = root / f".{uuid.uuid4().hex}.tmp"  # never half a store under its name
-            with suppress(FileNotFoundError):  # another clean-up was quicker
+            try:
                 (root / fingerprint).rename(doomed)
-            lock.unlink(missing_ok=True)
+            except FileNotFoundError:
+                pass  # another clean-up was quicker
+            except PermissionError:
+                if sys.platform != "win32":
+                    raise
+                return False  # Windows moves no folder in which another process has a file open
+            with suppress(PermissionError):  # Windows deletes no open file: the lock stays, and hurts no one
+                lock.unlink(missing_ok=True)
             shutil.rmtree(doomed, ignore_errors=True)
     return free

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from mirip.errors import CacheError
 from mirip.features.backbones.recipe import ResolvedRecipe, find_differences, fingerprint
-from mirip.features.cache.gathering import Gathering
-from mirip.features.cache.rows import Rows, as_keys, blocks_of, read_rows, row_checksums, write_rows
+from mirip.features.cache.checksums import row_checksums
+from mirip.features.cache.rows import Gathering, Rows, as_keys, blocks_of, read_rows, write_rows
 from mirip.files import canonical_json
 from mirip.params import Recipe
 
@@ -73,8 +73,8 @@ class FeatureCache:
         missing = np.flatnonzero(self.keys[place] != wanted)
         if len(missing):
             raise CacheError(
-                f"{self.path} lacks {len(missing)} of {len(wanted)} images, the first {sha256s[missing[0]]}: "
-                "run `dvc repro extract`"
+                f"{self.path} lacks {len(missing)} of {len(wanted)} images, the first {sha256s[missing[0]]}",
+                "run `dvc repro extract`",
             )
         return self.features[place].astype(np.float32)
 
@@ -96,16 +96,18 @@ def write_cache(path: Path | str, keys: Iterable[str], features: NDArray[np.floa
     """
     given = as_keys(keys)
     if features.ndim != 2 or len(features) != len(given) or not len(given):
-        raise CacheError(f"{len(given)} keys and features of shape {features.shape}: give one row for each key")
+        raise CacheError(f"{len(given)} keys and features of shape {features.shape}", "give one row for each key")
     order = np.argsort(given)
     ordered = given[order]
     with np.errstate(over="ignore"):
         stored = features[order].astype(resolved.stored_dtype)
     if (ordered[:-1] == ordered[1:]).any():
-        raise CacheError("a key is there twice: give each image content once")
+        raise CacheError("a key is there twice", "give each image content once")
     if not (finite := np.isfinite(stored).all(axis=1)).all():
         first = ordered[np.argmin(finite)].decode()
-        raise CacheError(f"the features of {first} are not finite as {resolved.stored_dtype}: use stored_dtype float32")
+        raise CacheError(
+            f"the features of {first} are not finite as {resolved.stored_dtype}", "use stored_dtype float32"
+        )
     return write_rows(
         path,
         ordered,
@@ -155,7 +157,7 @@ def stored_recipe(rows: Rows) -> dict[str, Any]:
     except ValueError:
         stored = None
     if not isinstance(stored, Mapping) or fingerprint(stored) != rows.attributes["fingerprint"]:
-        raise CacheError(f"{rows.path} is damaged: its recipe does not have its fingerprint; run `dvc repro extract`")
+        raise CacheError(f"{rows.path} is damaged, its recipe does not have its fingerprint", "run `dvc repro extract`")
     return dict(stored)
 
 
@@ -164,8 +166,8 @@ def check_recipe(path: Path | str, stored: Mapping[str, Any], recipe: Recipe) ->
     if found := find_differences(recipe, stored):
         others = f" (also {'; '.join(map(str, found[1:]))})" if found[1:] else ""
         raise CacheError(
-            f"{path} was built with {found[0].field} {found[0].cache}, params say {found[0].params}{others}: "
-            "run `dvc repro extract`"
+            f"{path} was built with {found[0].field} {found[0].cache}, params say {found[0].params}{others}",
+            "run `dvc repro extract`",
         )
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from mirip.errors import BackboneError, CacheError, SchemaError
 from mirip.features.backbones.recipe import find_differences, resolve
-from mirip.features.cache.locks import is_locked
 from mirip.features.cache.probe import Header, probe
 from mirip.features.cache.store import lock_path
+from mirip.locks import is_locked
 from mirip.params import Params, Recipe
 
 

@@ -5,15 +5,17 @@ Run     python -m mirip.features.cache.probe      (paths on stdin, one JSON line
 
 import json
 import os
-import selectors
+import queue
 import subprocess
 import sys
+import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from mirip.errors import CacheError, SchemaError
+from mirip.features.cache.rows import DAMAGED, read_rows
 
 _TIMEOUT_S = 60.0
 _TIMEOUT_S_PER_BYTE = 1e-7  # the keys are read: a slow disk gives 10 MB/s
@@ -59,36 +61,46 @@ def _probed_by_one_child(paths: Sequence[Path]) -> list[Header | CacheError]:
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as child:
         assert child.stdin is not None
         assert child.stdout is not None
+        # A thread reads, since Windows cannot wait for a pipe with a time limit. It ends when the child does.
+        answers: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        reader = threading.Thread(target=_pass_on_lines, args=(child.stdout, answers), daemon=True)
+        reader.start()
         try:
             for path in paths:
                 try:
-                    answer = _asked(child.stdin, child.stdout, path)
+                    answer = _asked(child.stdin, answers, path)
                 except (TimeoutError, BrokenPipeError) as error:
                     what = "hangs" if isinstance(error, TimeoutError) else "crashes"
-                    found.append(CacheError(f"{path} cannot be opened, it {what} the HDF5 library: it is damaged"))
+                    found.append(CacheError(f"{path} is damaged, it {what} the HDF5 library", DAMAGED))
                     break
                 found.append(_outcome(answer))
         finally:
             child.kill()
+            reader.join()
     return found
+
+
+def _pass_on_lines(stream: IO[bytes], lines: "queue.SimpleQueue[bytes]") -> None:
+    for line in stream:
+        lines.put(line)
+    lines.put(b"")  # the child ended
 
 
 def _outcome(answer: dict[str, Any]) -> Header | CacheError:
     if "error" not in answer:
         return Header(**answer)
-    return (SchemaError if answer["of_another_version"] else CacheError)(answer["error"])
+    return (SchemaError if answer["of_another_version"] else CacheError)(answer["error"], answer["advice"])
 
 
-def _asked(questions: IO[bytes], answers: IO[bytes], path: Path) -> dict[str, Any]:
+def _asked(questions: IO[bytes], answers: "queue.SimpleQueue[bytes]", path: Path) -> dict[str, Any]:
     """Return what a child says of a file; raise TimeoutError or BrokenPipeError where it says nothing."""
     size = path.stat().st_size if path.is_file() else 0
     questions.write(os.fsencode(path) + b"\n")
     questions.flush()
-    with selectors.DefaultSelector() as selector:
-        selector.register(answers, selectors.EVENT_READ)
-        if not selector.select(_TIMEOUT_S + size * _TIMEOUT_S_PER_BYTE):
-            raise TimeoutError
-    line = answers.readline()
+    try:
+        line = answers.get(timeout=_TIMEOUT_S + size * _TIMEOUT_S_PER_BYTE)
+    except queue.Empty:
+        raise TimeoutError from None
     if not line.endswith(b"\n"):
         raise BrokenPipeError
     return dict(json.loads(line))
@@ -96,13 +108,13 @@ def _asked(questions: IO[bytes], answers: IO[bytes], path: Path) -> dict[str, An
 
 def _answer(path: Path) -> dict[str, Any]:
     from mirip.features.cache.feature_cache import stored_recipe
-    from mirip.features.cache.rows import read_rows
 
     try:
         rows = read_rows(path, any_order=True)
         recipe = stored_recipe(rows)
     except CacheError as error:
-        return {"error": str(error), "of_another_version": isinstance(error, SchemaError)}
+        another = isinstance(error, SchemaError)
+        return {"error": error.problem, "advice": error.advice, "of_another_version": another}
     n, dim = rows.features.shape
     return asdict(Header(n, dim, str(rows.features.dtype), str(rows.attributes["fingerprint"]), recipe))
 

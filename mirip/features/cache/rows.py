@@ -1,16 +1,14 @@
-"""Rows of features as an HDF5 file that checks itself: the format of the cache and of the store's shards.
+"""Rows of features as an HDF5 file that checks itself: the format of the features files and of the store's shards.
 
 Three datasets, `image_sha256` (N,) S64 sorted, `features` (N, D) and `row_crc32` (N,), all contiguous, and root
-attributes, among them a digest of the content: the digest says that all is well, the checksums which row is not. A
-second, quick hash of the same bytes is what every load is checked by. Equal content gives equal bytes. A file is
-written once, whole, and never changed.
+attributes, among them two hashes of the content; see `checksums` for which one protects what. Equal content gives equal
+bytes. A file is written once, whole, and never changed.
 """
 
 import errno
-import hashlib
 import os
 import re
-import zlib
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,20 +17,19 @@ from typing import Any
 
 import h5py
 import numpy as np
-import xxhash
 from numpy.typing import NDArray
 
 from mirip.errors import CacheError, SchemaError
+from mirip.features.cache.checksums import CRC_DTYPE, KEY_DTYPE, content_digest, hashing, quick_hash, row_checksums
 from mirip.files import atomic_path
 
 SCHEMA_VERSION = 2
-KEY_DTYPE = np.dtype("S64")
-CRC_DTYPE = np.dtype(np.uint32)
 _FEATURE_DTYPES = (np.dtype(np.float16), np.dtype(np.float32))
 BLOCK_ROWS = 16_384
 _READ_BYTES = 4 << 20  # small enough that a block is still in the processor's cache when it is hashed
 _OVERHEAD_BYTES = 65_536  # more than what HDF5 adds to keys, rows and checksums
-_MEND = "; see `mirip cache verify`, then remove it and run `dvc repro extract`"
+# The advice on a damaged file.
+DAMAGED = "see `mirip cache verify`, then remove it and run `dvc repro extract`"
 _REQUIRED = {
     "schema_version": np.integer, "fingerprint": str, "recipe": str, "dim": np.integer, "content_digest": str,
     "content_xxh3": str,
@@ -79,7 +76,7 @@ class Rows:
             stream.seek(self.offset)
             while unread:
                 if not (n_bytes := stream.readinto(unread[:_READ_BYTES])):
-                    raise CacheError(f"{self.path} is damaged: it ends {len(unread)} bytes too early{_MEND}")
+                    raise CacheError(f"{self.path} is damaged, it ends {len(unread)} bytes too early", DAMAGED)
                 hasher.submit(quick.update, unread[:n_bytes])
                 unread = unread[n_bytes:]
         self._compare("content_xxh3", quick.hexdigest())
@@ -88,13 +85,8 @@ class Rows:
     def _compare(self, name: str, found: str) -> None:
         if found != (written := self.attributes[name]):
             raise CacheError(
-                f"{self.path} is damaged: its content has digest {found[:12]}, written was {written[:12]}{_MEND}"
+                f"{self.path} is damaged, its content has digest {found[:12]}, written was {written[:12]}", DAMAGED
             )
-
-
-def what_is_wrong(error: CacheError) -> str:
-    """Return the message of an error without the advice on damaged files, for those who give their own."""
-    return str(error).removesuffix(_MEND)
 
 
 def as_keys(sha256s: Iterable[str]) -> NDArray[np.bytes_]:
@@ -108,44 +100,49 @@ def blocks_of(features: NDArray[np.floating]) -> Iterator[NDArray[np.floating]]:
         yield np.ascontiguousarray(features[start : start + BLOCK_ROWS])
 
 
-def quick_hash(keys: NDArray[np.bytes_]) -> xxhash.xxh3_128:
-    """Return a hash (XXH3, 128 bits) of the sorted keys, to be continued with the bytes of their rows.
+class Gathering:
+    """Which rows of which files make up the rows of `keys`.
 
-    It finds damage of any kind at the speed of memory, twelve times that of sha256. It is no proof against intent.
+    Args:
+        keys: (N,) S64, sorted, distinct.
     """
-    return xxhash.xxh3_128(keys.tobytes())
 
+    def __init__(self, keys: NDArray[np.bytes_]) -> None:
+        self.keys = keys
+        self._sources: list[Rows] = []
+        self._source = np.full(len(keys), -1, dtype=np.int32)
+        self._row = np.zeros(len(keys), dtype=np.int64)
 
-def hashing(blocks: Iterable[NDArray[np.floating]], quick: xxhash.xxh3_128) -> Iterator[NDArray[np.floating]]:
-    """Pass blocks on, and hash them on their way."""
-    for block in blocks:
-        quick.update(block.data)
-        yield block
+    def add(self, rows: Rows) -> None:
+        """Take from `rows` what no earlier file had."""
+        if not len(self.keys):
+            return
+        place = np.minimum(np.searchsorted(self.keys, rows.keys), len(self.keys) - 1)
+        taken = np.flatnonzero((self.keys[place] == rows.keys) & (self._source[place] < 0))
+        self._source[place[taken]] = len(self._sources)
+        self._row[place[taken]] = taken
+        self._sources.append(rows)
 
+    @property
+    def dim(self) -> int:
+        """D, the width of the rows; at least one file was added."""
+        return int(self._sources[0].features.shape[1])
 
-def content_digest(keys: NDArray[np.bytes_], blocks: Iterable[NDArray[np.floating]]) -> str:
-    """Return the sha256 over the sorted keys and then the bytes of their rows, whatever they are stored in.
+    @property
+    def missing(self) -> NDArray[np.bytes_]:
+        """The keys, (M,) S64, that no file has."""
+        return self.keys[self._source < 0]
 
-    A block is hashed in a second thread while the next one is made.
-    """
-    digest = hashlib.sha256(keys.tobytes())
-    with ThreadPoolExecutor(1) as hasher:
-        hashed = None
-        for block in blocks:
-            if hashed is not None:
-                hashed.result()  # so that no more than two are in memory
-            hashed = hasher.submit(digest.update, block.data)
-    return digest.hexdigest()
-
-
-def row_checksums(keys: NDArray[np.bytes_], features: NDArray[np.floating]) -> NDArray[np.uint32]:
-    """Return the CRC-32 over each key's 64 bytes and then its row's bytes, (n,) uint32."""
-    names, rows = (np.ascontiguousarray(values).reshape(-1).view(np.uint8).data for values in (keys, features))
-    width, size, crc32 = KEY_DTYPE.itemsize, features.shape[1] * features.itemsize, zlib.crc32
-    found = (
-        crc32(rows[i * size : (i + 1) * size], crc32(names[i * width : (i + 1) * width])) for i in range(len(keys))
-    )
-    return np.fromiter(found, dtype=CRC_DTYPE, count=len(keys))
+    def blocks(self) -> Iterator[NDArray[np.floating]]:
+        """Yield the rows of `keys` in their order, a block at a time; none may be missing."""
+        dtype = self._sources[0].features.dtype
+        for start in range(0, len(self.keys), BLOCK_ROWS):
+            source, row = (values[start : start + BLOCK_ROWS] for values in (self._source, self._row))
+            block = np.empty((len(source), self.dim), dtype=dtype)
+            for number in np.unique(source):
+                from_this = source == number
+                block[from_this] = self._sources[number].features[row[from_this]]
+            yield block
 
 
 def write_rows(
@@ -180,8 +177,8 @@ def write_rows(
             digest = _write_file(temporary, keys, blocks, dim, dtype, attributes)
     except (OSError, RuntimeError) as error:  # what h5py raises where a write fails depends on the call
         raise CacheError(
-            f"{path} cannot be written ({_reason(error)}): an old file there is as it was and what was computed is "
-            "kept; mend that and run the same command again"
+            f"{path} cannot be written ({_reason(error)})",
+            "an old file there is as it was and what was computed is kept; mend that and run the same command again",
         ) from None
     return digest
 
@@ -198,7 +195,7 @@ def read_rows(path: Path | str, *, any_order: bool = False) -> Rows:
     """
     path = Path(path)
     if not path.is_file():
-        raise CacheError(f"{path} is not found: run `dvc repro extract`, or `dvc pull extract` to fetch it")
+        raise CacheError(f"{path} is not found", "run `dvc repro extract`, or `dvc pull extract` to fetch it")
     try:
         # A file is never changed in place, and locks fail on read-only and network file systems.
         with h5py.File(path, "r", locking=False) as file:
@@ -213,12 +210,14 @@ def read_rows(path: Path | str, *, any_order: bool = False) -> Rows:
             mapped = np.memmap(path, dtype=dtype, mode="r", offset=offset, shape=shape)
             return Rows(path, names, mapped, crc32[...], offset, attributes)
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
-        raise CacheError(f"{path} is damaged ({_reason(error)}){_MEND}") from None
+        raise CacheError(f"{path} is damaged ({_reason(error)})", DAMAGED) from None
 
 
 def _check_room(path: Path, n_bytes: int) -> None:
     """Raise OSError where the disk cannot take a file of that size: HDF5 crashes where its last write fails."""
-    if not hasattr(os, "posix_fallocate"):
+    if not hasattr(os, "posix_fallocate"):  # macOS and Windows: what they say is free has to do
+        if shutil.disk_usage(path.parent).free < n_bytes:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return
     with path.open("r+b") as stream:
         try:
@@ -268,8 +267,8 @@ def _check_attributes(path: Path, attributes: Mapping[str, Any]) -> None:
             raise ValueError(f"no valid attribute {name}")
     if attributes["schema_version"] != SCHEMA_VERSION:
         raise SchemaError(
-            f"{path} has schema version {attributes['schema_version']}, this version of Mirip reads {SCHEMA_VERSION}: "
-            "run `dvc repro extract`"
+            f"{path} has schema version {attributes['schema_version']}, this version of Mirip reads {SCHEMA_VERSION}",
+            "run `dvc repro extract`",
         )
 
 

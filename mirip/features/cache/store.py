@@ -18,18 +18,11 @@ from numpy.typing import NDArray
 from mirip.errors import CacheError, SchemaError
 from mirip.features.backbones.recipe import ResolvedRecipe
 from mirip.features.cache.feature_cache import attributes_of
-from mirip.features.cache.gathering import Gathering
-from mirip.features.cache.locks import locked_file
-from mirip.features.cache.rows import Rows, as_keys, read_rows, what_is_wrong, write_rows
+from mirip.features.cache.rows import Gathering, Rows, as_keys, read_rows, write_rows
 from mirip.files import sha256_file, sync_folder
-from mirip.workspace import main_root
+from mirip.locks import locked_file
 
 _FOLD_SHARDS = 64
-
-
-def default_store_root() -> Path:
-    """Return .mirip/store in the main repository's root, also from a temporary or queued experiment."""
-    return main_root() / ".mirip" / "store"
 
 
 def lock_path(root: Path, fingerprint: str) -> Path:
@@ -130,7 +123,7 @@ class FeatureStore:
                 return
             rows.check_digest()
         except CacheError as error:
-            _warn(f"{_what(error)}: it is not used and written again")
+            _warn(f"{error.problem}: it is not used and written again")
             return
         gathering = Gathering(new)
         gathering.add(rows)
@@ -140,10 +133,10 @@ class FeatureStore:
         """Make one shard of all; damaged ones go. A disk without room for that is no failure."""
         shards = self._sound_shards()
         try:
-            if len(shards) > 1:
+            if (n_shards := len(shards)) > 1:
                 self._merge(shards)
         except CacheError as error:
-            _warn(f"the store keeps its {len(shards)} files: {error}")
+            _warn(f"the store keeps its {n_shards} files: {error}")
         for path in self._damaged - self._of_another_version:  # whose rows may have been imported
             path.unlink(missing_ok=True)
         self._damaged &= self._of_another_version
@@ -153,15 +146,23 @@ class FeatureStore:
         for rows in shards:
             gathering.add(rows)
         merged = self._write(gathering.keys, gathering.blocks(), gathering.dim)
-        for rows in shards:  # only now that their rows stand elsewhere
-            if rows.path != merged:  # one part may have held them all
-                rows.path.unlink(missing_ok=True)
-                self._shards.pop(rows.path, None)
+        paths = [rows.path for rows in shards]
+        # Windows deletes no file that is mapped: let go of the mappings first.
+        del gathering, rows
+        shards.clear()
+        for path in paths:  # only now that their rows are in another file
+            if path != merged:  # one part may have held them all
+                self._shards.pop(path, None)
+                path.unlink(missing_ok=True)
 
     def _write(self, keys: NDArray[np.bytes_], blocks: Iterable[NDArray[np.floating]], dim: int) -> Path:
         unnamed = self.folder / f".{uuid.uuid4().hex}.tmp"
         write_rows(unnamed, keys, blocks, dim=dim, dtype=self._resolved.stored_dtype, attributes=self._attributes)
-        path = unnamed.replace(self.folder / f"{sha256_file(unnamed)}.h5")
+        path = self.folder / f"{sha256_file(unnamed)}.h5"
+        if path in self._shards:  # equal names are equal bytes, and Windows replaces no file that is mapped
+            unnamed.unlink()
+        else:
+            unnamed.replace(path)
         sync_folder(self.folder)  # under its first name the next process would take it for a leftover
         self._damaged.discard(path)  # a damaged shard of the same content had that name
         return path
@@ -175,7 +176,7 @@ class FeatureStore:
             try:
                 self._shards[path] = open_shard(path, self._fingerprint)
             except CacheError as error:
-                _warn(f"{_what(error)}: this part of the store is ignored, its rows are computed again")
+                _warn(f"{error.problem}: this part of the store is ignored, its rows are computed again")
                 self._damaged.add(path)
                 if isinstance(error, SchemaError):
                     self._of_another_version.add(path)
@@ -184,11 +185,6 @@ class FeatureStore:
 
 def _say_waiting() -> None:
     _warn("another process computes features of this recipe: waiting for it, to use what it computed")
-
-
-def _what(error: CacheError) -> str:
-    """Return what happened, without what to do: it is done here."""
-    return what_is_wrong(error).split(":")[0]
 
 
 def _warn(message: str) -> None:

@@ -11,18 +11,9 @@ from numpy.typing import NDArray
 
 from mirip.errors import CacheError, SchemaError
 from mirip.features.backbones.recipe import find_differences
+from mirip.features.cache.checksums import content_digest, hashing, quick_hash, row_checksums
 from mirip.features.cache.probe import probe
-from mirip.features.cache.rows import (
-    Rows,
-    as_keys,
-    blocks_of,
-    content_digest,
-    hashing,
-    quick_hash,
-    read_rows,
-    row_checksums,
-    what_is_wrong,
-)
+from mirip.features.cache.rows import Rows, as_keys, blocks_of, read_rows
 from mirip.features.cache.store import open_shard
 from mirip.params import Recipe
 
@@ -105,7 +96,7 @@ def verify_cache(path: Path | str, recipe: Recipe | None = None) -> Findings:
     if isinstance(header, CacheError):
         found = Findings()
         outdated = isinstance(header, SchemaError) or not Path(path).is_file()
-        found.report(Mend.EXTRACT if outdated else Mend.REWRITE, what_is_wrong(header))
+        found.report(Mend.EXTRACT if outdated else Mend.REWRITE, header.problem)
         return found
     rows = read_rows(path, any_order=True)
     found = Findings(rows=rows)
@@ -174,7 +165,7 @@ def verify_store(root: Path, fingerprint: str) -> Findings:
         except SchemaError:  # whose rows may have been imported
             found.report(Mend.CLEAR_STORE, f"{path} is of another version of Mirip: extractions leave it alone")
         except CacheError as error:
-            found.report(Mend.CLEAR_STORE, f"{what_is_wrong(error)}: extractions do not use it")
+            found.report(Mend.CLEAR_STORE, f"{error.problem}: extractions do not use it")
         except FileNotFoundError:
             continue  # a running extraction merged it into another
     found.notes.append(

@@ -17,8 +17,9 @@ from mirip.features.cache.rows import Rows, blocks_of, read_rows
 from mirip.files import atomic_path
 from mirip.params import Recipe
 from mirip.progress import Progress
+from mirip.workspace import Workspace
 
-MANIFEST = Path("data/manifest.parquet")
+_MANIFEST = Workspace().manifest
 
 
 class ExportSummary(NamedTuple):
@@ -39,7 +40,7 @@ def export_features(
     out: Path | str,
     *,
     recipe: Recipe,
-    manifest_path: Path = MANIFEST,
+    manifest_path: Path = _MANIFEST,
     visible: bool = True,
 ) -> ExportSummary:
     """Write a features file as Parquet or .npz, atomically, a block of rows in memory at a time.
@@ -65,7 +66,7 @@ def export_features(
         ".npz": _write_npz,
     }
     if out.suffix not in writers:
-        raise DataError(f"{out} ends neither in .parquet nor in .npz: these two are written")
+        raise DataError(f"{out} ends neither in .parquet nor in .npz", "give a name with one of these two endings")
     rows = read_rows(features_path)
     check_recipe(features_path, stored_recipe(rows), recipe)
     rows.check_digest()

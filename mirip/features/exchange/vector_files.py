@@ -50,9 +50,9 @@ def open_vector_file(path: Path | str) -> VectorFile:
     path = Path(path)
     openers = {".parquet": _open_parquet, ".npz": _open_npz}
     if path.suffix not in openers:
-        raise DataError(f"{path} is neither .parquet nor .npz: save the vectors as one of these")
+        raise DataError(f"{path} is neither .parquet nor .npz", "save the vectors as one of these")
     if not path.is_file():
-        raise DataError(f"{path} is not found: give the file that holds the vectors")
+        raise DataError(f"{path} is not found", "give the file that holds the vectors")
     try:
         return openers[path.suffix](path)
     except (OSError, ValueError, EOFError, pa.ArrowException, zipfile.BadZipFile, zlib.error) as error:
@@ -72,7 +72,7 @@ def _parquet_blocks(path: Path, file: Any, key_name: str, vector_name: str) -> I
                 continue
             keys = batch.column(key_name)
             if not _is_text(keys.type):
-                raise DataError(f"the column {key_name} of {path} holds {keys.type}, not text")
+                raise DataError(f"the column {key_name} of {path} holds {keys.type}, not text", "save text")
             yield (
                 _checked_keys(path, key_name, keys.to_pylist()),
                 _vectors(path, vector_name, batch.column(vector_name)),
@@ -93,10 +93,12 @@ def _vectors(path: Path, name: str, column: Any) -> NDArray[np.floating]:
     kind = column.type
     is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
     if not is_list or not pa.types.is_floating(kind.value_type):
-        raise DataError(f"the column {name} of {path} holds {kind}, not lists of floats: save each vector as one list")
+        raise DataError(
+            f"the column {name} of {path} holds {kind}, not lists of floats", "save each vector as one list"
+        )
     values = column.flatten()
     if column.null_count or values.null_count:
-        raise DataError(f"the column {name} of {path} has empty places: leave out the rows without a vector")
+        raise DataError(f"the column {name} of {path} has empty places", "leave out the rows without a vector")
     widths = pc.unique(pc.list_value_length(column)).to_pylist()
     if len(widths) > 1:
         raise different_widths(path, *sorted(widths)[:2])
@@ -111,11 +113,12 @@ def _open_npz(path: Path) -> VectorFile:
         key_name, vector_name = _names(path, arrays.files)
         keys, vectors = _array(path, arrays, key_name, "str"), _array(path, arrays, vector_name, "float")
     if keys.dtype.kind not in "US" or keys.ndim != 1:
-        raise DataError(f"{key_name} of {path} has type {keys.dtype} and shape {keys.shape}: save a list of texts")
+        raise DataError(f"{key_name} of {path} has type {keys.dtype} and shape {keys.shape}", "save a list of texts")
     if vectors.dtype.kind != "f" or vectors.ndim != 2 or len(vectors) != len(keys):
         raise DataError(
             f"{vector_name} of {path} has type {vectors.dtype} and shape {vectors.shape}, and there are {len(keys)} "
-            f"{key_name}: save floats of shape (N, D), a row for each name"
+            f"{key_name}",
+            "save floats of shape (N, D), a row for each name",
         )
     return VectorFile(path, len(keys), key_name, _npz_blocks(path, key_name, keys, vectors))
 
@@ -128,8 +131,8 @@ def _array(path: Path, arrays: Any, name: str, kind: str) -> NDArray[Any]:
         if "allow_pickle" not in str(error):
             raise
         raise DataError(
-            f"{name} of {path} is an array of Python objects, which could run code when it is read: save it with "
-            f".astype({kind})"
+            f"{name} of {path} is an array of Python objects, which could run code when it is read",
+            f"save it with .astype({kind})",
         ) from None
     return array
 
@@ -141,7 +144,7 @@ def _npz_blocks(path: Path, key_name: str, keys: NDArray[Any], vectors: NDArray[
             try:
                 names = np.char.decode(names, "utf-8")
             except UnicodeDecodeError:
-                raise DataError(f"{key_name} of {path} holds bytes that are no UTF-8: save names as text") from None
+                raise DataError(f"{key_name} of {path} holds bytes that are no UTF-8", "save names as text") from None
         yield _checked_keys(path, key_name, names.tolist()), vectors[start : start + _BLOCK_ROWS]
 
 
@@ -151,25 +154,25 @@ def _names(path: Path, there: Sequence[str]) -> tuple[str, str]:
     vectors = [name for name in VECTOR_NAMES if name in there]
     if not keys:
         raise DataError(
-            f"{path} names no images: it needs {' or '.join((*HASH_NAMES, *PATH_NAMES))}, and has {', '.join(there)}"
+            f"{path} names no images", f"it needs {' or '.join((*HASH_NAMES, *PATH_NAMES))}, and has {', '.join(there)}"
         )
     if len(vectors) != 1:
         has = f"has {' and '.join(vectors)}" if vectors else f"has {', '.join(there)}"
-        raise DataError(f"{path} {has}: it needs just one of {', '.join(VECTOR_NAMES)}")
+        raise DataError(f"{path} {has}", f"it needs just one of {', '.join(VECTOR_NAMES)}")
     return keys[0], vectors[0]
 
 
 def _checked_keys(path: Path, key_name: str, keys: list[str | None]) -> list[str]:
     if not all(keys):
-        raise DataError(f"{key_name} of {path} has empty places: leave out the rows without a name")
+        raise DataError(f"{key_name} of {path} has empty places", "leave out the rows without a name")
     return [str(key) for key in keys]
 
 
 def different_widths(path: Path, one: int, other: int) -> DataError:
     """Return the error to raise where vectors of a file are not equally wide."""
-    return DataError(f"{path} has vectors of {one} and of {other} numbers: all must be of one model")
+    return DataError(f"{path} has vectors of {one} and of {other} numbers", "all must be of one model")
 
 
 def _damaged(path: Path, error: Exception) -> DataError:
     reason = " ".join(str(error).split())[:200] or type(error).__name__
-    return DataError(f"{path} cannot be read ({reason}): save the vectors again")
+    return DataError(f"{path} cannot be read ({reason})", "save the vectors again")

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from mirip.errors import BackboneError, CacheError, DataError
 from mirip.features.backbones.recipe import find_differences, resolve
 from mirip.features.cache.feature_cache import stored_recipe
-from mirip.features.cache.locks import is_locked
 from mirip.features.cache.probe import Header, probe
 from mirip.features.cache.rows import Rows, as_keys, read_rows
 from mirip.features.cache.store import lock_path, open_shard
 from mirip.features.extract.history import Rate, known_rates, last_listing
+from mirip.locks import is_locked
 from mirip.params import Params, Recipe
 
 
@@ -76,7 +76,7 @@ def explain_extraction(params: Params, paths: Mapping[str, str], store_root: Pat
         DataError: there is no image.
     """
     if not paths:
-        raise DataError("the manifest has no image: run `dvc repro prepare`")
+        raise DataError("the manifest has no image", "run `dvc repro prepare`")
     reasons: list[str] = []
     path = params.features_path
     keys = as_keys(sorted(paths))
@@ -126,7 +126,7 @@ def _opened(path: Path, reasons: list[str]) -> Rows | None:
             raise header
         return read_rows(path)
     except CacheError as error:
-        reasons.append(_what(error))
+        reasons.append(error.problem)
         return None
 
 
@@ -157,7 +157,7 @@ def _usable(rows: Rows | None, recipe: Recipe, fingerprint: str | None, reasons:
             return None
         rows.check_digest()
     except CacheError as error:
-        reasons.append(_what(error))
+        reasons.append(error.problem)
         return None
     if differences:
         reasons.append(f"{rows.path} is written again, no value changes: {differences}")
@@ -197,8 +197,3 @@ def _rate(fingerprint: str | None, device: str) -> Rate | None:
     rates = known_rates(fingerprint) if fingerprint is not None else []
     fitting = [rate for rate in rates if device in ("auto", rate.device)]
     return fitting[-1] if fitting else None
-
-
-def _what(error: CacheError) -> str:
-    """Return what happened, without what to do: extraction does it."""
-    return str(error).split("; see")[0].split(": run")[0]

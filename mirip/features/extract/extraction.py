@@ -1,26 +1,53 @@
 """Bring a features file up to date: only what no one has computed yet goes through the backbone."""
 
+import re
 import sys
 import time
 from collections.abc import Iterable
 from datetime import date
 from pathlib import Path
+from typing import Any
 
+from mirip.data.manifest import first_paths, read_manifest
 from mirip.errors import CacheError, DataError
 from mirip.features.backbones.recipe import ResolvedRecipe, resolve
 from mirip.features.cache.feature_cache import write_gathered
-from mirip.features.cache.gathering import Gathering
-from mirip.features.cache.rows import as_keys
-from mirip.features.cache.store import FeatureStore, default_store_root
+from mirip.features.cache.rows import Gathering, as_keys
+from mirip.features.cache.store import FeatureStore
 from mirip.features.extract.history import ExtractionSummary, Rate, remember_extraction, remember_rate
-from mirip.params import Recipe
+from mirip.files import looked_up, read_yaml, sha256_file, write_json
+from mirip.params import Params, Recipe, load_params
+from mirip.workspace import Workspace, private_folder
+
+
+def extract(workspace: Workspace, params: Params) -> ExtractionSummary:
+    """Bring the features file of the active recipe up to date with the manifest, and write metrics/extract.json.
+
+    Raises:
+        DataError: there is no manifest, or what DVC takes for the origin of the features changed meanwhile.
+        MiripError: see `extract_features`.
+    """
+    before = _sources(workspace, params)
+    summary = extract_features(
+        first_paths(read_manifest(workspace.manifest)).items(),
+        image_root=params.data.images,
+        recipe=params.recipe,
+        path=workspace.features(params.extract.recipe),
+        batch_size=params.extract.batch_size,
+        workers=params.extract.workers,
+        device=params.extract.device,
+        max_image_pixels=params.prepare.max_image_pixels,
+    )
+    _check_unchanged(before, _sources(workspace, None))
+    write_json(workspace.metrics("extract"), summary.metrics())
+    return summary
 
 
 def extract_features(
     items: Iterable[tuple[str, str]],
     *,
     image_root: Path | str,
-    recipe: Recipe,
+    recipe: Recipe | ResolvedRecipe,
     path: Path | str,
     store_root: Path | None = None,
     batch_size: int = 8,
@@ -40,13 +67,13 @@ def extract_features(
     Args:
         items: sha256 of each image's bytes, and its path below `image_root`; of equal content the first counts.
         image_root: the folder of the images.
-        recipe: what decides the features.
+        recipe: what decides the features; one that is resolved already is not resolved again.
         path: the features file.
         store_root: folder of the stores; None is .mirip/store in the main repository's root.
         batch_size: images in a pass of the backbone.
         workers: threads that read and decode.
         device: auto, cpu or cuda.
-        max_image_pixels: a larger picture is an error.
+        max_image_pixels: a larger image is an error.
         visible: show progress on stderr.
         remember: note the rate and what was extracted, for `mirip cache explain`.
 
@@ -64,9 +91,9 @@ def extract_features(
     for sha256, image_path in items:
         paths.setdefault(sha256, image_path)
     if not paths:
-        raise DataError(f"there is no image to extract features of: {path} is not written")
-    resolved = resolve(recipe)
-    store = FeatureStore(store_root or default_store_root(), resolved)
+        raise DataError(f"there is no image to extract features of, {path} is not written", "run `dvc repro prepare`")
+    resolved = recipe if isinstance(recipe, ResolvedRecipe) else resolve(recipe)
+    store = FeatureStore(store_root or private_folder().store, resolved)
     keys = as_keys(sorted(paths))
     with store.locked():
         store.adopt(path)
@@ -74,15 +101,14 @@ def extract_features(
         if missing and resolved.imported:
             first = next(image_path for sha256, image_path in paths.items() if sha256 in missing)
             raise CacheError(
-                f"{len(missing)} of {len(paths)} images have no features of {resolved.backbone}, the first {first}: "
-                "bring them with `mirip cache import FILE`"
+                f"{len(missing)} of {len(paths)} images have no features of {resolved.backbone}, the first {first}",
+                "bring them with `mirip cache import FILE`",
             )
         if missing:
-            from mirip.features.backbones.backbone import DINOv2FeatureExtractor
-            from mirip.features.backbones.hardware import hardware
+            from mirip.features.backbones.backbone import DINOv2FeatureExtractor, hardware
             from mirip.features.extract.local import ImageItem, compute_features
 
-            extractor = DINOv2FeatureExtractor.from_recipe(recipe, device)
+            extractor = DINOv2FeatureExtractor.from_resolved(resolved, device)
             if visible:
                 _announce(len(missing), len(paths), resolved, str(extractor.device))
             extractor.load()
@@ -120,8 +146,8 @@ def extract_features(
 def _write(path: Path, gathering: Gathering, resolved: ResolvedRecipe) -> tuple[str, int]:
     if len(gathering.missing):
         raise CacheError(
-            f"the store lost {len(gathering.missing)} rows while they were gathered: run the same command again, and "
-            "check the disk if that does not help"
+            f"the store lost {len(gathering.missing)} rows while they were gathered",
+            "run the same command again, and check the disk if that does not help",
         )
     for leftover in path.parent.glob(f".{path.name}.*.tmp"):  # of a process that was killed while it wrote
         leftover.unlink(missing_ok=True)
@@ -133,3 +159,45 @@ def _announce(n_missing: int, n_all: int, resolved: ResolvedRecipe, device: str)
     print(f"extract: {n_missing} of {n_all} images go through {resolved.backbone} on {device}", file=sys.stderr)
     if resolved.mean_std_source == "ImageNet":
         print(f"extract: {resolved.backbone} names no mean and deviation: those of ImageNet are used", file=sys.stderr)
+
+
+def _sources(workspace: Workspace, params: Params | None) -> dict[str, object]:
+    """Return the state of all that dvc.lock will name as the origin of the features: parameters and hashes of files.
+
+    dvc.yaml says what that is. The folder of `mirip train` has no pipeline, and nothing there is checked.
+
+    Args:
+        workspace: where dvc.yaml and params.yaml are.
+        params: the parameters; None reads them from params.yaml.
+    """
+    stage = looked_up(read_yaml(workspace.root / "dvc.yaml"), "stages.extract")
+    if stage is None:
+        return {}
+    values = (params or load_params(workspace.root / "params.yaml")).model_dump()
+    found: dict[str, object] = {}
+    for name in stage.get("params", []):
+        key = _filled_in(name, values)
+        found[key] = looked_up(values, key)
+    for name in stage.get("deps", []):
+        dependency = workspace.root / _filled_in(name, values)
+        files = sorted(dependency.rglob("*.py")) if dependency.is_dir() else [dependency]
+        found |= {str(file): sha256_file(file) if file.is_file() else None for file in files}
+    return found
+
+
+def _filled_in(text: str, values: dict[str, Any]) -> str:
+    """Put parameters in the place of their names, as DVC does: recipes.${extract.recipe} -> recipes.sample."""
+    return re.sub(r"\$\{([^}]+)\}", lambda match: str(looked_up(values, match[1].strip())), text)
+
+
+def _check_unchanged(before: dict[str, object], after: dict[str, object]) -> None:
+    """Raise DataError where a source changed while features were computed.
+
+    DVC hashes the sources after the command: it would take the features for those of the changed ones.
+    """
+    changed = [name for name in before | after if before.get(name) != after.get(name)]
+    if changed:
+        raise DataError(
+            f"{', '.join(changed)} changed while features were extracted",
+            "run `dvc repro extract` again, all that was computed is kept",
+        )

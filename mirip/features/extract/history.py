@@ -15,9 +15,8 @@ import pandas as pd
 from mirip.data.tables import read_table, write_table
 from mirip.errors import DataError
 from mirip.files import sha256_bytes, write_json
-from mirip.workspace import main_root
+from mirip.workspace import main_root, private_folder
 
-_FOLDER = Path(".mirip") / "extractions"
 _LISTING = ("image_path", "image_sha256")
 _MIN_IMAGES = 16  # fewer time the start rather than the work
 
@@ -43,6 +42,16 @@ class ExtractionSummary:
     fingerprint: str
     content_digest: str
     seconds: float
+
+    @property
+    def line(self) -> str:
+        """What the extraction came to, in a line."""
+        return f"extract: {self.rows} rows, {self.computed} computed, {self.reused} reused"
+
+    def metrics(self) -> dict[str, int | str]:
+        """Return metrics/extract.json: what the features are, not how they came about."""
+        names = ("rows", "dim", "fingerprint", "content_digest")
+        return {name: getattr(self, name) for name in names}
 
 
 @dataclass(frozen=True)
@@ -122,7 +131,7 @@ def known_rates(fingerprint: str) -> list[Rate]:
 
 
 def _rates(fingerprint: str) -> Path:
-    return main_root() / _FOLDER / "rates" / f"{fingerprint}.json"
+    return private_folder().extractions / "rates" / f"{fingerprint}.json"
 
 
 def _folder_of(path: Path) -> Path | None:
@@ -133,4 +142,4 @@ def _folder_of(path: Path) -> Path | None:
     relative = path.relative_to(root.resolve())
     if any(part.startswith(".") for part in relative.parts):
         return None
-    return root / _FOLDER / f"{relative.stem}-{sha256_bytes(str(relative).encode())[:8]}"
+    return private_folder().extractions / f"{relative.stem}-{sha256_bytes(str(relative).encode())[:8]}"

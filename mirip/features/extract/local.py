@@ -1,4 +1,4 @@
-"""The expensive part: files to features, a bounded number of pictures in memory, every batch kept at once."""
+"""The expensive part: files to features, a bounded number of images in memory, every batch kept at once."""
 
 import os
 import signal
@@ -24,7 +24,7 @@ from mirip.features.cache.store import FeatureStore
 from mirip.files import sha256_bytes
 from mirip.progress import Progress
 
-_MOST_WAITING = 16  # batches of pictures that wait for more of their shape
+_MOST_WAITING = 16  # batches of images that wait for more of their shape
 
 
 class ImageItem(NamedTuple):
@@ -57,7 +57,7 @@ def compute_features(
 ) -> None:
     """Compute the features of `items` and keep each batch in the store as soon as it is done.
 
-    Batches have one fixed size and hold pictures of one shape; a smaller one is padded: a value must not depend on
+    Batches have one fixed size and hold images of one shape; a smaller one is padded: a value must not depend on
     what came with it. On the size itself it does, by its rounding: sums are taken in another order.
 
     Args:
@@ -67,7 +67,7 @@ def compute_features(
         image_root: the folder that the items' paths are relative to.
         batch_size: images in a pass of the backbone.
         workers: threads that read, decode and transform.
-        max_image_pixels: a larger picture is an error.
+        max_image_pixels: a larger image is an error.
         visible: show progress on stderr.
 
     Raises:
@@ -95,8 +95,10 @@ def compute_features(
     if failures:
         item, error = failures[0]
         others = f" (and {len(failures) - 1} more files)" if len(failures) > 1 else ""
-        message = f"{item.path} {error}{others}; the features of the other {done} new images are kept"
-        raise ImageError(message, kind=error.kind) if isinstance(error, ImageError) else DataError(message)
+        problem = f"{item.path} {error.problem}{others}; the features of the other {done} new images are kept"
+        if isinstance(error, ImageError):
+            raise ImageError(problem, error.advice, kind=error.kind)
+        raise DataError(problem, error.advice)
 
 
 def _prepared(
@@ -107,13 +109,13 @@ def _prepared(
     workers: int,
     batch_size: int,
 ) -> Generator[_Prepared | _Failed, None, None]:
-    """Yield fitted pictures in order, at most a batch and two a thread ahead."""
+    """Yield fitted images in order, at most a batch and two a thread ahead."""
 
     def prepare(item: ImageItem) -> _Prepared | _Failed:
         try:
             data = read_image_bytes(image_root, item.path)
             if sha256_bytes(data) != item.sha256:
-                raise DataError("is not the file that was prepared, it changed since: run `dvc repro prepare`")
+                raise DataError("is not the file that was prepared, it changed since", "run `dvc repro prepare`")
             return _Prepared(item, transform.fitted(decode_image(data, max_pixels=max_pixels).pixels))
         except DataError as error:
             return _Failed(item, error)
@@ -155,7 +157,7 @@ def _batches(
 
 
 def _embedded(extractor: DINOv2FeatureExtractor, batch: list[_Prepared], batch_size: int) -> NDArray[np.float32]:
-    """Embed a batch, padded with black pictures to its fixed shape, as (len(batch), D) float32."""
+    """Embed a batch, padded with black images to its fixed shape, as (len(batch), D) float32."""
     height, width, _ = batch[0].pixels.shape
     images = torch.zeros(batch_size, 3, height, width, dtype=torch.uint8)
     for image, prepared in zip(images, batch, strict=False):
@@ -174,8 +176,8 @@ def _keep(store: FeatureStore, batch: list[_Prepared], features: NDArray[np.floa
         first = int(np.argmin(finite))
         raise CacheError(
             f"{batch[first].item.path} has features that are not finite as {dtype} (largest "
-            f"{np.abs(features[first]).max():.3g}, float16 ends at 65504): set the recipe's stored_dtype to float32, "
-            "or its compute_dtype if that is not enough"
+            f"{np.abs(features[first]).max():.3g}, float16 ends at 65504)",
+            "set the recipe's stored_dtype to float32, or its compute_dtype if that is not enough",
         )
 
 

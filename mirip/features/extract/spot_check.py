@@ -10,15 +10,16 @@ from numpy.typing import NDArray
 
 from mirip.data.decoding import read_image_bytes
 from mirip.errors import BackboneError, ImageError
-from mirip.features.backbones.recipe import resolve
-from mirip.features.cache.rows import Rows, as_keys, read_rows, row_checksums
+from mirip.features.backbones.recipe import ResolvedRecipe, resolve
+from mirip.features.cache.checksums import row_checksums
+from mirip.features.cache.rows import Rows, as_keys, read_rows
 from mirip.features.cache.verification import BadRow, Findings, Mend
 from mirip.features.extract.extraction import extract_features
 from mirip.files import sha256_bytes
 from mirip.params import Params
 
 # Another device, batch size, number of threads or version rounds differently: 1e-7 (float32) to 1e-4 (bfloat16) of
-# cosine, where two pictures are 1e-2 to 4e-2 apart. A backbone that sees less difference between pictures is held to a
+# cosine, where two images are 1e-2 to 4e-2 apart. A backbone that sees less difference between images is held to a
 # tenth of what it sees.
 _MAX_DISTANCE = 1e-3
 _SHARE_OF_SPREAD = 0.1
@@ -63,7 +64,7 @@ def reextract(rows: Rows, params: Params, paths: Mapping[str, str], n_rows: int,
     if not chosen:
         found.notes.append(f"no row is extracted again: none of {n_absent} images was found unchanged in {root}")
         return found
-    again = _extracted(params, [(sha256, paths[sha256]) for sha256 in chosen])
+    again = _extracted(params, resolved, [(sha256, paths[sha256]) for sha256 in chosen])
     _compare(rows, chosen, again, found)
     found.notes.append(f"`--rows {n_rows} --seed {seed}` extracts the same rows again")
     return found
@@ -97,14 +98,14 @@ def _is_here(root: Path, path: str, sha256: str) -> bool:
         return False
 
 
-def _extracted(params: Params, items: list[tuple[str, str]]) -> Rows:
+def _extracted(params: Params, resolved: ResolvedRecipe, items: list[tuple[str, str]]) -> Rows:
     """Extract images as the stage does, with nothing to take from, into a folder that is gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="mirip-verify-") as folder:
         path = Path(folder) / "features.h5"
         extract_features(
             items,
             image_root=params.data.images,
-            recipe=params.recipe,
+            recipe=resolved,
             path=path,
             store_root=Path(folder) / "store",
             batch_size=params.extract.batch_size,

@@ -64,7 +64,7 @@ def test_pooling_of_the_last_blocks_joins_their_cls_tokens(recipe: Recipe) -> No
 
 
 def test_more_blocks_than_there_are_is_refused(recipe: Recipe) -> None:
-    with pytest.raises(BackboneError, match=r"pooling cls_last_3: .* has 2 blocks"):
+    with pytest.raises(BackboneError, match=r"pooling cls_last_3 .* has 2 blocks"):
         extractor_of(recipe, pooling="cls_last_3").load()
 
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 from mirip.features.cache.eviction import evict, order_of_removal
 from mirip.features.cache.inventory import Holding
-from mirip.features.cache.locks import locked_file
+from mirip.locks import locked_file
 
 DAY = 86_400.0
 

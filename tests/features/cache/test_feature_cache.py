@@ -158,7 +158,7 @@ def test_a_cache_with_swapped_rows_is_refused(path: Path) -> None:
         rows = file["features"][...]
         rows[[3, 4]] = rows[[4, 3]]
         file["features"][...] = rows
-    with pytest.raises(CacheError, match="is damaged: its content has digest"):
+    with pytest.raises(CacheError, match="is damaged, its content has digest"):
         FeatureCache.open(path)
 
 

@@ -3,8 +3,7 @@ from pathlib import Path
 import numpy as np
 from seeded_rows import made, write
 
-from mirip.features.cache.gathering import Gathering
-from mirip.features.cache.rows import as_keys, read_rows
+from mirip.features.cache.rows import Gathering, as_keys, read_rows
 
 
 def test_rows_are_gathered_from_several_files_in_key_order(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from mirip.errors import CacheError
 from mirip.features.backbones.recipe import resolve
 from mirip.features.cache.feature_cache import write_cache
 from mirip.features.cache.inventory import list_features, list_store, local_fingerprint
-from mirip.features.cache.locks import locked_file
 from mirip.features.cache.store import FeatureStore, lock_path
+from mirip.locks import locked_file
 from mirip.params import Params, Recipe
 
 KEYS = [f"{i:064x}" for i in range(3)]

@@ -75,7 +75,8 @@ def test_a_crash_is_damage_and_the_others_are_still_looked_at(
     monkeypatch.setattr("sys.executable", str(child))
     found = probe([path, path])
     assert [str(error) for error in found] == [
-        f"{path} cannot be opened, it crashes the HDF5 library: it is damaged"
+        f"{path} is damaged, it crashes the HDF5 library: see `mirip cache verify`, then remove it and run "
+        "`dvc repro extract`"
     ] * 2
     assert (tmp_path / "asked").read_text().count("a.h5") == 2
 

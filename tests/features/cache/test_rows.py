@@ -7,7 +7,8 @@ import pytest
 from seeded_rows import ATTRIBUTES, made, write
 
 from mirip.errors import CacheError
-from mirip.features.cache.rows import blocks_of, content_digest, read_rows, row_checksums, write_rows
+from mirip.features.cache.checksums import content_digest, row_checksums
+from mirip.features.cache.rows import blocks_of, read_rows, write_rows
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
@@ -91,7 +92,7 @@ def test_what_is_loaded_is_hashed_as_it_comes(tmp_path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[rows.offset + 999] ^= 1
     path.write_bytes(data)
-    with pytest.raises(CacheError, match=r"digest .*see `mirip cache verify`, then remove it and run `dvc repro ext"):
+    with pytest.raises(CacheError, match=r"digest .*: see `mirip cache verify`, then remove it and run `dvc repro ext"):
         rows.load()
     path.write_bytes(data[: rows.offset + 500])
     with pytest.raises(CacheError, match="ends 500 bytes too early"):

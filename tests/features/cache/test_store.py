@@ -9,8 +9,9 @@ import pytest
 from mirip.features.backbones.recipe import ResolvedRecipe, resolve
 from mirip.features.cache.feature_cache import write_cache
 from mirip.features.cache.rows import as_keys
-from mirip.features.cache.store import FeatureStore, default_store_root, lock_path
+from mirip.features.cache.store import FeatureStore, lock_path
 from mirip.params import Recipe
+from mirip.workspace import private_folder
 
 
 @pytest.fixture(scope="module")
@@ -211,7 +212,7 @@ def test_deleting_the_store_while_one_waits_does_not_let_two_in(store: FeatureSt
 
 
 def test_the_store_stands_in_the_main_repository(main_repository: Path) -> None:
-    assert default_store_root() == main_repository / ".mirip" / "store"
+    assert private_folder().store == main_repository / ".mirip" / "store"
 
 
 def test_many_sorted_rows_are_kept_at_once(store: FeatureStore) -> None:

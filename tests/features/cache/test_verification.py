@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from mirip.errors import CacheError
 from mirip.features.backbones.recipe import ResolvedRecipe, resolve
 from mirip.features.cache.feature_cache import FeatureCache, write_cache
-from mirip.features.cache.rows import as_keys, read_rows
+from mirip.features.cache.rows import as_keys, read_rows, write_rows
 from mirip.features.cache.store import FeatureStore
 from mirip.features.cache.verification import Mend, compare_with_manifest, verify_cache, verify_store
 from mirip.params import Recipe
@@ -191,7 +191,6 @@ def test_a_recipe_without_its_fingerprint_is_damage(path: Path) -> None:
 
 def test_rows_of_another_type_than_the_recipe_says_are_named(tmp_path: Path, resolved: ResolvedRecipe) -> None:
     from mirip.features.cache.feature_cache import attributes_of
-    from mirip.features.cache.rows import write_rows
 
     keys, features = made()
     path = tmp_path / "features.h5"

@@ -23,11 +23,11 @@ from mirip.errors import BackboneError, CacheError, DataError, ImageError
 from mirip.features.backbones.recipe import resolve
 from mirip.features.cache.feature_cache import FeatureCache
 from mirip.features.cache.rows import read_rows
-from mirip.features.cache.store import default_store_root
 from mirip.features.cache.verification import verify_cache
 from mirip.features.extract.history import known_rates, last_extraction, last_listing
 from mirip.files import sha256_file
 from mirip.params import Recipe
+from mirip.workspace import private_folder
 
 
 @pytest.fixture
@@ -526,8 +526,8 @@ def test_the_store_stands_in_the_main_repository_by_default(
     project: Project, make_images: MakeImages, main_repository: Path
 ) -> None:
     summary = project.extract(make_images(range(2)), store_root=None)
-    assert (default_store_root() / summary.fingerprint).is_dir()
-    assert default_store_root() == main_repository / ".mirip" / "store"
+    assert (private_folder().store / summary.fingerprint).is_dir()
+    assert private_folder().store == main_repository / ".mirip" / "store"
 
 
 class Crash(BaseException):

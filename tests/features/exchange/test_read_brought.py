@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mirip.errors import DataError
-from mirip.features.exchange.checked_vectors import BroughtRows, read_brought
+from mirip.features.exchange.importing import BroughtRows, read_brought
 from mirip.features.exchange.vector_files import open_vector_file
 
 KEYS = [f"{number:064x}" for number in (3, 1, 2)]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mirip.features.cache.locks import is_locked, locked_file, locked_if_free
+from mirip.locks import is_locked, locked_file, locked_if_free
 
 
 @pytest.fixture

@@ -1,0 +1,60 @@
+"""Intervals in one call, from scores to bounds: what tests compare the pieces with."""
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from mirip.metrics.intervals import (
+    Interval,
+    bootstrap_accuracies,
+    group_support,
+    percentile_interval,
+    resampled_accuracy_interval,
+)
+from mirip.metrics.pairwise import pairwise_accuracy
+
+
+def accuracy_interval(
+    scores: ArrayLike,
+    tier_rank: ArrayLike,
+    group_id: ArrayLike,
+    *,
+    rng: np.random.Generator,
+    n_bootstrap: int = 2000,
+    confidence: float = 0.95,
+    context: ArrayLike | None = None,
+) -> Interval:
+    """Return the interval of the pairwise accuracy of scores (N,); arguments as `bootstrap_accuracies`."""
+    replicates = bootstrap_accuracies(scores, tier_rank, group_id, rng=rng, n_bootstrap=n_bootstrap, context=context)
+    return resampled_accuracy_interval(
+        pairwise_accuracy(scores, tier_rank, context=context),
+        replicates[:, 0],
+        group_support(tier_rank, group_id, context),
+        confidence=confidence,
+    )
+
+
+def paired_difference_interval(
+    scores_a: ArrayLike,
+    scores_b: ArrayLike,
+    tier_rank: ArrayLike,
+    group_id: ArrayLike,
+    *,
+    rng: np.random.Generator,
+    n_bootstrap: int = 2000,
+    confidence: float = 0.95,
+    context: ArrayLike | None = None,
+) -> Interval:
+    """Return the interval of accuracy(a) - accuracy(b) on the same pairs, within [-1, 1].
+
+    Both are counted on the same resamples, so that what makes a resample easy or hard for both cancels.
+    """
+    replicates = bootstrap_accuracies(
+        np.stack([np.asarray(scores_a, dtype=np.float64), np.asarray(scores_b, dtype=np.float64)]),
+        tier_rank,
+        group_id,
+        rng=rng,
+        n_bootstrap=n_bootstrap,
+        context=context,
+    )
+    support = group_support(tier_rank, group_id)
+    return percentile_interval(replicates[:, 0] - replicates[:, 1], support, confidence=confidence, limits=(-1.0, 1.0))
