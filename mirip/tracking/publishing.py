@@ -13,7 +13,7 @@ import math
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -23,7 +23,7 @@ from mirip.params import Params
 from mirip.tracking.dataset import log_dataset
 from mirip.tracking.experiment import find_or_create_experiment
 from mirip.tracking.logged_model import log_ranker
-from mirip.tracking.result import RunRecord, provenance_tags, read_result, result_key
+from mirip.tracking.result import RunRecord, provenance_tags, read_result
 from mirip.tracking.store import connect, exclusive_store, tracking_uri, without_password
 from mirip.tracking.unpublished import forget, keep
 from mirip.workspace import Workspace
@@ -116,28 +116,6 @@ def publish(record: RunRecord) -> Published:
         published = _publish(record, uri)
     forget(record.key, uri)
     return published
-
-
-def log_training_run(
-    *,
-    experiment: str,
-    run_name: str | None,
-    params: Mapping[str, Any],
-    metrics: Mapping[str, Any],
-    curves: "pd.DataFrame",
-    artifacts: Sequence[Path],
-) -> Published:
-    """Publish a training without a workspace; the same params, curves and artifacts are the same run.
-
-    Raises:
-        TrackingError: see `publish`.
-    """
-    record = RunRecord(
-        experiment, "", params, metrics, curves, artifacts, provenance_tags(), key="", rename=run_name is not None
-    )
-    files = {name: sha256_file(path) for name, path in record.files().items()}
-    key = result_key(params, {**files, "curves": curves.to_csv(index=False)})
-    return publish(replace(record, key=key, run_name=run_name or f"train {key[:7]}"))
 
 
 @dataclass

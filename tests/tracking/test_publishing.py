@@ -21,7 +21,7 @@ from result_folder import migrated_database
 from mirip.errors import TrackingError
 from mirip.files import flatten
 from mirip.params import load_params
-from mirip.tracking.publishing import log_training_run, publish, track
+from mirip.tracking.publishing import publish, track
 from mirip.tracking.result import RunRecord, result_key
 from mirip.workspace import Workspace
 
@@ -292,21 +292,6 @@ def write_output_folder(folder: Path) -> Path:
     (folder / "scores.csv").write_text("id,group,tier,tier_rank,score\n")
     (folder / "features.h5").write_bytes(b"large")
     return folder
-
-
-def test_a_training_without_a_workspace_is_one_run_however_often_it_is_published(workspace: Path) -> None:
-    arguments: dict[str, Any] = {
-        "experiment": "mine",
-        "params": {"train": {"seed": 1}},
-        "metrics": {"train.val_pairwise_accuracy": 0.7},
-        "curves": record().curves,
-        "artifacts": [workspace / "metrics" / "evaluate.json"],
-    }
-    first = log_training_run(run_name="by hand", **arguments)
-    assert first.run_name == "by hand"
-    assert log_training_run(run_name=None, **arguments).run_id == first.run_id
-    other = arguments | {"params": {"train": {"seed": 2}}}
-    assert log_training_run(run_name=None, **other).run_id != first.run_id
 
 
 def test_the_key_does_not_depend_on_the_order_of_params() -> None:
