@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 
 from mirip.errors import DataError, ParamsError
 from mirip.experiments.git import git
-from mirip.metrics.comparison import ModelComparison, compare_models
+from mirip.metrics.comparison import ModelComparison, compare_models, comparison_text
 from mirip.randomness import stream
-from mirip.report import formatting as fmt
 from mirip.workspace import Workspace
 
 _SCORES = Workspace().scores
@@ -108,7 +107,7 @@ def comparison_scalars(found: ModelComparison) -> dict[str, float | int | str | 
 
 def comparison_lines(a: ModelScores, b: ModelScores, found: ModelComparison, confidence: float = 0.95) -> list[str]:
     """Say a comparison in a few lines."""
-    said = fmt.comparison_text(found.verdict, "A", "B")
+    said = comparison_text(found.verdict, "A", "B")
     models = (("A", a, found.accuracy_a, found.interval_a), ("B", b, found.accuracy_b, found.interval_b))
     return [
         *(

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from mirip.metrics.comparison import comparison
+from mirip.metrics.comparison import BETTER, WITHIN_NOISE, WORSE, comparison, comparison_text
 from mirip.metrics.intervals import Interval
 
 NOT_AVAILABLE = "not available"
@@ -16,9 +16,9 @@ Tone = Literal["good", "open", "bad"]
 
 # A verdict on a comparison as a label says it, and the label's tone; `comparison_text` says it as a sentence.
 COMPARISONS: dict[str, tuple[str, Tone]] = {
-    "better": ("better, beyond noise", "good"),
-    "worse": ("worse, beyond noise", "bad"),
-    "within noise": ("within noise: no difference is shown", "open"),
+    BETTER: ("better, beyond noise", "good"),
+    WORSE: ("worse, beyond noise", "bad"),
+    WITHIN_NOISE: ("within noise: no difference is shown", "open"),
 }
 _TARGETS: dict[str, tuple[str, Tone]] = {
     "met": ("Target met", "good"),
@@ -143,15 +143,6 @@ def against(name: str, margin: Any, interval: Interval | None) -> str:
     said = comparison_text(comparison(interval), "the model", name)
     bounds = f"{points(interval.low)} to {points(interval.high)}"
     return sentence(f"{said} (difference {points(margin)} points, interval {bounds})")
-
-
-def comparison_text(verdict: str, subject: str, other: str) -> str:
-    """Say a verdict in words, without a full stop: "the model is better than ridge"."""
-    return {
-        "better": f"{subject} is better than {other}",
-        "worse": f"{subject} is worse than {other}",
-        "within noise": f"{subject} is within noise of {other}: no difference is shown",
-    }[verdict]
 
 
 def models_evaluated(count: int) -> str:

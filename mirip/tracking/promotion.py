@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from mirip.errors import DataError, PromotionError
 from mirip.experiments.scores import ModelScores, compare_scores, read_scores
+from mirip.metrics.comparison import comparison_text
 from mirip.models.evaluation_count import models_evaluated
-from mirip.report.formatting import comparison_text
 from mirip.tracking.logged_model import RANKER, find_ranker, is_whole
 from mirip.tracking.store import connect, exclusive_store, store_exists, tracking_uri, without_password
 from mirip.workspace import Workspace

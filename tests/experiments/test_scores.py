@@ -14,11 +14,11 @@ from mirip.metrics.pairwise import pairwise_accuracy
 N = 120
 
 
-def table(seed: int, *, noise: float = 1.0, heads: int = 1) -> pd.DataFrame:
+def table(seed: int, *, noise: float = 1.0, members: int = 1) -> pd.DataFrame:
     """Scores of one model on the same test split of 40 groups."""
     rng = np.random.default_rng(0)
     rank = rng.choice(4, size=N, p=[0.25, 0.4, 0.25, 0.1])
-    scores = rank + noise * np.random.default_rng(seed).normal(size=(heads, N))
+    scores = rank + noise * np.random.default_rng(seed).normal(size=(members, N))
     frame = pd.DataFrame(
         {
             "id": [f"{k:016x}" for k in rng.permutation(N)],
@@ -29,8 +29,8 @@ def table(seed: int, *, noise: float = 1.0, heads: int = 1) -> pd.DataFrame:
             "score": scores.mean(axis=0),
         }
     )
-    if heads > 1:
-        frame = frame.assign(**{f"score_seed_{42 + k}": scores[k] for k in range(heads)})
+    if members > 1:
+        frame = frame.assign(**{f"score_seed_{42 + k}": scores[k] for k in range(members)})
     return frame
 
 
@@ -66,12 +66,12 @@ def test_two_revisions_are_compared(repository, capsys) -> None:
     assert main(["compare-models", "HEAD", "HEAD~1", "--json", "found.json"]) == 0
     printed = capsys.readouterr().out
     assert "A is better than B" in printed
-    assert "the spread over seeds is not in the interval" in printed
-    figures = json.loads((repository / "found.json").read_text())
-    assert figures["verdict"] == "better"
+    assert "the interval does not hold the spread over seeds" in printed
+    found = json.loads((repository / "found.json").read_text())
+    assert found["verdict"] == "better"
     best = table(2, noise=0.3)
-    assert figures["pairwise_accuracy_a"] == pytest.approx(pairwise_accuracy(best["score"], best["tier_rank"]))
-    assert 0 < figures["difference_ci_low"] < figures["difference"] < figures["difference_ci_high"]
+    assert found["pairwise_accuracy_a"] == pytest.approx(pairwise_accuracy(best["score"], best["tier_rank"]))
+    assert 0 < found["difference_ci_low"] < found["difference"] < found["difference_ci_high"]
     assert main(["compare-models", "HEAD~1", "HEAD"]) == 0
     assert "A is worse than B" in capsys.readouterr().out
 
@@ -91,22 +91,22 @@ def test_an_experiment_is_found_by_its_name(repository) -> None:
     assert np.array_equal(read_scores("muddy-owl").members, read_scores("HEAD~1").members)
 
 
-def test_several_heads_put_the_spread_over_seeds_into_the_interval(tmp_path, monkeypatch, capsys) -> None:
+def test_several_members_put_the_spread_over_seeds_into_the_interval(tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     for name, seed in (("a", 1), ("b", 2)):
-        write(tmp_path / f"{name}.csv", table(seed, heads=3))
+        write(tmp_path / f"{name}.csv", table(seed, members=3))
     assert main(["compare-models", "a.csv", "b.csv"]) == 0
     assert "seed" not in capsys.readouterr().out
     found = compare_scores(read_scores("a.csv"), read_scores("b.csv"))
     assert (found.members_a, found.members_b) == (3, 3)
 
 
-def test_one_side_of_a_single_head_is_named(tmp_path, monkeypatch, capsys) -> None:
+def test_a_model_of_one_seed_is_named(tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
-    write(tmp_path / "a.csv", table(1, heads=3))
+    write(tmp_path / "a.csv", table(1, members=3))
     write(tmp_path / "b.csv", table(2))
     assert main(["compare-models", "a.csv", "b.csv"]) == 0
-    assert "\nB: one training seed" in capsys.readouterr().out
+    assert "\none training seed of B" in capsys.readouterr().out
 
 
 def test_the_same_command_prints_the_same(repository, capsys) -> None:
@@ -120,14 +120,14 @@ def test_the_same_command_prints_the_same(repository, capsys) -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda t: t.iloc[:-7], "7 of 120 works are only in A, 0 of 113 only in B"),
-        (lambda t: t.assign(id="x" + t["id"]), "120 of 120 works are only in A, 120 of 120 only in B"),
-        (lambda t: t.assign(tier=["S", *t["tier"][1:]], tier_rank=[3, *t["tier_rank"][1:]]), "1 bear another tier"),
+        (lambda t: t.iloc[:-7], "7 of 120 images are only in A, 0 of 113 only in B"),
+        (lambda t: t.assign(id="x" + t["id"]), "120 of 120 images are only in A, 120 of 120 only in B"),
+        (lambda t: t.assign(tier=["S", *t["tier"][1:]], tier_rank=[3, *t["tier_rank"][1:]]), "1 have another tier"),
         (lambda t: t.assign(tier_rank=3 - t["tier_rank"]), "the tiers are in another order"),
         (lambda t: t.assign(group="one"), "their groups differ"),
     ],
 )
-def test_another_test_side_is_refused_with_how_many_differ(tmp_path, change, says) -> None:
+def test_another_test_split_is_refused_with_how_many_differ(tmp_path, change, says) -> None:
     paths = [write(tmp_path / "a.csv", table(1)), write(tmp_path / "b.csv", change(table(1)))]
     with pytest.raises(DataError, match="different test splits") as error:
         compare_scores(*(read_scores(str(path)) for path in paths))
@@ -137,7 +137,7 @@ def test_another_test_side_is_refused_with_how_many_differ(tmp_path, change, say
 @pytest.mark.parametrize(
     ("source", "says"),
     [
-        ("nowhere", "nowhere is no file, no folder, and no Git revision"),
+        ("nowhere", "nowhere is not a file, a folder, or a Git revision"),
         ("empty", "empty holds neither metrics/scores.csv nor scores.csv"),
         ("before", "the revision before holds no metrics/scores.csv"),
         ("other.csv", "the scores of other.csv lack the columns id, group, tier, tier_rank, score"),

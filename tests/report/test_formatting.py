@@ -1,10 +1,9 @@
 """Values in words."""
 
-from typing import get_args
-
 import pytest
 
-from mirip.metrics.intervals import Comparison, Interval
+from mirip.metrics.comparison import COMPARISONS
+from mirip.metrics.intervals import Interval
 from mirip.report import formatting as fmt
 
 EVALUATE = {
@@ -84,7 +83,7 @@ def test_of_an_unknown_difference_nothing_is_said() -> None:
 
 
 def test_each_verdict_has_its_words() -> None:
-    assert set(fmt.COMPARISONS) == set(get_args(Comparison))
+    assert set(fmt.COMPARISONS) == set(COMPARISONS)
 
 
 def test_an_interval_is_read_whole_or_not_at_all() -> None:
