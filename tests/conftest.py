@@ -1,7 +1,7 @@
 """What every test may use. Nothing here reaches a network."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,6 +54,16 @@ def _beside(name: str) -> Path:
     if not path.is_dir():
         pytest.skip(f"{name} is not found: set MIRIP_TEST_MATERIAL to the folder that holds it")
     return path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shared_by_all_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder of this run of the tests, the same for every worker of xdist: what is made once stands there."""
+    folder = tmp_path_factory.getbasetemp()
+    folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MIRIP_TEST_SHARED", str(folder))
+        yield folder
 
 
 @pytest.fixture(scope="session")

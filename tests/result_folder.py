@@ -4,12 +4,14 @@ import functools
 import io
 import json
 import math
+import os
 import shutil
 import tempfile
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from filelock import FileLock
 from PIL import Image, ImageDraw
 
 from mirip.data.split import public_ids, split_digest
@@ -136,12 +138,19 @@ def write_result_folder(root: Path, *, n_images: int = 600, seed: int = 0) -> Pa
 
 @functools.cache
 def migrated_database() -> bytes:
-    """Return an MLflow store whose tables exist: making them takes seconds, copying them does not."""
-    from mirip.tracking.store import create_database, quiet_mlflow
+    """Return an MLflow store whose tables exist: making them takes seconds, copying them does not.
 
-    with tempfile.TemporaryDirectory() as folder, quiet_mlflow():
-        path = Path(folder) / "mlflow.db"
-        create_database(path)
+    It is made once for all workers of a run of the tests.
+    """
+    folder = Path(os.environ["MIRIP_TEST_SHARED"])
+    path = folder / "migrated.db"
+    with FileLock(folder / "migrated.lock"):
+        if not path.exists():
+            from mirip.tracking.store import create_database, quiet_mlflow
+
+            with tempfile.TemporaryDirectory(dir=folder) as made, quiet_mlflow():
+                create_database(Path(made) / "mlflow.db")
+                (Path(made) / "mlflow.db").rename(path)
         return path.read_bytes()
 
 

@@ -186,6 +186,7 @@ class _Server:
         os.setpgid(0, 0)  # of its own: a signal is meant for the command with all that it started
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # which tests in the background would not inherit
         self._selector.close()
         for mine in (self._listening, self._ended, self._wake, *self._children, *self._needed_by):
             mine.close()

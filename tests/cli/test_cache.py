@@ -6,7 +6,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
@@ -76,12 +77,24 @@ class Project:
         return resolve(load_params().recipe).fingerprint
 
 
-@pytest.fixture
-def project(tmp_path: Path, dinov2: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
-    """20 pictures, prepared and extracted."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
-    project = Project(tmp_path)
+@contextmanager
+def inside(folder: Path) -> Iterator[Project]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("DVC_ROOT", str(folder))
+        yield Project(folder)
+
+
+@pytest.fixture(scope="module")
+def extracted(tmp_path_factory: pytest.TempPathFactory, dinov2: Path) -> Path:
+    """20 pictures, prepared and extracted once: `project` is a copy."""
+    folder = tmp_path_factory.mktemp("extracted")
+    with inside(folder) as project:
+        write_extracted(project, dinov2)
+    return folder
+
+
+def write_extracted(project: Project, dinov2: Path) -> None:
     project.images.mkdir()
     shutil.copytree(dinov2, BACKBONE)
     recipe = {"backbone": BACKBONE, "image_size": 28, "compute_dtype": "float32"}
@@ -94,7 +107,14 @@ def project(tmp_path: Path, dinov2: Path, monkeypatch: pytest.MonkeyPatch) -> Pr
     project.draw(range(N))
     project.prepare()
     project.extract()
-    return project
+
+
+@pytest.fixture
+def project(tmp_path: Path, extracted: Path) -> Iterator[Project]:
+    """20 pictures, prepared and extracted."""
+    shutil.copytree(extracted, tmp_path, dirs_exist_ok=True)
+    with inside(tmp_path) as project:
+        yield project
 
 
 @pytest.fixture
@@ -481,18 +501,28 @@ def last_used(fingerprint: str, days_ago: float) -> None:
     os.utime(lock_path(private_folder().store, fingerprint), (when, when))
 
 
+@pytest.fixture(scope="module")
+def of_three_recipes(tmp_path_factory: pytest.TempPathFactory, extracted: Path) -> tuple[Path, dict[str, str]]:
+    """The project extracted by two more recipes; their fingerprints."""
+    folder = shutil.copytree(extracted, tmp_path_factory.mktemp("three") / "project")
+    with inside(folder) as project:
+        found = {"tiny": project.fingerprint}
+        for name, change, undo in (
+            ("other", {"fit": "squash"}, {"fit": "pad"}),
+            ("none", {"pooling": "mean"}, {"pooling": "cls"}),
+        ):
+            project.set(**change)
+            project.extract()
+            found[name] = project.fingerprint
+            project.set(**undo)
+    return folder, found
+
+
 @pytest.fixture
-def three(project: Project) -> dict[str, str]:
+def three(project: Project, of_three_recipes: tuple[Path, dict[str, str]]) -> dict[str, str]:
     """Fingerprints of the active recipe (used longest ago), of another of params.yaml, and of none (used last)."""
-    found = {"tiny": project.fingerprint}
-    for name, change, undo in (
-        ("other", {"fit": "squash"}, {"fit": "pad"}),
-        ("none", {"pooling": "mean"}, {"pooling": "cls"}),
-    ):
-        project.set(**change)
-        project.extract()
-        found[name] = project.fingerprint
-        project.set(**undo)
+    folder, found = of_three_recipes
+    shutil.copytree(folder, project.folder, dirs_exist_ok=True)
     for name, days in (("tiny", 30), ("other", 20), ("none", 10)):
         last_used(found[name], days)
     return found

@@ -3,13 +3,13 @@
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from cpu_time import seconds_of_children
 
 from mirip.cli.main import main
 from mirip.data.manifest import _COLUMNS
@@ -45,10 +45,10 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 
 def test_help_answers_at_once() -> None:
-    start = time.monotonic()
+    before_s = seconds_of_children()
     command = [sys.executable, "-m", "mirip", "cache", "--help"]
     shown = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert time.monotonic() - start < 1.5
+    assert seconds_of_children() - before_s < 1.5
     for name in ("pin", "export", "import"):
         assert name in shown.stdout
 

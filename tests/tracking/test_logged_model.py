@@ -114,6 +114,7 @@ def test_a_row_that_is_not_finite_is_refused_and_named(saved: Path) -> None:
         load(str(saved)).predict(features)
 
 
+@pytest.mark.slow
 def test_it_runs_where_mirip_is_not_installed(saved: Path, tmp_path: Path) -> None:
     """An interpreter that cannot import mirip loads the code that travels with the model."""
     program = (

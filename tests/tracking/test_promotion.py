@@ -1,8 +1,6 @@
 """The champion moves only to what is shown to be better, or by force, and never twice."""
 
 import os
-import subprocess
-import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -234,16 +232,15 @@ def test_without_a_store_nothing_is_made(tmp_path: Path, monkeypatch: pytest.Mon
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_server_that_is_away_is_one_line_and_exit_1(desk: Path, unused_port: int, project_root: Path) -> None:
-    environment = {**os.environ, "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{unused_port}"}
-    done = subprocess.run(
-        [sys.executable, "-m", "mirip", "promote", "first"], env={**environment, "PYTHONPATH": str(project_root)},
-        capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
-    assert done.returncode == 1
-    assert done.stdout == ""
-    assert done.stderr.startswith(f"error: nothing was promoted in http://127.0.0.1:{unused_port}: ")
-    assert done.stderr.count("\n") == 1
+def test_a_server_that_is_away_is_one_line_and_exit_1(
+    desk: Path, unused_port: int, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{unused_port}")
+    assert main(["promote", "first"]) == 1
+    printed = capfd.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith(f"error: nothing was promoted in http://127.0.0.1:{unused_port}: ")
+    assert printed.err.count("\n") == 1
 
 
 @pytest.mark.slow

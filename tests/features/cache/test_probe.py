@@ -51,10 +51,15 @@ def test_names_may_be_of_any_bytes(path: Path, tmp_path: Path) -> None:
     assert isinstance(probe([odd])[0], Header)
 
 
-def test_no_damage_of_the_header_reaches_us(path: Path, tmp_path: Path) -> None:
-    """With HDF5 2.0, one such flip in about 2,000 crashes the library."""
+def test_no_damage_of_the_header_reaches_us(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With HDF5 2.0, one such flip in about 500 crashes the library or has it run for a minute.
+
+    What holds nothing but zeros is room that HDF5 left free, two thirds of a file this small: no flip there is seen.
+    """
+    monkeypatch.setattr("mirip.features.cache.probe._TIMEOUT_S", 3.0)
     data = path.read_bytes()
-    bits = list(range(0, 8 * len(data), 37))
+    used = [start for start in range(0, len(data), 64) if any(data[start : start + 64])]
+    bits = [8 * start + bit for start in used for bit in range(start // 64 % 37, 8 * 64, 37)]
     for bit in bits:
         damaged = bytearray(data)
         damaged[bit // 8] ^= 1 << bit % 8

@@ -4,7 +4,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mirip.errors import CacheError
@@ -55,8 +55,10 @@ def test_a_sound_cache_has_no_findings(path: Path, recipe: Recipe) -> None:
     assert len(found.rows.keys) == N
 
 
-@settings(max_examples=12)  # each starts a process
+@settings(max_examples=4)  # each starts a process; a checksum misses no single bit, the ends are what may be miscounted
 @given(row=st.integers(0, N - 1), bit=st.integers(0, 16 * D - 1))
+@example(row=0, bit=0)
+@example(row=N - 1, bit=16 * D - 1)
 def test_any_flipped_bit_of_a_row_names_the_row(
     row: int, bit: int, resolved: ResolvedRecipe, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -72,8 +74,10 @@ def test_any_flipped_bit_of_a_row_names_the_row(
     assert "its content has digest" in found.problems[0]
 
 
-@settings(max_examples=12)  # each starts a process
+@settings(max_examples=4)  # each starts a process
 @given(row=st.integers(0, N - 1), bit=st.integers(0, 8 * 64 - 1))
+@example(row=0, bit=0)
+@example(row=N - 1, bit=8 * 64 - 1)
 def test_any_flipped_bit_of_a_key_names_the_row(
     row: int, bit: int, resolved: ResolvedRecipe, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

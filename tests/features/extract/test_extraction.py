@@ -414,6 +414,7 @@ def rows_kept(project: Project) -> int:
     return len(keys)
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("forked")
 def test_kill_9_loses_at_most_a_batch(project: Project, make_images: MakeImages) -> None:
     items = make_images(range(100))
