@@ -11,7 +11,7 @@ from mirip.data.manifest import read_manifest
 from mirip.data.split import read_splits, split_digest
 from mirip.features.cache.feature_cache import FeatureCache
 from mirip.features.extract import extract
-from mirip.models.evaluation import model_scores, seed_scores
+from mirip.models.evaluation import score
 from mirip.models.evaluation_count import models_evaluated
 from mirip.models.ranking import PairwiseRankingModel
 from mirip.params import load_params
@@ -55,8 +55,8 @@ def test_a_checkpoint_gives_the_scores_that_it_gave(written: Path, name: str) ->
     model = PairwiseRankingModel.from_checkpoint(f"models/{name}", device="cpu")
     model.check_backbone()
     given = json.loads(Path("scores.json").read_text())
-    found = {name: model_scores(model, features)}
-    found |= {f"{name} seed {seed}": values for seed, values in seed_scores(model, features).items()}
+    scores = score(model, features, seed=model.checkpoint.train_params.seed)
+    found = {name: scores.mean} | {f"{name} seed {seed}": values for seed, values in scores.by_seed.items()}
     assert sorted(found) == sorted(key for key in given if key.startswith(name))
     for key, values in found.items():
         np.testing.assert_allclose(values, given[key], rtol=0, atol=1e-6)  # processors round differently

@@ -200,5 +200,5 @@ def _command(commands: Any, name: str, function: Any, *, of_one_recipe: bool = T
     parser = add_command(commands, name, function)
     parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="default params.yaml")
     if of_one_recipe:
-        parser.add_argument("--recipe", metavar="NAME", help="default: the one in force, extract.recipe")
+        parser.add_argument("--recipe", metavar="NAME", help="name of a recipe; default: the active recipe")
     return parser

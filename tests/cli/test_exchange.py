@@ -98,12 +98,12 @@ def test_unknown_paths_are_left_out_on_demand(capsys) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["pin", "no"], "'no' is not among recipes: tiny, clip"),
+        (["pin", "no"], "there is no recipe 'no': choose one of tiny, clip"),
         (["pin", "clip"], "no backbone to pin"),
         (["pin", "--params", "no.yaml"], "no.yaml is not found"),
         (["export", "out.csv"], "out.csv ends neither"),
         (["export", "out.parquet"], "features/tiny.h5 is not found"),
-        (["export", "out.parquet", "--recipe", "no"], "'no' is not among recipes"),
+        (["export", "out.parquet", "--recipe", "no"], "there is no recipe 'no'"),
         (["import", "no.parquet", "--recipe", "clip"], "no.parquet is not found"),
         (["import", "no.parquet"], "the features of tiny are computed"),
     ],

@@ -113,7 +113,8 @@ def test_train_fills_its_folder(trained) -> None:
     assert "left out: row 1, 0.png is not an image" in trained.err
     assert {path.name for path in Path("run").iterdir()} == {
         "best_model.pt", "checkpoints", "curves.csv", "evaluate.json", "features.h5", "manifest.parquet",
-        "rejected.csv", "scores.csv", "splits.parquet", "train.json", "data.json", "split.json", "extract.json",
+        "rejected.csv", "scores.csv", "splits.parquet", "thumbnails.parquet", "train.json", "data.json", "split.json",
+        "extract.json",
     }  # fmt: skip
     assert json.loads(Path("run/evaluate.json").read_text())["pairwise_accuracy"] > 0.75
     assert torch.load("run/best_model.pt", weights_only=True)["config"]["batch_size"] == 16
@@ -137,7 +138,7 @@ def test_works_that_the_model_has_seen_are_left_out(trained, capsys) -> None:
     assert mirip(*own, "--output", "own.json") == 0
     n_test = (pd.read_parquet("run/splits.parquet")["split"] == "test").sum()
     assert json.loads(Path("own.json").read_text())["n_images"] == n_test
-    assert f"left out: {159 - n_test} of 159 images, which the model saw" in capsys.readouterr().err
+    assert f"left out: {159 - n_test} of 159 images, seen in training" in capsys.readouterr().err
 
 
 def test_a_training_that_starts_anew_leaves_no_older_checkpoint_to_resume(trained) -> None:

@@ -232,7 +232,7 @@ def test_splits_read_back_or_say_what_to_run(tmp_path: Path, disjoint: tuple[pd.
     with pytest.raises(DataError, match="run `dvc repro split`"):
         read_splits(path)
     write_table(path, disjoint[0])
-    named = disjoint[0].assign(public_id=public_ids(disjoint[0]))
+    named = disjoint[0].assign(public_id=public_ids(disjoint[0]).astype("str"))
     pd.testing.assert_frame_equal(read_splits(path), named)  # written by a version without public ids
     write_table(path, named)
     pd.testing.assert_frame_equal(read_splits(path), named)

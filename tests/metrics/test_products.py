@@ -5,7 +5,7 @@ import pytest
 from stray_flags import with_stray_flags
 
 from mirip.errors import DataError
-from mirip.metrics import duplicates, shortcuts
+from mirip.metrics import image_issues, shortcuts
 from mirip.metrics.columns import Column
 from mirip.metrics.products import finite, stray_flags_ignored, times
 
@@ -49,10 +49,10 @@ def test_within_the_context_no_flag_warns():
 
 def test_the_look_for_near_duplicates_survives_a_stray_flag(matrix, monkeypatch):
     side = np.arange(40) % 4 == 0
-    expected = duplicates.near_duplicates(matrix, side, rng=np.random.default_rng(0))
-    unit = duplicates._unit
-    monkeypatch.setattr(duplicates, "_unit", lambda *given: with_stray_flags(unit(*given)))
-    found = duplicates.near_duplicates(matrix, side, rng=np.random.default_rng(0))
+    expected = image_issues.near_duplicates(matrix, side, rng=np.random.default_rng(0))
+    unit = image_issues._unit
+    monkeypatch.setattr(image_issues, "_unit", lambda *given: with_stray_flags(unit(*given)))
+    found = image_issues.near_duplicates(matrix, side, rng=np.random.default_rng(0))
     assert found.typical_distance == expected.typical_distance
 
 

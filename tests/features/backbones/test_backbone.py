@@ -237,6 +237,6 @@ def test_imported_features_cannot_be_computed_for_new_pictures() -> None:
         lambda: extractor(images()),
     ):
         with pytest.raises(
-            BackboneError, match="of import:clip-v1 were imported: Mirip cannot compute them for new pict"
+            BackboneError, match="of import:clip-v1 were imported, Mirip cannot compute them for new images"
         ):
             attempt()

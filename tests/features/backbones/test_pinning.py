@@ -111,12 +111,12 @@ def test_a_backbone_that_is_nowhere_leaves_the_file_as_it_is(params: Path) -> No
 
 
 def test_what_cannot_be_pinned_is_said(params: Path) -> None:
-    with pytest.raises(ParamsError, match="'no' is not among recipes: sample, dinov2-small"):
+    with pytest.raises(ParamsError, match="there is no recipe 'no': choose one of sample, dinov2-small"):
         pin_recipe(params, "no")
     params.write_text(
         "data: {images: i, metadata: m}\nrecipes: {clip: {backbone: 'import:clip'}}\nextract: {recipe: clip}\n"
     )
-    with pytest.raises(ParamsError, match="clip has no backbone to pin: its features are imported"):
+    with pytest.raises(ParamsError, match="clip has no backbone to pin, its features are imported"):
         pin_recipe(params, "clip")
     params.write_text("data: {images: i, metadata: m}\n")
     with pytest.raises(ParamsError, match=r"params.yaml does not list the recipe dinov2-small, a default"):
