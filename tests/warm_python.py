@@ -242,6 +242,7 @@ def _run(request: dict[str, Any]) -> None:
     os.environ.clear()
     os.environ.update(request["environment"])
     sys.argv = request["argv"]
+    sys.path[1:1] = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
     if "path" in request:
         sys.path[0] = str(Path(request["path"]).parent)
         runpy.run_path(request["path"], run_name="__main__")

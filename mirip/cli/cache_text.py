@@ -95,7 +95,7 @@ def holding_columns(holding: Holding) -> list[str]:
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Pad columns to equal widths: figures to the right, the first and the last to the left."""
+    """Pad columns to equal widths: numbers to the right, the first and the last to the left."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(

@@ -130,7 +130,7 @@ def test_other_test_sides_and_other_hardware(repository: ResultRepository) -> No
     repository.commit("another test split")
     text = report()
     assert "## Mirip: no verdict" in text
-    assert "were judged on different test splits" in text
+    assert "were evaluated on different test splits" in text
     assert "| not comparable |" in text
     assert "since the hardware differs: before `Intel Xeon, 2 cores (cpu)`, after `H100 (cuda)`" in text
 
@@ -148,7 +148,7 @@ def test_a_base_without_results(repository: ResultRepository) -> None:
     assert "empty has no metrics/scores.csv" in text
     assert "Test pairwise accuracy: **69.9 %** after." in text
     assert "| Validation pairwise accuracy | – | 70.8 % |  |" in text
-    assert "no measurement on the side of `empty`" in text
+    assert "`empty` has no measurement" in text
 
 
 @pytest.mark.parametrize("base", ["nowhere", "--all"])
@@ -158,7 +158,8 @@ def test_an_unknown_base_is_one_line(
     assert main(["pr-report", "--", base]) == 1
     error = capsys.readouterr().err
     assert (
-        error == f"error: {base} is no Git revision here: give a branch, a tag or a commit, and `git fetch` it first\n"
+        error
+        == f"error: {base} is not a Git revision here: give a branch, a tag or a commit, and `git fetch` it first\n"
     )
 
 

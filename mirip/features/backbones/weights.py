@@ -81,7 +81,7 @@ def locate_backbone(
     if path is None and not download:
         raise BackboneError(f"the backbone {backbone} is not on this machine", "an extraction downloads it")
     path = path or _from_hub(backbone, revision)
-    return BackboneFolder(path, path.name)  # a snapshot's folder bears the name of its commit
+    return BackboneFolder(path, path.name)  # a snapshot's folder has the name of its commit
 
 
 def weight_files(folder: Path) -> list[Path]:

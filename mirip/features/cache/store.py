@@ -1,6 +1,6 @@
 """The store: every row ever computed, in .mirip/store/<fingerprint>/ of the main repository.
 
-It only saves work: deleting it loses nothing but time. A shard is written atomically, is never changed, and bears
+It only saves work: deleting it loses nothing but time. A shard is written atomically, is never changed, and has
 the sha256 of its bytes as its name: it is hashed before it is opened, since a damaged HDF5 file can crash or hang
 the library. So any number of writers may add shards at once; the lock is there so that two processes do not
 compute the same row.
