@@ -121,13 +121,13 @@ def test_python_of_the_readme_runs(project) -> None:
     assert [float(number) for number in long.split()] == pytest.approx(scores, abs=1e-4)
 
 
-def test_commands_for_files_answer_alike(project) -> None:
+def test_commands_for_files_agree(project) -> None:
     images = [f"data/sample/images/000{n}.jpg" for n in (1, 2, 3)]
     lines = [line.split() for line in project.run("mirip", "score", *images).splitlines()]
     scored = {path: score for score, _, _, _, path in lines}
     assert all(0 <= int(percentile) <= 100 and tier in "SABC" for _, percentile, _, tier, _ in lines)
     within = project.run("mirip", "score", images[0], "--context", "no such", check=False)
-    assert "the model knows too few works of context 'no such'" in within
+    assert "the model knows too few images of context 'no such'" in within
     ranked = [line.split()[-1] for line in project.run("mirip", "rank", *images).splitlines()]
     assert ranked == sorted(images, key=lambda path: -float(scored[path]))
     assert f"{ranked[0]} is the better one" in project.run("mirip", "compare", ranked[0], ranked[-1])

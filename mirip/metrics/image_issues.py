@@ -10,8 +10,8 @@ with probability 1 - exp(-c r^d), d being the intrinsic dimension (Levina & Bick
 median and the upper quartile of the nearest distances. Both hold while fewer than about four in ten images have a
 duplicate in another split; where most have one, duplicates are the typical case, and none is reported.
 
-Label issues are images whose score disagrees most with their tier: look there first for a mistyped tier. Outliers are the
-images least like the rest: a photo of a person, an advert, a blank page.
+Label issues are images whose score disagrees most with their tier: look there first for a mistyped tier. Outliers are
+the images least like the rest: a photo of a person, an advert, a blank page.
 
 At most 5,000 images are searched for near-duplicates, against all others in blocks, so the time is linear in N.
 """
