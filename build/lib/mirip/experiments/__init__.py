@@ -1,1 +1,0 @@
-"""DVC and Git, asked from outside: experiments, the lock file and pull requests."""

@@ -1,1 +1,0 @@
-"""What a pull request changed, as one Markdown comment."""

@@ -1,1 +1,0 @@
-"""Features of the frozen backbone: recipe, transform, backbone, cache and extraction."""

@@ -1,1 +1,0 @@
-"""The feature cache: its file, the store behind it, locks and verification."""

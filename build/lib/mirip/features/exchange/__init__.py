@@ -1,1 +1,0 @@
-"""Features that come from other tools, and features given to them."""

@@ -1,1 +1,0 @@
-"""The trainable head on frozen features: its layers, losses, training, judgement and checkpoints."""

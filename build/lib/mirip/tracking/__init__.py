@@ -1,1 +1,0 @@
-"""Results in MLflow. The only package that imports mlflow."""
