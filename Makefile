@@ -20,9 +20,9 @@ export DVC_NO_ANALYTICS := 1
 
 .PHONY: install repro test test-fast check format coverage docs ui sweep lock clean
 
-# One worker a processor. Tests of a file or of a group stay on one, in the order in which they were collected.
+# One worker a processor. The tests of a file stay on one worker, and files are handed out in the order of conftest.py.
 TEST_JOBS ?= auto
-PYTEST := python -m pytest -n $(TEST_JOBS) --dist loadgroup --no-loadscope-reorder
+PYTEST := python -m pytest -n $(TEST_JOBS) --dist loadfile --no-loadscope-reorder
 
 GRID ?= train.learning_rate=0.0001,0.001 train.loss=logistic,margin train.pair_balance=natural,balanced \
   train.dropout=0.1,0.3 train.seed=42,43

@@ -5,11 +5,11 @@ Writes  a table to stdout; about 10 GB in a temporary folder, removed at the end
 Run     python -m benchmarks.million_rows [--folder /big/disk] [--markdown]        (some minutes)
 Try     python -m benchmarks.million_rows --rows 2000 --dim 32
 
-Each line is measured in a process of its own. Peak memory is what is judged: the largest resident set, in which the
+Each line is measured in a process of its own. Peak memory is what is checked: the largest resident set, in which the
 pages of a file that is mapped into memory count, though the system takes them back whenever it needs them. Beside it
 stands the anonymous part, which only swapping could take back. The two reads are the median of five, files in the page
 cache; the others, one of each, wait for the disk. To add rows is all that the stage `extract` does for images that
-are new, from reading the manifest to remembering the extraction; left out are the pictures themselves (there are no
+are new, from reading the manifest to remembering the extraction; left out are the images themselves (there are no
 files to read and decode), the backbone, and hashing the stage's sources.
 """
 
@@ -84,7 +84,7 @@ class Cache:
     def made_manifest(self, rows: int) -> pd.DataFrame:
         """Return a manifest of so many images; what extraction does not use is 0."""
         columns: dict[str, object] = dict.fromkeys(_COLUMNS, 0)
-        columns |= {"image_path": [f"pictures/{number:012d}.jpg" for number in range(rows)]}
+        columns |= {"image_path": [f"images/{number:012d}.jpg" for number in range(rows)]}
         columns |= {"image_sha256": self.made_keys(0, rows)}
         return pd.DataFrame(columns)
 
@@ -129,7 +129,7 @@ class Cache:
         assert verify_cache(self.path).sound
 
     def add(self) -> None:
-        """Bring the file up to date with new images: what the stage `extract` does, but for the pictures."""
+        """Bring the file up to date with new images: what the stage `extract` does, but for the images."""
         start_s = time.monotonic()
         listed = first_paths(read_manifest(self.manifest))
         paths = dict(listed)  # both are in memory there too
@@ -208,25 +208,25 @@ def measure_apart(step: str, folder: Path, rows: int, dim: int) -> dict[str, flo
     ]
     environment = {**os.environ, "DVC_ROOT": str(folder)}  # .mirip/ stands there, not in the project
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT, check=True)
-    figures: dict[str, float] = json.loads(done.stdout)
-    return figures
+    measured: dict[str, float] = json.loads(done.stdout)
+    return measured
 
 
-def judged(step: str, figures: dict[str, float], plain_read_s: float, payload: int) -> list[tuple[str, bool]]:
+def checks(step: str, measured: dict[str, float], plain_read_s: float, payload: int) -> list[tuple[str, bool]]:
     """Return what is asked of a step, and whether it holds."""
-    asked = [(f"memory < {MAX_PAYLOADS:.0f} x payload", figures["resident"] < MAX_PAYLOADS * payload)]
+    asked = [(f"memory < {MAX_PAYLOADS:.0f} x payload", measured["resident"] < MAX_PAYLOADS * payload)]
     if step == "load":
-        asked.append((f"< {MAX_PLAIN_READS:.0f} x plain read", figures["seconds"] < MAX_PLAIN_READS * plain_read_s))
+        asked.append((f"< {MAX_PLAIN_READS:.0f} x plain read", measured["seconds"] < MAX_PLAIN_READS * plain_read_s))
     if step == "add":
-        asked.append((f"< {MAX_ADD_SECONDS:.0f} s", figures["seconds"] < MAX_ADD_SECONDS))
+        asked.append((f"< {MAX_ADD_SECONDS:.0f} s", measured["seconds"] < MAX_ADD_SECONDS))
     return [] if step == "read" else asked
 
 
-def table(figures: dict[str, dict[str, float]], payload: int) -> list[list[str]]:
+def table(measured: dict[str, dict[str, float]], payload: int) -> list[list[str]]:
     """Return header and rows of what is printed."""
     lines = [["step", "seconds", "peak memory", "of it anonymous", "verdict"]]
-    for step, found in figures.items():
-        asked = judged(step, found, figures["read"]["seconds"], payload)
+    for step, found in measured.items():
+        asked = checks(step, found, measured["read"]["seconds"], payload)
         verdict = ", ".join(f"{what}: {'met' if met else 'missed'}" for what, met in asked)
         memory = (f"{found[kind] / 1e9:.2f} GB" for kind in ("resident", "anonymous"))
         lines.append([LABELS[step], f"{found['seconds']:.1f}", *memory, verdict])
@@ -258,10 +258,10 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory(prefix="million_rows.", dir=options.folder and options.folder.resolve()) as name:
         measure_apart("fill", Path(name), options.rows, options.dim)
-        figures = {step: measure_apart(step, Path(name), options.rows, options.dim) for step in LABELS}
+        measured = {step: measure_apart(step, Path(name), options.rows, options.dim) for step in LABELS}
     payload = 2 * options.rows * options.dim
     print(f"{options.rows:,} rows of {options.dim:,} float16, payload {payload / 1e9:.2f} GB\n")
-    print_table(table(figures, payload), markdown=options.markdown)
+    print_table(table(measured, payload), markdown=options.markdown)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
     dvc repro report && python docs/screenshots.py
 
-It needs Chromium (`apt-get install chromium`, or any Chrome) and no network. The works of the sample are procedural
-drawings, so the picture shows nobody's work. Do not commit a picture of your own data.
+It needs Chromium (`apt-get install chromium`, or any Chrome) and no network. The artworks of the sample are procedural
+drawings, so the screenshot shows no person's artwork. Do not commit a screenshot of your own data.
 """
 
 import argparse
@@ -59,8 +59,8 @@ def screenshot(page: Path, output: Path) -> None:
 
 
 def main() -> None:
-    """Take the picture."""
-    parser = argparse.ArgumentParser(description="Make the picture of the report that README shows.")
+    """Take the screenshot."""
+    parser = argparse.ArgumentParser(description="Take the screenshot of the report that README shows.")
     parser.add_argument("--page", type=Path, default=Workspace().report, help="default metrics/report.html")
     parser.add_argument("--output", type=Path, default=OUTPUT, help="default docs/images/report.png")
     options = parser.parse_args()

@@ -44,7 +44,7 @@ class Workspace:
 
     @property
     def sample(self) -> Path:
-        """The sample works: images/, metadata.csv, truth.json."""
+        """The sample artworks: images/, metadata.csv, truth.json."""
         return self._in("data", "sample")
 
     @property

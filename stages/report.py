@@ -3,7 +3,7 @@
 Reads   metrics/*.json, metrics/train/, metrics/evaluate/, metrics/audit/, metrics/scores.csv, data/splits.parquet,
         data/rejected.csv, data/thumbnails.parquet, models/best_model.pt, and of .mirip/judged/ how many models have
         been evaluated on this test split so far
-Writes  metrics/report.html          (kept by DVC, never in Git: it shows people's works)
+Writes  metrics/report.html          (kept by DVC, never in Git: it shows people's artworks)
 Run     python -m stages.report      (or `dvc repro report`)
 """
 

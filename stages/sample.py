@@ -2,7 +2,7 @@
 
 Reads   params.yaml: sample (seed, n_images, n_artists)
 Writes  data/sample/images/, data/sample/metadata.csv
-        data/sample/truth.json       the skill behind each work, the best possible ranker, the planted files;
+        data/sample/truth.json       the skill behind each artwork, the best possible ranker, the planted files;
                                      no other stage reads it
         models/backbones/sample/     a Dinov2 in Hugging Face format; its weights are random
 Run     python -m stages.sample      (or `dvc repro data/dvc.yaml:sample`)
@@ -22,4 +22,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)  # sample: 600 works by 398 artists, 12 planted files, backbone 53 MB
+    run(main)  # sample: 600 artworks by 398 artists, 12 planted files, backbone 53 MB

@@ -29,23 +29,13 @@ ROOT = Path(__file__).parents[1]
 LONG = ("slow", "integration", "browser", "gpu")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist looks at the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a file on one worker, whose fixtures then are made once, and begin with the long groups.
+    """Begin with the files that take longest, whole pipelines first: one that begins last leaves other workers idle.
 
-    A group that begins last would leave the other workers idle until it ends.
+    A worker takes a file whole (`--dist loadfile`), so that what its tests share is made once.
     """
-    lasting: set[str] = set()
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
-        if any(item.get_closest_marker(name) for name in LONG):
-            lasting.add(_group(item))
-    items.sort(key=lambda item: _group(item) not in lasting)
-
-
-def _group(item: pytest.Item) -> str:
-    return "_".join(sorted(str(mark.args[0]) for mark in item.iter_markers("xdist_group")))
+    long = {item.path for item in items if any(item.get_closest_marker(name) for name in LONG)}
+    items.sort(key=lambda item: (item.path not in long, item.path.parent != ROOT / "tests"))
 
 
 def _beside(name: str) -> Path:

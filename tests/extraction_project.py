@@ -1,4 +1,4 @@
-"""A small project for tests of extraction: pictures, a features file, a store."""
+"""A small project for tests of extraction: images, a features file, a store."""
 
 import tempfile
 from collections.abc import Callable
@@ -13,7 +13,7 @@ MakeImages = Callable[[range], Items]
 
 
 class Project:
-    """A folder with pictures, a features file and a store."""
+    """A folder with images, a features file and a store."""
 
     def __init__(self, folder: Path, recipe: Recipe) -> None:
         self.images, self.path, self.recipe = folder / "images", folder / "features" / "tiny.h5", recipe
@@ -46,6 +46,6 @@ class Project:
         return [self.path.parent, self.store]
 
     def files(self) -> set[str]:
-        """Names of all files but pictures, those of shards left out."""
+        """Names of all files but images, those of shards left out."""
         found = {path for folder in self.folders() for path in folder.rglob("*") if path.is_file()}
         return {path.name for path in found if not (path.parent.parent == self.store and path.suffix == ".h5")}

@@ -219,7 +219,7 @@ def _audit(root: Path, splits: pd.DataFrame, accuracy: object) -> None:
         "warning",
         0.34,
         0.0005,
-        "the tier mix differs with department: collect works alike in it",
+        "the tier mix differs with department: collect similar artworks in it",
     )
     columns = ["name", "severity", "value", "p_value", "advice"]
     _csv(root / "metrics/audit/findings.csv", pd.DataFrame([finding], columns=columns))

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from pipeline_clone import BuiltPipeline, Project
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(900), pytest.mark.xdist_group("imported")]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
 
 @dataclass
@@ -17,7 +17,7 @@ class Import:
     """What came of exporting features, importing them under another name and running the pipeline on them."""
 
     project: Project
-    before: dict[str, dict[str, Any]]  # figures on the computed features
+    before: dict[str, dict[str, Any]]  # metrics on the computed features
     shown: str  # by the import
     output: str  # of the pipeline
 
@@ -71,10 +71,10 @@ def test_exported_and_imported_features_give_the_same_result(imported) -> None:
 
 
 def test_what_needs_the_model_is_not_available_and_said_so(project) -> None:
-    figures = project.json("benchmark")
-    assert figures["pair_latency_ms_p50"] is figures["images_per_second"] is None
-    assert figures["pair_latency_verdict"] == figures["memory_verdict"] == "not_measured"
-    assert figures["pair_latency_cached_ms_p50"] > 0
+    metrics = project.json("benchmark")
+    assert metrics["pair_latency_ms_p50"] is metrics["images_per_second"] is None
+    assert metrics["pair_latency_verdict"] == metrics["memory_verdict"] == "not_measured"
+    assert metrics["pair_latency_cached_ms_p50"] > 0
     assert re.search(r"latency of a pair +not available", project.run("mirip", "summary"))
     page = (project.root / "metrics/report.html").read_text()
     assert "import:sample-copied · features imported" in page

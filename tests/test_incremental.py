@@ -15,7 +15,7 @@ import yaml
 from PIL import Image
 from pipeline_clone import BuiltPipeline, Project
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(900), pytest.mark.xdist_group("incremental")]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +37,8 @@ def n_rows(built: Project) -> int:
     return built.json("extract")["rows"]
 
 
-class Works:
-    """A folder of pictures and their table outside the repository, which a test edits."""
+class Artworks:
+    """A folder of images and their table outside the repository, which a test edits."""
 
     def __init__(self, project: Project, folder: Path) -> None:
         self.folder, self._project = folder, project
@@ -55,7 +55,7 @@ class Works:
         (self._project.root / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
 
     def edit(self) -> None:
-        """One work is new, one is drawn over, one gets another name, one is gone."""
+        """One artwork is new, one is drawn over, one gets another name, one is gone."""
         new, changed, renamed, deleted = "images/new.png", *self.ordinary[:3]
         rng = np.random.default_rng(0)
         for path in (new, changed):
@@ -78,23 +78,23 @@ def test_one_new_one_changed_one_renamed_one_deleted_computes_two_and_the_way_ba
 ) -> None:
     features, model = project.root / "features/sample.h5", project.root / "models/best_model.pt"
     before, trained = features.read_bytes(), model.read_bytes()
-    works = Works(project, tmp_path / "works")
-    works.use()
+    artworks = Artworks(project, tmp_path / "artworks")
+    artworks.use()
     output = project.run("dvc", "repro", "train")
-    assert counts(output) == [(n_rows, 0, n_rows)]  # the same pictures in another place
+    assert counts(output) == [(n_rows, 0, n_rows)]  # the same images in another place
     assert "train" not in project.stages_run(output)
 
-    works.edit()
+    artworks.edit()
     output = project.run("dvc", "repro", "train")
     assert counts(output) == [(n_rows, 2, n_rows - 2)]
     assert "train" in project.stages_run(output)
 
-    for path in works.folder.rglob("*"):
+    for path in artworks.folder.rglob("*"):
         os.utime(path)
     assert project.stages_run(project.run("dvc", "repro", "train")) == []
 
-    shutil.rmtree(works.folder)
-    Works(project, works.folder)
+    shutil.rmtree(artworks.folder)
+    Artworks(project, artworks.folder)
     output = project.run("dvc", "repro", "train")
     assert counts(output) in ([], [(n_rows, 0, n_rows)])
     assert "train" not in project.stages_run(output)

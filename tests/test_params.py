@@ -30,7 +30,7 @@ def test_the_projects_own_file_is_valid_and_spells_every_key_out(values, tmp_pat
             assert set(values[name]) == set(type(section).model_fields), name
 
 
-def test_the_recipe_in_force_decides_the_features_file(values, tmp_path) -> None:
+def test_the_active_recipe_decides_the_features_file(values, tmp_path) -> None:
     values["extract"]["recipe"] = "dinov2-large"
     params = load(values, tmp_path)
     assert params.recipe.backbone == "facebook/dinov2-large"

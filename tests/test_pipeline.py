@@ -11,7 +11,7 @@ import torch
 import yaml
 from pipeline_clone import BuiltPipeline, Project
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(900), pytest.mark.xdist_group("pipeline")]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
 STAGES = "sample prepare split extract train evaluate audit benchmark report track".split()
 

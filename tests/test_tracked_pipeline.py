@@ -10,9 +10,7 @@ from local_servers import free_port
 from mlflow_store import client, kill, runs, server
 from pipeline_clone import BuiltPipeline, Project
 
-pytestmark = [
-    pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.xdist_group("tracked"),
-]  # fmt: skip
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(900)]
 
 LATENCY = "benchmark.pair_latency_ms_p50"
 HEAD = "train evaluate audit benchmark report track".split()
@@ -27,7 +25,7 @@ def project(pipeline: BuiltPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyP
     return copy
 
 
-def figures() -> list[float]:
+def learning_rates() -> list[float]:
     """The learning rate of each run, oldest first."""
     return [float(run.data.params["train.learning_rate"]) for run in runs()]
 
@@ -47,7 +45,7 @@ def test_a_result_is_one_run_however_often_it_is_forced_or_repeated(project: Pro
         assert project.stages_run(project.run("dvc", "repro", "--force", "--single-item", *HEAD)) == HEAD
     project.run("dvc", "exp", "run", "-S", "train.learning_rate=0.0003")
     project.run("dvc", "exp", "run", "-S", "train.learning_rate=0.0001")
-    assert figures() == [0.0001, 0.0003]
+    assert learning_rates() == [0.0001, 0.0003]
     assert len(client().get_metric_history(runs()[0].info.run_id, LATENCY)) == 3
     assert doubled_histories() == []
 
@@ -58,9 +56,9 @@ def test_a_result_restored_from_the_run_cache_is_published(project: Project) -> 
     project.forget_runs()
     output = project.run("dvc", "exp", "run", "-S", "train.learning_rate=0.0003")
     assert "train" not in project.stages_run(output)
-    assert figures() == [0.0003]
+    assert learning_rates() == [0.0003]
     project.run("mirip", "track", "--backfill")
-    assert sorted(figures()) == [0.0001, 0.0003]
+    assert sorted(learning_rates()) == [0.0001, 0.0003]
     assert doubled_histories() == []
 
 
@@ -79,7 +77,7 @@ def test_temporary_and_queued_experiments_publish_here_with_all_their_files(proj
     project.run("dvc", "exp", "run", "--run-all", "-j", "2")
     status = project.run("dvc", "queue", "status")
     assert len(re.findall(r"\bSuccess\b", status)) == 3, status
-    assert sorted(figures()) == [0.0001, 0.001, 0.002, 0.003, 0.004]
+    assert sorted(learning_rates()) == [0.0001, 0.001, 0.002, 0.003, 0.004]
     by_name = {run.info.run_name: run for run in runs()}
     for name in ("temporary", "queued-2", "queued-3", "queued-4"):
         run = by_name[name]

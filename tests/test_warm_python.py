@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from warm_python import commands_folder
 
-pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("warm")]
+pytestmark = [pytest.mark.integration]
 
 Start = Callable[..., subprocess.Popen[str]]
 

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from PIL import Image
 
-pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("wheel")]
+pytestmark = [pytest.mark.integration]
 
 
 def run(command: list[str], folder: Path) -> str:
@@ -61,20 +61,20 @@ def desk(tmp_path: Path, dinov2: Path) -> Path:
     """An empty folder but for some images, a table and a small backbone."""
     rng = np.random.default_rng(0)
     rows = []
-    for folder in ("works", "exam"):
+    for folder in ("artworks", "exam"):
         (tmp_path / folder).mkdir()
     for number in range(90):
         tier = number % 3
         pixels = np.clip(rng.integers(0, 90, (24, 32, 3)) + 60 * tier, 0, 255).astype(np.uint8)
-        folder = "exam" if number >= 72 else "works"
+        folder = "exam" if number >= 72 else "artworks"
         Image.fromarray(pixels).save(tmp_path / folder / f"{number}.png")
         rows.append((folder, f"{number}.png", "BAS"[tier]))
-    for folder in ("works", "exam"):
+    for folder in ("artworks", "exam"):
         table = pd.DataFrame([row[1:] for row in rows if row[0] == folder], columns=["filename", "tier"])
         table.to_csv(tmp_path / f"{folder}.csv", index=False)
     recipe = {"backbone": str(dinov2), "image_size": 28, "compute_dtype": "float32"}
     params = {
-        "data": {"images": "works", "metadata": "works.csv", "tiers": ["S", "A", "B"]},
+        "data": {"images": "artworks", "metadata": "artworks.csv", "tiers": ["S", "A", "B"]},
         "recipes": {"tiny": recipe},
         "extract": {"recipe": "tiny"},
         "train": {"max_epochs": 8, "learning_rate": 0.003},
@@ -95,7 +95,18 @@ def test_the_wheel_holds_the_package_alone(mirip: Path, tmp_path: Path) -> None:
 def test_it_trains_evaluates_and_scores_in_an_empty_folder(mirip: Path, desk: Path) -> None:
     tiers = ["--tiers", "S", "A", "B"]
     trained = run(
-        [str(mirip), "train", "--data", "works", "--metadata", "works.csv", *tiers, "--output", "run", "--no-tracking"],
+        [
+            str(mirip),
+            "train",
+            "--data",
+            "artworks",
+            "--metadata",
+            "artworks.csv",
+            *tiers,
+            "--output",
+            "run",
+            "--no-tracking",
+        ],
         desk,
     )
     assert "pairwise accuracy" in trained

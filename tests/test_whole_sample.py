@@ -9,7 +9,7 @@ import pytest
 import yaml
 from pipeline_clone import SMALL, Project, clone
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(1800), pytest.mark.xdist_group("whole")]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def project(project_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Pro
 
 
 def test_the_best_ranker_lies_within_or_above_the_interval(project) -> None:
-    """No model can be better than one that knows the skill behind each work: an interval above it would be false."""
+    """No model can be better than one that knows the skill behind each artwork: an interval above it would be false."""
     best = json.loads((project.root / "data/sample/truth.json").read_text())["best_ranker"]["accuracy"]
     evaluate = project.json("evaluate")
     assert evaluate["pairwise_accuracy_ci_low"] < best

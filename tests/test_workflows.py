@@ -13,9 +13,7 @@ from mlflow_store import kill
 from pipeline_clone import BuiltPipeline, Project, clone
 from warm_python import commands_folder
 
-pytestmark = [
-    pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(1500), pytest.mark.xdist_group("workflows"),
-]  # fmt: skip
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(1500)]
 
 PAGES = {"make ui": "http://127.0.0.1:5000/health", "mlflow models serve": "http://127.0.0.1:5001/ping"}
 RESULTS = ("features/sample.h5", "models/best_model.pt", "metrics/evaluate.json", "metrics/scores.csv")

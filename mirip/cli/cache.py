@@ -42,7 +42,7 @@ def add_commands(commands: Any) -> None:
     )
     command.add_argument("--unused-days", type=float, metavar="N", help="remove what no extraction used for N days")
     command.add_argument(
-        "--in-force", action="store_true", help="remove imported rows and those of the active recipe too, last"
+        "--active", action="store_true", help="remove imported rows and those of the active recipe too, last"
     )
     command.add_argument("--dry-run", action="store_true", help="say what would go, and remove nothing")
     exchange.add_commands(cache)
@@ -138,7 +138,7 @@ def gc(options: argparse.Namespace) -> None:
     done = evict(
         root,
         holdings,
-        order_of_removal(holdings, params.extract.recipe, also_in_force=options.in_force),
+        order_of_removal(holdings, params.extract.recipe, also_active=options.active),
         now=time.time(),
         max_bytes=max_bytes,
         unused_days=options.unused_days,
@@ -154,7 +154,7 @@ def gc(options: argparse.Namespace) -> None:
         advice = (
             "try again when no extraction runs"
             if done.locked
-            else "--in-force removes imported rows and those of the active recipe too"
+            else "--active removes imported rows and those of the active recipe too"
         )
         raise CacheError(f"the store takes more than --max-gib {options.max_gib:g}", advice)
 

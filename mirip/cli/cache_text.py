@@ -71,9 +71,9 @@ def advised(mends: Set[Mend], path: Path, store: Path, *, imported: bool) -> str
     return advice
 
 
-def file_columns(file: FeaturesFile, in_force: bool) -> list[str]:
+def file_columns(file: FeaturesFile, active: bool) -> list[str]:
     """Return the columns of a features file: name, rows, shape, size, fingerprint, state."""
-    name = f"{'*' if in_force else ' '} {file.recipe}"
+    name = f"{'*' if active else ' '} {file.recipe}"
     if not isinstance(header := file.header, Header):
         return [name, "", "", size(file.n_bytes) if file.n_bytes else "", "", file.state]
     shape = f"{header.dim} {header.dtype}"

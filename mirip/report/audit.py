@@ -35,7 +35,7 @@ def tiles(audit: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     margin = fmt.interval_of(audit, "margin_over_shortcut")
     n_near = audit.get("n_near_duplicates")
     alone = fmt.known(audit.get("n_images")) and audit.get("n_images") == audit.get("n_groups")
-    why = "each is its own group" if alone else "works of one group are similar"
+    why = "each is its own group" if alone else "artworks of one group are similar"
     return [
         (
             "Out of fold",
@@ -59,7 +59,7 @@ def tiles(audit: Mapping[str, Any]) -> list[tuple[str, str, str]]:
 def how(audit: Mapping[str, Any]) -> str:
     """Say how the values of the audit were measured."""
     said = (
-        f"Measured out of fold: {fmt.number(audit.get('n_folds'), 0)} models, each on the works that it did not see; "
+        f"Measured out of fold: {fmt.number(audit.get('n_folds'), 0)} models, each on artworks that it did not see; "
         f"{fmt.number(audit.get('n_pairs'), 0)} pairs of {fmt.number(audit.get('n_images'), 0)} images in "
         f"{fmt.number(audit.get('n_groups'), 0)} groups. So the accuracy here differs from the headline's."
     )

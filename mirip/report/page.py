@@ -9,8 +9,8 @@ from mirip.files import write_text
 from mirip.params import Params
 from mirip.report import audit, background, headline, plots
 from mirip.report import formatting as fmt
+from mirip.report.gallery import Gallery
 from mirip.report.inputs import Inputs, read_inputs
-from mirip.report.works import Gallery
 from mirip.workspace import Workspace
 
 MAX_LISTED = 100
@@ -90,7 +90,7 @@ def _content(inputs: Inputs) -> dict[str, Any]:
         "n_rejected": len(inputs.rejected),
         "requirements": background.requirements(metrics["benchmark"], params.recipe.imported),
         "plots": _plots(inputs),
-        **_works(inputs),
+        **_artworks(inputs),
         "provenance": _provenance(inputs),
     }
 
@@ -113,8 +113,8 @@ def _plots(inputs: Inputs) -> dict[str, Any]:
     return {name: Markup(svg) for name, svg in drawings.items()}
 
 
-def _works(inputs: Inputs) -> dict[str, Any]:
-    """Return the works to show; report.thumbnails is for the highest and lowest together, half of it for others."""
+def _artworks(inputs: Inputs) -> dict[str, Any]:
+    """Return the artworks to show; report.thumbnails is for the highest and lowest together, half of it for others."""
     n = inputs.params.report.thumbnails
     gallery = Gallery(inputs.splits, inputs.thumbnails)
     highest, lowest = gallery.extremes(inputs.scores, n)

@@ -73,7 +73,7 @@ def baselines_svg(baselines: pd.DataFrame, target: float, *, model: str = "mirip
 
 @drawn("tier-pairs", "Pairwise accuracy for every pair of tiers")
 def tier_pairs_svg(tier_pairs: pd.DataFrame, tiers: Sequence[str]) -> "Figure":
-    """Draw how often the better tier's work is ranked higher, for every pair of tiers.
+    """Draw how often the better tier's artwork is ranked higher, for every pair of tiers.
 
     Args:
         tier_pairs: columns better, worse (str), n_pairs (int), accuracy (fraction; NaN without pairs).
@@ -104,15 +104,15 @@ def tier_pairs_svg(tier_pairs: pd.DataFrame, tiers: Sequence[str]) -> "Figure":
     return figure
 
 
-@drawn("scores-by-tier", "Scores of the test works by tier")
+@drawn("scores-by-tier", "Scores of the test artworks by tier")
 def scores_by_tier_svg(tier: ArrayLike, score: ArrayLike, tiers: Sequence[str], *, max_points: int = 150) -> "Figure":
-    """Draw the scores of each tier: single works as dots, the middle half as a bar, the median as a line.
+    """Draw the scores of each tier: single artworks as dots, the middle half as a bar, the median as a line.
 
     Args:
         tier: (N,) names.
         score: (N,) scores, higher is better.
         tiers: names, best first.
-        max_points: a larger tier shows so many of its works, evenly spaced in rank.
+        max_points: a larger tier shows so many of its artworks, evenly spaced in rank.
     """
     names, values = np.asarray(tier).astype(str), np.asarray(score, float)
     figure, axes = figure_of(0.55 + 0.52 * len(tiers))

@@ -19,7 +19,7 @@ from PIL import Image
 from mirip.files import write_json
 from mirip.params import Params
 from mirip.progress import Progress
-from mirip.sample.artists import Work, assign_works, faults_of, generator
+from mirip.sample.artists import Artwork, assign_artworks, faults_of, generator
 from mirip.sample.backbone import write_backbone
 from mirip.sample.media import CHARCOAL, PENCIL, draw_dry, draw_watercolour
 from mirip.sample.planted import PLANTED, UNKNOWN_TIER, choose_planted, encode, is_png, with_copies
@@ -29,12 +29,12 @@ from mirip.sample.truth import truth
 from mirip.workspace import Workspace
 
 # What to draw, under which index to file it, and how to spoil it.
-Job = tuple[Work, int, str | None]
+Job = tuple[Artwork, int, str | None]
 
 COLUMNS = ("image_path", "tier", "artist", "department", "medium")
 # Beyond a few processes the pool takes longer to start than it saves.
 _MAX_WORKERS = 4
-# Streams of a work's randomness: what skill does not decide, and what it does.
+# Streams of an artwork's randomness: what skill does not decide, and what it does.
 _CHANCE, _ERROR = 1, 2
 
 
@@ -43,32 +43,32 @@ class Sample:
     """What the stage `sample` made.
 
     Attributes:
-        works: every work, in the order of the metadata.
+        artworks: every artwork, in the order of the metadata.
         backbone_bytes: size of the backbone's folder.
     """
 
-    works: list[Work]
+    artworks: list[Artwork]
     backbone_bytes: int
 
     def summary(self) -> str:
         """Say in one line what was made."""
-        n_artists = len({work.artist for work in self.works})
+        n_artists = len({artwork.artist for artwork in self.artworks})
         return (
-            f"{len(self.works)} works by {n_artists} artists, {len(PLANTED)} planted files, "
+            f"{len(self.artworks)} artworks by {n_artists} artists, {len(PLANTED)} planted files, "
             f"backbone {self.backbone_bytes / 1e6:.0f} MB"
         )
 
 
 def sample(workspace: Workspace, params: Params) -> Sample:
-    """Draw the sample works and make the sample backbone; write both folders, each whole or not at all."""
+    """Draw the sample artworks and make the sample backbone; write both folders, each whole or not at all."""
     section = params.sample
     # Each drawing process has a core to itself; threads inside numpy would only fight over it.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     workers = min(_MAX_WORKERS, os.cpu_count() or 1)
     with atomic_folder(workspace.sample) as dataset, atomic_folder(workspace.sample_backbone) as backbone:
-        works = write_dataset(dataset, section.seed, section.n_images, section.n_artists, workers=workers)
+        artworks = write_dataset(dataset, section.seed, section.n_images, section.n_artists, workers=workers)
         backbone_bytes = write_backbone(backbone)
-    return Sample(works, backbone_bytes)
+    return Sample(artworks, backbone_bytes)
 
 
 @contextmanager
@@ -87,19 +87,20 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def write_dataset(folder: Path, seed: int, n_images: int, n_artists: int, *, workers: int = 1) -> list[Work]:
-    """Draw the works and write images/, metadata.csv and truth.json into `folder`; return the works.
+def write_dataset(folder: Path, seed: int, n_images: int, n_artists: int, *, workers: int = 1) -> list[Artwork]:
+    """Draw the artworks and write images/, metadata.csv and truth.json into `folder`; return the artworks.
 
     The bytes are a function of seed and numbers alone, however many processes draw.
     """
-    works = assign_works(seed, n_images, n_artists)
-    spoiled, originals = choose_planted(seed, works)
-    works = with_copies(works, spoiled, originals)
+    artworks = assign_artworks(seed, n_images, n_artists)
+    spoiled, originals = choose_planted(seed, artworks)
+    artworks = with_copies(artworks, spoiled, originals)
     kinds = {index: kind for kind, index in spoiled.items()}
     # A copy shows its original's image.
     shown = {spoiled[kind]: source for kind, source in originals.items()}
     jobs = [
-        (replace(work, index=shown.get(work.index, work.index)), work.index, kinds.get(work.index)) for work in works
+        (replace(artwork, index=shown.get(artwork.index, artwork.index)), artwork.index, kinds.get(artwork.index))
+        for artwork in artworks
     ]
     paths = [_image_path(seed, index, kind, shown) for _, index, kind in jobs]
     (folder / "images").mkdir(parents=True)
@@ -109,34 +110,34 @@ def write_dataset(folder: Path, seed: int, n_images: int, n_artists: int, *, wor
                 (folder / path).write_bytes(data)
             progress.update(1)
     unknown = spoiled["unknown_tier"]
-    works[unknown] = replace(works[unknown], tier=UNKNOWN_TIER)
+    artworks[unknown] = replace(artworks[unknown], tier=UNKNOWN_TIER)
     with (folder / "metadata.csv").open("w", newline="", encoding="utf-8") as stream:
         table = csv.writer(stream, lineterminator="\n")
         table.writerow(COLUMNS)
-        for work, path in zip(works, paths, strict=True):
-            table.writerow((path, work.tier, work.artist, work.department, work.medium))
-    write_json(folder / "truth.json", truth(seed, works, paths, spoiled, originals))
-    return works
+        for artwork, path in zip(artworks, paths, strict=True):
+            table.writerow((path, artwork.tier, artwork.artist, artwork.department, artwork.medium))
+    write_json(folder / "truth.json", truth(seed, artworks, paths, spoiled, originals))
+    return artworks
 
 
-def draw(work: Work, seed: int) -> NDArray[np.uint8]:
-    """Draw a work: RGB (H, W, 3), both sides between 320 and 420 pixels.
+def draw(artwork: Artwork, seed: int) -> NDArray[np.uint8]:
+    """Draw an artwork: RGB (H, W, 3), both sides between 320 and 420 pixels.
 
     What skill does not decide (objects, light, paper, size) comes from a stream of its own: the same index drawn
     with another skill shows the same set-up.
     """
-    chance, error = generator(seed, _CHANCE, work.index), generator(seed, _ERROR, work.index)
-    faults = faults_of(work.skill, error)
+    chance, error = generator(seed, _CHANCE, artwork.index), generator(seed, _ERROR, artwork.index)
+    faults = faults_of(artwork.skill, error)
     width_px, height_px = int(chance.integers(370, 421)), int(chance.integers(320, 351))
     if chance.uniform() < 0.4:
         width_px, height_px = height_px, width_px
     scene = compose(width_px, height_px, faults, chance, error)
     seen = trace(scene, width_px, height_px)
     dark = darkness(scene, seen, faults, chance, error)
-    if work.medium == "watercolour":
+    if artwork.medium == "watercolour":
         page = draw_watercolour(scene, seen, dark, faults, chance, error)
     else:
-        medium = PENCIL if work.medium == "pencil" else CHARCOAL
+        medium = PENCIL if artwork.medium == "pencil" else CHARCOAL
         page = draw_dry(medium, scene, seen, dark, faults, chance, error)
     return (np.clip(page, 0, 1) * 255 + 0.5).astype(np.uint8)
 
@@ -148,11 +149,11 @@ def _image_path(seed: int, index: int, kind: str | None, shown: dict[int, int]) 
 
 
 def _file_bytes(seed: int, job: Job) -> bytes | None:
-    """Draw one work and return the bytes of its file, None where there is to be none."""
-    work, index, kind = job
-    image = Image.fromarray(draw(work, seed))
+    """Draw one artwork and return the bytes of its file, None where there is to be none."""
+    artwork, index, kind = job
+    image = Image.fromarray(draw(artwork, seed))
     if kind == "exact_copy":
-        return encode(image, seed, work.index, None)
+        return encode(image, seed, artwork.index, None)
     return encode(image, seed, index, kind)
 
 

@@ -1,4 +1,4 @@
-"""Files as people really send them: a dozen of the sample's works are spoiled, each in its own way, on purpose."""
+"""Files as people really send them: a dozen of the sample's artworks are spoiled, each in its own way, on purpose."""
 
 import io
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image, ImageDraw
 
-from mirip.sample.artists import Work, generator
+from mirip.sample.artists import Artwork, generator
 
 # What is wrong with each planted file; the last four can't be used and belong among the rejected.
 PLANTED = {
@@ -17,8 +17,8 @@ PLANTED = {
     "sixteen_bit": "a grey PNG of 16 bits a pixel",
     "grey": "a JPEG of one channel",
     "palette": "a PNG of 64 colours",
-    "exact_copy": "byte for byte the file of another work, handed in by another artist",
-    "near_copy": "another work, a little smaller and saved again, handed in by another artist",
+    "exact_copy": "byte for byte the file of another artwork, handed in by another artist",
+    "near_copy": "another artwork, a little smaller and saved again, handed in by another artist",
     "truncated": "a JPEG that ends half way",
     "not_an_image": "a text file named .jpg",
     "missing": "a row whose file is not there",
@@ -32,41 +32,41 @@ _STREAM, _FILE_STREAM = 3, 4
 _FIRST_SOUND = 10
 
 
-def choose_planted(seed: int, works: list[Work]) -> tuple[dict[str, int], dict[str, int]]:
-    """Return which work (its index) has each kind of `PLANTED`, and for both copies the index of the original.
+def choose_planted(seed: int, artworks: list[Artwork]) -> tuple[dict[str, int], dict[str, int]]:
+    """Return which artwork (its index) has each kind of `PLANTED`, and for both copies the index of the original.
 
-    The original of a copy is a sound work by somebody else. The first works have none: they are what people open.
+    The original of a copy is a sound artwork by somebody else. The first artworks have none: they are what people open.
     """
     rng = generator(seed, _STREAM)
-    order = rng.permutation(len(works)).tolist()
+    order = rng.permutation(len(artworks)).tolist()
     spoiled = dict(zip(PLANTED, (index for index in order if index >= _FIRST_SOUND), strict=False))
     sound = [index for index in order if index not in spoiled.values()]
     originals = {}
     for kind in ("exact_copy", "near_copy"):
-        thief = works[spoiled[kind]].artist
-        originals[kind] = next(index for index in sound if works[index].artist != thief)
+        thief = artworks[spoiled[kind]].artist
+        originals[kind] = next(index for index in sound if artworks[index].artist != thief)
         sound.remove(originals[kind])
     return spoiled, originals
 
 
-def with_copies(works: list[Work], spoiled: Mapping[str, int], originals: Mapping[str, int]) -> list[Work]:
+def with_copies(artworks: list[Artwork], spoiled: Mapping[str, int], originals: Mapping[str, int]) -> list[Artwork]:
     """Give a copy what its image shows: skill, medium and tier of the original, under the name of who hands it in."""
-    result = list(works)
+    result = list(artworks)
     for kind, source in originals.items():
-        copy, original = works[spoiled[kind]], works[source]
+        copy, original = artworks[spoiled[kind]], artworks[source]
         result[copy.index] = replace(copy, skill=original.skill, medium=original.medium, tier=original.tier)
     return result
 
 
 def is_png(seed: int, index: int, kind: str | None) -> bool:
-    """Say whether a work, planted as `kind` or not at all, is saved as PNG rather than JPEG."""
+    """Say whether an artwork, planted as `kind` or not at all, is saved as PNG rather than JPEG."""
     if kind is not None:
         return kind in _PNG_KINDS
     return bool(generator(seed, _FILE_STREAM, index).uniform() < _PNG_SHARE)
 
 
 def encode(image: Image.Image, seed: int, index: int, kind: str | None) -> bytes | None:
-    """Return the bytes of a work's file, spoiled as `kind` says, or None where there is to be no file."""
+    """Return the bytes of an artwork's file, spoiled as `kind` says, or None where there is to be no file."""
     rng = generator(seed, _FILE_STREAM, index)
     png = is_png(seed, index, kind)
     rng.uniform()

@@ -1,17 +1,17 @@
-"""What only the maker of the sample can know: the skill behind each work, and how well anyone could rank them."""
+"""What only the maker of the sample can know: the skill behind each artwork, and how well anyone could rank them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from mirip.sample.artists import DEPARTMENT_BONUS, TIER_SHARES, Work
+from mirip.sample.artists import DEPARTMENT_BONUS, TIER_SHARES, Artwork
 from mirip.sample.planted import PLANTED, UNUSABLE
 
 _ABOUT = (
-    "Read by no stage. `score` is what the best possible ranker gives a work: the skill it was drawn with plus the "
-    "department's bonus; the rest of the tier is label noise. Its accuracy is over all pairs of works of different "
-    "tier among `works` without the unusable ones; a tie counts half. For the accuracy on other pairs, such as "
+    "Read by no stage. `score` is what the best possible ranker gives an artwork: the skill it was drawn with plus the "
+    "department's bonus; the rest of the tier is label noise. Its accuracy is over all pairs of artworks of different "
+    "tier among `artworks` without the unusable ones; a tie counts half. For the accuracy on other pairs, such as "
     "those of the test split, compare `score` there."
 )
 
@@ -32,13 +32,19 @@ def best_ranker_accuracy(tiers: Sequence[str], scores: Sequence[float]) -> tuple
 
 
 def truth(
-    seed: int, works: Sequence[Work], paths: Sequence[str], spoiled: Mapping[str, int], originals: Mapping[str, int]
+    seed: int,
+    artworks: Sequence[Artwork],
+    paths: Sequence[str],
+    spoiled: Mapping[str, int],
+    originals: Mapping[str, int],
 ) -> dict[str, Any]:
-    """Return the content of truth.json for works and their image paths, in the metadata's order."""
+    """Return the content of truth.json for artworks and their image paths, in the metadata's order."""
     unusable = {spoiled[kind] for kind in UNUSABLE}
-    usable = [work for work in works if work.index not in unusable]
-    accuracy, n_pairs = best_ranker_accuracy([work.tier for work in usable], [work.merit for work in usable])
-    skill_alone, _ = best_ranker_accuracy([work.tier for work in usable], [work.skill for work in usable])
+    usable = [artwork for artwork in artworks if artwork.index not in unusable]
+    accuracy, n_pairs = best_ranker_accuracy(
+        [artwork.tier for artwork in usable], [artwork.merit for artwork in usable]
+    )
+    skill_alone, _ = best_ranker_accuracy([artwork.tier for artwork in usable], [artwork.skill for artwork in usable])
     planted = {
         kind: {"image_path": paths[spoiled[kind]], "what": what}
         | ({"copy_of": paths[originals[kind]]} if kind in originals else {})
@@ -50,15 +56,15 @@ def truth(
         "best_ranker": {"accuracy": accuracy, "accuracy_by_skill_alone": skill_alone, "n_pairs": n_pairs},
         "department_bonus": DEPARTMENT_BONUS,
         "planted": planted,
-        "works": [
+        "artworks": [
             {
                 "image_path": path,
-                "tier": work.tier,
-                "department": work.department,
-                "skill": work.skill,
-                "score": work.merit,
-                "usable": work.index not in unusable,
+                "tier": artwork.tier,
+                "department": artwork.department,
+                "skill": artwork.skill,
+                "score": artwork.merit,
+                "usable": artwork.index not in unusable,
             }
-            for work, path in zip(works, paths, strict=True)
+            for artwork, path in zip(artworks, paths, strict=True)
         ],
     }

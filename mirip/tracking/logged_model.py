@@ -103,7 +103,7 @@ def save_ranker(folder: Path, ranker: Ranker, mlflow_model: "Model | None" = Non
 
     shape = (-1, ranker.feature_dim)
     signature = ModelSignature(Schema([TensorSpec(np.dtype("float32"), shape)]), Schema(output_columns()))
-    rng = np.random.default_rng(0)  # made-up rows: real ones would be of people's works
+    rng = np.random.default_rng(0)  # made-up rows: real ones would be of people's artworks
     with tempfile.TemporaryDirectory() as scratch:
         code = shutil.copy(
             Path(__file__).with_name("logged_model_code.py"), scratch

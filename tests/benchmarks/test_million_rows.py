@@ -26,8 +26,8 @@ def test_every_step_is_measured_and_nothing_is_left(project_root: Path, tmp_path
 
 
 def test_the_table_is_one_of_markdown_only_when_asked(capsys: pytest.CaptureFixture[str]) -> None:
-    figures = {step: {"seconds": 1.5, "resident": 2e9, "anonymous": 1e9} for step in LABELS}
-    lines = table(figures, payload=2_000_000_000)
+    measured = {step: {"seconds": 1.5, "resident": 2e9, "anonymous": 1e9} for step in LABELS}
+    lines = table(measured, payload=2_000_000_000)
     print_table(lines, markdown=False)
     plain = capsys.readouterr().out.splitlines()
     assert [line.split("  ")[0] for line in plain] == ["step", *LABELS.values()]

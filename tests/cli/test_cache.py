@@ -35,7 +35,7 @@ MANIFEST, FEATURES = Path("data/manifest.parquet"), Path("features/tiny.h5")
 
 
 class Project:
-    """A folder with pictures, metadata and params, as the stages `prepare` and `extract` leave it."""
+    """A folder with images, metadata and params, as the stages `prepare` and `extract` leave it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.images = folder, folder / "images"
@@ -87,7 +87,7 @@ def inside(folder: Path) -> Iterator[Project]:
 
 @pytest.fixture(scope="module")
 def extracted(tmp_path_factory: pytest.TempPathFactory, dinov2: Path) -> Path:
-    """20 pictures, prepared and extracted once: `project` is a copy."""
+    """20 images, prepared and extracted once: `project` is a copy."""
     folder = tmp_path_factory.mktemp("extracted")
     with inside(folder) as project:
         write_extracted(project, dinov2)
@@ -111,7 +111,7 @@ def write_extracted(project: Project, dinov2: Path) -> None:
 
 @pytest.fixture
 def project(tmp_path: Path, extracted: Path) -> Iterator[Project]:
-    """20 pictures, prepared and extracted."""
+    """20 images, prepared and extracted."""
     shutil.copytree(extracted, tmp_path, dirs_exist_ok=True)
     with inside(tmp_path) as project:
         yield project
@@ -386,8 +386,8 @@ def test_verify_says_why_nothing_is_extracted_again(project: Project, said: Call
     shutil.move(BACKBONE, "elsewhere")
     assert f"note: no row is extracted again: the backbone folder {BACKBONE} has no config.json" in said("verify")
     shutil.move("elsewhere", BACKBONE)
-    for picture in project.images.iterdir():
-        picture.write_bytes(b"changed")
+    for image in project.images.iterdir():
+        image.write_bytes(b"changed")
     assert "no row is extracted again: none of 20 images was found unchanged in images" in said("verify")
     shutil.rmtree(project.images)
     assert "note: no row is extracted again: the images, images, are not here" in said("verify")
@@ -462,7 +462,7 @@ def test_stats_lists_files_and_store(project: Project, said: Callable[..., str])
     assert lines[-1].startswith("total: 2 fingerprints, 40 rows, ")
 
 
-def test_stats_calls_one_recipe_alone_the_one_in_force(project: Project, said: Callable[..., str]) -> None:
+def test_stats_calls_one_recipe_alone_the_active_one(project: Project, said: Callable[..., str]) -> None:
     shutil.copy(FEATURES, "features/twin.h5")
     params = yaml.safe_load(Path("params.yaml").read_text())
     params["recipes"]["twin"] = params["recipes"]["tiny"]
@@ -538,7 +538,7 @@ def test_gc_without_a_limit_names_the_options(project: Project, said: Callable[.
     assert "--max-gib is -1.0: give 0 or more" in said("gc", "--max-gib", "-1", code=1)
 
 
-def test_gc_removes_rows_of_no_recipe_first_and_those_in_force_only_when_asked(
+def test_gc_removes_rows_of_no_recipe_first_and_those_of_the_active_one_only_when_asked(
     three: dict[str, str], said: Callable[..., str]
 ) -> None:
     size = sum(path.stat().st_size for path in private_folder().store.glob("*/*.h5"))
@@ -551,8 +551,8 @@ def test_gc_removes_rows_of_no_recipe_first_and_those_in_force_only_when_asked(
     assert held() == {three["tiny"]}
     shown = said("gc", "--max-gib", "0", code=1)
     assert held() == {three["tiny"]}
-    assert "--in-force removes imported rows and those of the active recipe too" in shown
-    said("gc", "--max-gib", "0", "--in-force")
+    assert "--active removes imported rows and those of the active recipe too" in shown
+    said("gc", "--max-gib", "0", "--active")
     assert held() == set()
 
 
@@ -560,18 +560,18 @@ def test_gc_removes_what_was_not_used_for_long(three: dict[str, str], said: Call
     assert "0 B freed" in said("gc", "--unused-days", "40")
     said("gc", "--unused-days", "15")
     assert held() == {three["tiny"], three["none"]}
-    said("gc", "--unused-days", "15", "--in-force")
+    said("gc", "--unused-days", "15", "--active")
     assert held() == {three["none"]}
 
 
 def test_an_extraction_counts_as_use(three: dict[str, str], project: Project, said: Callable[..., str]) -> None:
     project.extract()
-    said("gc", "--unused-days", "15", "--in-force")
+    said("gc", "--unused-days", "15", "--active")
     assert held() == {three["tiny"], three["none"]}
 
 
 def test_a_dry_run_removes_nothing(three: dict[str, str], said: Callable[..., str]) -> None:
-    shown = said("gc", "--unused-days", "0", "--in-force", "--dry-run")
+    shown = said("gc", "--unused-days", "0", "--active", "--dry-run")
     assert shown.count("would remove") == 3
     assert "would be freed" in shown
     assert held() == set(three.values())
@@ -590,7 +590,7 @@ def test_what_gc_took_is_computed_again_or_comes_from_the_file(
 ) -> None:
     project.extract()
     before = FEATURES.read_bytes()
-    said("gc", "--max-gib", "0", "--in-force")
+    said("gc", "--max-gib", "0", "--active")
     assert "20 reused (20 from features/tiny.h5)" in said("explain")
     FEATURES.unlink()
     project.extract()

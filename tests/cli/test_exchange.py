@@ -63,7 +63,7 @@ def test_pin_says_what_was_and_what_is(capsys, make_dinov2) -> None:
     assert second == "tiny: these are other weights: the next `dvc repro` computes all its features again"
 
 
-def test_export_writes_the_recipe_in_force_and_another(capsys) -> None:
+def test_export_writes_the_active_recipe_and_another(capsys) -> None:
     for name, recipe in (("tiny", Recipe(backbone="tiny", image_size=28)), ("clip", Recipe(backbone="import:clip"))):
         write_cache(f"features/{name}.h5", KEYS, VECTORS, resolve(recipe))
     assert run(capsys, "export", "a.parquet") == "a.parquet: 4 rows of 8 from features/tiny.h5\n"

@@ -17,13 +17,11 @@ from PIL import Image
 
 from mirip.cli.main import main
 
-pytestmark = pytest.mark.xdist_group("jobs")
-
 SHORT = ["--epochs", "12", "--batch-size", "16", "--learning-rate", "0.003", "--device", "cpu"]
 
 
 def write_works(folder: Path, n: int, seed: int) -> None:
-    """Write photos/ and photos.csv: the brighter a picture, the better its tier; one file is broken."""
+    """Write photos/ and photos.csv: the brighter an image, the better its tier; one file is broken."""
     rng = np.random.default_rng(seed)
     (folder / "photos").mkdir(parents=True)
     rows = []
@@ -32,7 +30,7 @@ def write_works(folder: Path, n: int, seed: int) -> None:
         pixels = np.clip(rng.integers(0, 90, (30, 40, 3)) + 45 * tier + rng.normal(0, 15), 0, 255).astype(np.uint8)
         Image.fromarray(pixels).save(folder / "photos" / f"{k}.png")
         rows.append((f"{k}.png", "CBAS"[tier], f"student {k // 2}", rng.choice(["oil", "ink"])))
-    (folder / "photos" / "0.png").write_bytes(b"not a picture")
+    (folder / "photos" / "0.png").write_bytes(b"not an image")
     table = pd.DataFrame(rows, columns=["filename", "tier", "student", "department"])
     table.to_csv(folder / "photos.csv", index=False)
 
@@ -57,7 +55,7 @@ def at(folder: Path) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def _laid(tmp_path_factory, dinov2) -> Path:
-    """A folder with works, others to judge by, and a params file that names a tiny recipe."""
+    """A folder with artworks, others to evaluate on, and a params file that names a tiny recipe."""
     folder = tmp_path_factory.mktemp("desk")
     write_works(folder, 160, 0)
     write_works(folder / "exam", 60, 1)
@@ -83,7 +81,7 @@ def _trained(_laid, tmp_path_factory) -> Trained:
 
 @pytest.fixture
 def desk(_laid, tmp_path) -> Iterator[Path]:
-    """The working directory: works, others to judge by, and params."""
+    """The working directory: artworks, others to evaluate on, and params."""
     shutil.copytree(_laid, tmp_path, dirs_exist_ok=True)
     with at(tmp_path):
         yield tmp_path
@@ -123,13 +121,21 @@ def test_train_fills_its_folder(trained) -> None:
 
 
 def test_evaluate_judges_other_works(trained) -> None:
-    judged = ["evaluate", "--checkpoint", "run/best_model.pt", "--data", "exam/photos", "--metadata", "exam/photos.csv"]
-    assert mirip(*judged, "--group", "student", "--output", "exam.json") == 0
+    evaluation = [
+        "evaluate",
+        "--checkpoint",
+        "run/best_model.pt",
+        "--data",
+        "exam/photos",
+        "--metadata",
+        "exam/photos.csv",
+    ]
+    assert mirip(*evaluation, "--group", "student", "--output", "exam.json") == 0
     exam = json.loads(Path("exam.json").read_text())
     assert exam["n_images"] == 59
     assert exam["n_groups"] == 30
     assert exam["pairwise_accuracy"] > 0.75
-    assert mirip(*judged) == 0
+    assert mirip(*evaluation) == 0
     assert not list(Path(".mirip").glob("evaluate*"))
 
 
@@ -155,8 +161,16 @@ def test_training_again_gives_the_same_model_and_computes_nothing(trained, capsy
 
 
 def test_other_tiers_than_the_checkpoints_are_refused(trained, capsys) -> None:
-    judged = ["evaluate", "--checkpoint", "run/best_model.pt", "--data", "exam/photos", "--metadata", "exam/photos.csv"]
-    assert mirip(*judged, "--tiers", "S", "A", "B") == 1
+    evaluation = [
+        "evaluate",
+        "--checkpoint",
+        "run/best_model.pt",
+        "--data",
+        "exam/photos",
+        "--metadata",
+        "exam/photos.csv",
+    ]
+    assert mirip(*evaluation, "--tiers", "S", "A", "B") == 1
     assert "the model knows the tiers S A B C, not S A B: give --tiers S A B C" in capsys.readouterr().err
 
 

@@ -12,7 +12,7 @@ from warm_python import commands_folder
 
 from mirip.cli.main import main
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.xdist_group("pull request")]
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 # Two stages of the real pipeline are enough: the results are written, not computed.
 PIPELINE = """

@@ -21,20 +21,20 @@ stages:
     cmd: python make.py
     deps: [make.py, code, ../photos]
     params: [make, shared.seed]
-    outs: [works.txt]
-  judge:
-    cmd: cp works.txt judged.txt && echo '{"accuracy":' 1'}' > judged.json && echo x >> receipt.json
-    deps: [works.txt]
+    outs: [images.txt]
+  evaluate:
+    cmd: cp images.txt evaluated.txt && echo '{"accuracy":' 1'}' > evaluated.json && echo x >> receipt.json
+    deps: [images.txt]
     outs:
-      - judged.txt
+      - evaluated.txt
       - receipt.json:
           persist: true
     metrics:
-      - judged.json:
+      - evaluated.json:
           cache: false
 """
 PARAMS = "make:\n  size: 3\n  rate: 0.000001\n  head:\n    width: 4\nshared:\n  seed: 1\n"
-MAKE = "import pathlib\npathlib.Path('works.txt').write_text('works')\n"
+MAKE = "import pathlib\npathlib.Path('images.txt').write_text('works')\n"
 
 
 def run(root: Path, *command: str) -> None:
@@ -63,7 +63,7 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "below/dvc.yaml").write_text(
         "stages:\n  sample:\n    wdir: ..\n    cmd: echo 1 > sample.txt\n    params: [shared]\n    outs: [sample.txt]\n"
     )
-    (root / ".gitignore").write_text("/sample.txt\n/works.txt\n/judged.txt\n/receipt.json\n")
+    (root / ".gitignore").write_text("/sample.txt\n/images.txt\n/evaluated.txt\n/receipt.json\n")
     run(root, "git", "init", "-q", "-b", "main")
     run(root, "git", "config", "user.name", "Test")
     run(root, "git", "config", "user.email", "test@example.org")
@@ -91,7 +91,7 @@ def edit(path: Path, old: str, new: str) -> None:
 
 
 integration = [
-    pytest.mark.integration, pytest.mark.slow, pytest.mark.usefixtures("warm_dvc"), pytest.mark.xdist_group("lock"),
+    pytest.mark.integration, pytest.mark.slow, pytest.mark.usefixtures("warm_dvc"),
 ]  # fmt: skip
 
 
@@ -99,7 +99,7 @@ class TestWithDvc:
     pytestmark = integration
 
     def test_a_clone_without_any_data_agrees(self, clone: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        assert not (clone / "works.txt").exists()
+        assert not (clone / "images.txt").exists()
         assert main(["check-lock"]) == 0
         assert capsys.readouterr().out == "dvc.lock agrees with code, params and results\n"
 
@@ -126,30 +126,30 @@ class TestWithDvc:
         edit(clone / "code/words.py", "3", "4")
         edit(clone / "params.yaml", "seed: 1", "seed: 2")
         (clone / "make.py").unlink()
-        edit(clone / "judged.json", "1", "9")
-        edit(clone / "dvc.yaml", "cp works.txt", "cp -p works.txt")
+        edit(clone / "evaluated.json", "1", "9")
+        edit(clone / "dvc.yaml", "cp images.txt", "cp -p images.txt")
         stale = {stage.name: set(stage.reasons) for stage in check_lock()}
         assert stale == {
             "make": {"code changed", "make.py is gone", "shared.seed 1 -> 2"},
-            "judge": {"judged.json changed", "its command changed"},
+            "evaluate": {"evaluated.json changed", "its command changed"},
             "below/dvc.yaml:sample": {"shared.seed 1 -> 2"},
         }
 
     def test_a_result_that_git_should_hold_must_be_here(self, clone: Path) -> None:
-        (clone / "judged.json").unlink()
-        assert [str(stage) for stage in check_lock()] == ["judge: judged.json is gone"]
+        (clone / "evaluated.json").unlink()
+        assert [str(stage) for stage in check_lock()] == ["evaluate: evaluated.json is gone"]
 
     def test_a_lock_of_two_runs_that_do_not_belong_together_fails(self, clone: Path) -> None:
         lock = (clone / "dvc.lock").read_text()
-        digest = re.findall(r"path: works.txt\n\s+hash: md5\n\s+md5: (\w+)", lock)[0]
-        of_make, of_judge = lock.split("  judge:")
-        (clone / "dvc.lock").write_text(f"{of_make.replace(digest, 'f' * 32)}  judge:{of_judge}")
-        assert [str(stage) for stage in check_lock()] == ["judge: it ran on another works.txt than make wrote"]
+        digest = re.findall(r"path: images.txt\n\s+hash: md5\n\s+md5: (\w+)", lock)[0]
+        of_make, of_evaluate = lock.split("  evaluate:")
+        (clone / "dvc.lock").write_text(f"{of_make.replace(digest, 'f' * 32)}  evaluate:{of_evaluate}")
+        assert [str(stage) for stage in check_lock()] == ["evaluate: it ran on another images.txt than make wrote"]
 
     def test_a_stage_that_never_ran_fails(self, clone: Path) -> None:
         (clone / "dvc.lock").unlink()
         stale = {stage.name: stage.reasons for stage in check_lock()}
-        assert stale == dict.fromkeys(("make", "judge"), ("dvc.lock has no record of it",))
+        assert stale == dict.fromkeys(("make", "evaluate"), ("dvc.lock has no record of it",))
 
     def test_a_project_that_cannot_be_read_is_one_line(self, clone: Path, capsys: pytest.CaptureFixture[str]) -> None:
         edit(clone / "dvc.yaml", "stages:", "stages: [")

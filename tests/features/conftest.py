@@ -1,4 +1,4 @@
-"""A recipe of the tiny Dinov2, and folders of small pictures."""
+"""A recipe of the tiny Dinov2, and folders of small images."""
 
 import hashlib
 from collections.abc import Callable
@@ -35,5 +35,5 @@ def write_image(folder: Path, name: str, seed: int) -> tuple[str, str]:
 
 @pytest.fixture
 def make_images(tmp_path: Path) -> Callable[[range], list[tuple[str, str]]]:
-    """Write one picture a seed below tmp_path/images."""
+    """Write one image a seed below tmp_path/images."""
     return lambda seeds: [write_image(tmp_path / "images", f"{seed}.png", seed) for seed in seeds]

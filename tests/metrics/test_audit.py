@@ -11,7 +11,7 @@ N, N_GROUPS = 500, 300
 
 
 class Collection:
-    """Works of many artists, columns that lean alike within an artist, and a model that knows quality well."""
+    """Artworks of many artists, columns that lean alike within an artist, and a model that knows quality well."""
 
     def __init__(self, seed, n=N, n_groups=N_GROUPS, *, noise=0.4):
         rng = self.rng = np.random.default_rng(seed)
@@ -39,7 +39,7 @@ def names(audit):
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize(("sizes", "noise"), [((N, N_GROUPS), 0.4), ((60, 40), 0.7)])
 def test_clean_data_rarely_show_a_finding(sizes, noise):
-    """Neither many works and a strong model nor few works, whose margin over the best shortcut is often undecided."""
+    """Neither many images and a strong model nor few images, whose margin over the best shortcut is often undecided."""
     found = [len(Collection(seed, *sizes, noise=noise).audit(n_bootstrap=200).findings) > 0 for seed in range(200)]
     assert np.mean(found) <= 0.05
 
@@ -53,9 +53,11 @@ def test_an_undecided_margin_is_a_verdict_and_no_finding():
 
 
 def test_a_file_size_that_determines_the_tier_is_found():
-    works = Collection(0)
-    works.columns["file size"] = [Column("file_bytes", "number", works.rank * 1000.0 + works.rng.normal(size=N))]
-    audit = works.audit()
+    artworks = Collection(0)
+    artworks.columns["file size"] = [
+        Column("file_bytes", "number", artworks.rank * 1000.0 + artworks.rng.normal(size=N))
+    ]
+    audit = artworks.audit()
     assert {"shortcut: file size", "label leak: file_bytes"} <= names(audit)
     assert audit.metrics["margin_over_shortcut_verdict"] == "worse"
     assert (audit.findings["severity"] == "critical").all()
@@ -64,50 +66,50 @@ def test_a_file_size_that_determines_the_tier_is_found():
 
 
 def test_a_column_that_determines_the_tier_is_found():
-    works = Collection(1)
-    codes = works.rank * 5 + works.rng.integers(0, 5, N)
-    works.columns["university"] = [Column("university", "category", codes)]
-    findings = works.audit().findings.set_index("name")
+    artworks = Collection(1)
+    codes = artworks.rank * 5 + artworks.rng.integers(0, 5, N)
+    artworks.columns["university"] = [Column("university", "category", codes)]
+    findings = artworks.audit().findings.set_index("name")
     assert findings.loc["label leak: university", "severity"] == "critical"
     assert findings.loc["label leak: university", "value"] == pytest.approx(1, abs=0.01)
     assert findings.loc["label leak: university", "p_value"] < 0.05
 
 
 def test_rows_sorted_by_tier_are_found():
-    works = Collection(2)
-    place = np.argsort(np.argsort(works.rank, kind="stable")).astype(float)
-    works.columns["row order"] = [Column("row", "number", place)]
-    assert "shortcut: row order" in names(works.audit())
+    artworks = Collection(2)
+    place = np.argsort(np.argsort(artworks.rank, kind="stable")).astype(float)
+    artworks.columns["row order"] = [Column("row", "number", place)]
+    assert "shortcut: row order" in names(artworks.audit())
 
 
 def test_a_group_of_one_tier_is_no_finding():
-    works = Collection(3)
-    works.rank = np.random.default_rng(0).integers(0, 4, N_GROUPS)[works.group]
-    works.model = works.rank + 0.3 * works.rng.normal(size=N)
-    assert names(works.audit()) == set()
+    artworks = Collection(3)
+    artworks.rank = np.random.default_rng(0).integers(0, 4, N_GROUPS)[artworks.group]
+    artworks.model = artworks.rank + 0.3 * artworks.rng.normal(size=N)
+    assert names(artworks.audit()) == set()
 
 
 def test_a_weak_hint_is_information_not_an_alarm():
-    works = Collection(4)
-    leaning = np.where(works.rng.random(N) < 0.5, works.rank, works.rng.integers(0, 4, N))
-    works.columns["paper"] = [Column("paper", "category", leaning)]
-    findings = works.audit().findings.set_index("name")
+    artworks = Collection(4)
+    leaning = np.where(artworks.rng.random(N) < 0.5, artworks.rank, artworks.rng.integers(0, 4, N))
+    artworks.columns["paper"] = [Column("paper", "category", leaning)]
+    findings = artworks.audit().findings.set_index("name")
     assert findings.loc["tier told by: paper", "severity"] == "info"
 
 
 def test_a_model_that_knows_nothing_is_not_above_the_best_shortcut():
-    works = Collection(5)
-    works.model = works.rng.normal(size=N)
-    audit = works.audit()
+    artworks = Collection(5)
+    artworks.model = artworks.rng.normal(size=N)
+    audit = artworks.audit()
     assert audit.metrics["margin_over_shortcut_verdict"] == "within noise"
     assert audit.metrics["margin_over_shortcut_ci_low"] < 0
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_no_signal_is_never_a_target_met(seed):
-    works = Collection(100 + seed)
-    works.model = works.rng.normal(size=N)
-    metrics = works.audit(n_bootstrap=200).metrics
+    artworks = Collection(100 + seed)
+    artworks.model = artworks.rng.normal(size=N)
+    metrics = artworks.audit(n_bootstrap=200).metrics
     low, high = (metrics[f"out_of_fold_accuracy_ci_{end}"] for end in ("low", "high"))
     assert target_verdict(Interval(low, high, small_sample=False), 0.6) in ("missed", "undecided")
 
@@ -125,18 +127,18 @@ def test_tables_and_scalars_agree_and_all_names_are_there():
 
 
 def test_a_column_that_cuts_tiers_unlike_its_tenths_is_a_leak_all_the_same():
-    works = Collection(9)
-    mark = works.rng.normal(size=N)
-    works.rank = np.searchsorted(np.quantile(mark, [0.04, 0.55, 0.93]), mark)
-    works.columns["mark"] = [Column("mark", "number", mark)]
-    assert works.audit().findings.set_index("name").loc["label leak: mark", "severity"] == "critical"
+    artworks = Collection(9)
+    mark = artworks.rng.normal(size=N)
+    artworks.rank = np.searchsorted(np.quantile(mark, [0.04, 0.55, 0.93]), mark)
+    artworks.columns["mark"] = [Column("mark", "number", mark)]
+    assert artworks.audit().findings.set_index("name").loc["label leak: mark", "severity"] == "critical"
 
 
 def test_every_finding_bears_a_p_value_but_those_that_are_no_test():
-    works = Collection(0)
-    works.columns["file size"] = [Column("file_bytes", "number", works.rank * 1000.0)]
+    artworks = Collection(0)
+    artworks.columns["file size"] = [Column("file_bytes", "number", artworks.rank * 1000.0)]
     copies = Finding("near-duplicates across splits", "warning", 2, float("nan"), "look")
-    audit = works.audit(more_findings=[copies])
+    audit = artworks.audit(more_findings=[copies])
     empty = audit.findings.loc[audit.findings["p_value"].isna(), "name"]
     assert set(empty) == {copies.name}
     assert audit.metrics["n_findings"] == len(audit.findings)
@@ -144,22 +146,22 @@ def test_every_finding_bears_a_p_value_but_those_that_are_no_test():
 
 
 def test_a_column_that_several_predictors_look_at_is_found_once():
-    works = Collection(11)
-    lighter = Column("brightness", "number", works.rank + works.rng.normal(size=N))
-    works.columns |= {"brightness": [lighter], "brightness and colour": [lighter, *works.columns["noise 0"]]}
-    found = works.audit().findings["name"].tolist()
+    artworks = Collection(11)
+    lighter = Column("brightness", "number", artworks.rank + artworks.rng.normal(size=N))
+    artworks.columns |= {"brightness": [lighter], "brightness and colour": [lighter, *artworks.columns["noise 0"]]}
+    found = artworks.audit().findings["name"].tolist()
     assert found.count("tier told by: brightness") == 1
     assert {"shortcut: brightness", "shortcut: brightness and colour"} <= set(found)
 
 
 def test_only_pairs_within_a_fold_count():
-    works = Collection(10)
-    shifted = works.model + 100.0 * works.fold
-    first, works.model = works.audit(), shifted
-    assert works.audit().metrics == first.metrics
+    artworks = Collection(10)
+    shifted = artworks.model + 100.0 * artworks.fold
+    first, artworks.model = artworks.audit(), shifted
+    assert artworks.audit().metrics == first.metrics
     pairs = sum(
-        (works.rank[of_fold][:, None] > works.rank[of_fold][None, :]).sum()
-        for of_fold in (works.fold == k for k in range(5))
+        (artworks.rank[of_fold][:, None] > artworks.rank[of_fold][None, :]).sum()
+        for of_fold in (artworks.fold == k for k in range(5))
     )
     assert first.metrics["n_pairs"] == pairs
 
@@ -191,9 +193,9 @@ def test_the_same_seed_gives_the_same_audit():
 
 
 def test_nothing_to_look_at_leaves_chance_to_beat():
-    works = Collection(8)
-    works.columns = {}
-    audit = works.audit()
+    artworks = Collection(8)
+    artworks.columns = {}
+    audit = artworks.audit()
     assert audit.metrics["best_shortcut"] == "none"
     assert audit.metrics["best_shortcut_accuracy"] == 0.5
     assert names(audit) == set()

@@ -34,7 +34,7 @@ def test_a_column_is_read_as_numbers_or_categories(values, kind):
 
 
 @pytest.mark.parametrize(
-    ("values", "reason"), [(["same"] * 20, "one value"), ([f"work {k}" for k in range(20)], "20 values in 20 rows")]
+    ("values", "reason"), [(["same"] * 20, "one value"), ([f"artwork {k}" for k in range(20)], "20 values in 20 rows")]
 )
 def test_a_column_that_can_predict_nothing_is_left_out_with_a_reason(values, reason):
     assert reason in column_of("c", pd.Series(values))

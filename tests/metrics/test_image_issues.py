@@ -117,7 +117,7 @@ def test_a_ranker_that_agrees_with_all_labels_contradicts_none():
     assert label_issues(rank.astype(float), rank, np.zeros(40)).empty
 
 
-def works(seed=0, n=400, dim=64, inner=10):
+def artworks(seed=0, n=400, dim=64, inner=10):
     """Images that vary along ten directions, and a little along all."""
     rng = np.random.default_rng(seed)
     return rng.normal(size=(n, inner)) @ rng.normal(size=(inner, dim)) + 0.1 * rng.normal(size=(n, dim))
@@ -125,7 +125,7 @@ def works(seed=0, n=400, dim=64, inner=10):
 
 @pytest.mark.parametrize("kind", ["far along the usual directions", "off the usual directions"])
 def test_the_odd_ones_come_first(kind):
-    features = works()
+    features = artworks()
     odd = [7, 190, 333]
     if kind.startswith("far"):
         features[odd] *= 6
@@ -138,21 +138,21 @@ def test_the_odd_ones_come_first(kind):
 
 
 def test_distances_are_in_robust_deviations_above_the_median():
-    table = outliers(works(n=2000), count=2000, rng=np.random.default_rng(0))
+    table = outliers(artworks(n=2000), count=2000, rng=np.random.default_rng(0))
     assert 2.5 < table["distance"][0] < 8
     assert (table["distance"] > 2).mean() < 0.1
 
 
 def test_a_feature_that_never_varies_changes_nothing():
-    features = works()
+    features = artworks()
     features[:, 0] = 3.0
     assert np.isfinite(outliers(features, rng=np.random.default_rng(0))["distance"]).all()
 
 
 def test_the_same_images_give_the_same_list():
-    first, second = (outliers(works(), rng=np.random.default_rng(0)) for _ in range(2))
+    first, second = (outliers(artworks(), rng=np.random.default_rng(0)) for _ in range(2))
     assert first.equals(second)
 
 
 def test_of_a_handful_none_stands_out():
-    assert outliers(works(n=5), rng=np.random.default_rng(0)).empty
+    assert outliers(artworks(n=5), rng=np.random.default_rng(0)).empty

@@ -15,7 +15,7 @@ N_TIERS = 4
 
 
 @st.composite
-def judged(draw):
+def scored_images(draw):
     """Scores with many ties, tiers, contexts, and two vectors of integer weights."""
     n = draw(st.integers(1, 25))
 
@@ -36,7 +36,7 @@ def slow_counts(scores, rank, weights, context):
     return wins, pairs
 
 
-@given(judged())
+@given(scored_images())
 def test_counts_equal_those_of_a_double_loop(case):
     scores, rank, context, weights = case
     for labels in (context, np.zeros_like(context)):
@@ -47,7 +47,7 @@ def test_counts_equal_those_of_a_double_loop(case):
             np.testing.assert_array_equal(counts.pairs[r], pairs)
 
 
-@given(judged())
+@given(scored_images())
 def test_no_context_is_one_context(case):
     scores, rank, context, _ = case
     assert np.array_equal(
@@ -55,7 +55,7 @@ def test_no_context_is_one_context(case):
     )
 
 
-@given(judged())
+@given(scored_images())
 def test_a_weight_is_a_repetition(case):
     scores, rank, _, weights = case
     repeated = np.repeat(np.arange(len(scores)), weights[0])
@@ -63,7 +63,7 @@ def test_a_weight_is_a_repetition(case):
     assert pairwise_accuracy(scores, rank, weights=weights[0]) == pytest.approx(expected, nan_ok=True)
 
 
-@given(judged())
+@given(scored_images())
 def test_two_tiers_give_the_area_under_the_roc_curve(case):
     scores, rank, _, _ = case
     two = rank % 2
@@ -71,7 +71,7 @@ def test_two_tiers_give_the_area_under_the_roc_curve(case):
         assert pairwise_accuracy(scores, two) == pytest.approx(roc_auc_score(two, scores))
 
 
-@given(judged())
+@given(scored_images())
 def test_macro_is_the_mean_over_tier_pairs_that_exist(case):
     scores, rank, _, _ = case
     counts = PairCounter(scores, rank, n_tiers=N_TIERS).count()
@@ -83,7 +83,7 @@ def test_macro_is_the_mean_over_tier_pairs_that_exist(case):
     assert float(counts.macro) == pytest.approx(np.mean(by_pair) if by_pair else float("nan"), nan_ok=True)
 
 
-@given(judged())
+@given(scored_images())
 def test_accuracy_within_contexts_is_the_share_of_their_pairs(case):
     scores, rank, context, _ = case
     right = [
@@ -96,7 +96,7 @@ def test_accuracy_within_contexts_is_the_share_of_their_pairs(case):
     assert pairwise_accuracy(scores, rank, context=context) == pytest.approx(expected, nan_ok=True)
 
 
-@given(judged())
+@given(scored_images())
 def test_gaps_are_the_pairs_of_one_distance(case):
     scores, rank, _, _ = case
     counts = PairCounter(scores, rank, n_tiers=N_TIERS).count()
@@ -110,7 +110,7 @@ def test_gaps_are_the_pairs_of_one_distance(case):
         assert tuple(map(float, counts.gap(distance))) == (sum(right), len(right))
 
 
-@given(judged())
+@given(scored_images())
 def test_tau_b_is_concordance_over_what_is_not_tied(case):
     scores, rank, _, _ = case
     if len(set(scores)) > 1 and len(set(rank)) > 1:
@@ -120,7 +120,7 @@ def test_tau_b_is_concordance_over_what_is_not_tied(case):
         assert rank_correlations(scores, rank)[0] == pytest.approx(expected)
 
 
-@given(judged())
+@given(scored_images())
 def test_spearman_is_the_correlation_of_mean_ranks(case):
     scores, rank, _, _ = case
     if len(set(scores)) > 1 and len(set(rank)) > 1:
@@ -159,7 +159,7 @@ def test_shapes_that_differ_are_refused():
         PairCounter([1.0, 2.0], [0, 1]).count([1.0])
 
 
-@given(judged())
+@given(scored_images())
 def test_rank_correlations_are_those_of_scipy(case):
     scores, rank, _, _ = case
     if len(set(scores)) > 1 and len(set(rank)) > 1:

@@ -17,37 +17,37 @@ def labelled():
     return np.random.default_rng(0).integers(0, 4, N), group % 4
 
 
-def judged(columns, labelled):
+def accuracy_of(columns, labelled):
     rank, fold = labelled
     return pairwise_accuracy(Shortcuts({"it": columns}, fold).scores(rank)[0], rank, context=fold)
 
 
 def test_a_number_that_follows_the_tier_orders_the_pairs(labelled):
-    assert judged([Column("size", "number", labelled[0] * 10.0)], labelled) == 1
+    assert accuracy_of([Column("size", "number", labelled[0] * 10.0)], labelled) == 1
 
 
 def test_a_number_that_is_low_in_the_middle_is_used_as_well(labelled):
     distance = np.random.default_rng(2).choice([-1.0, 1.0], N) * (labelled[0] + 0.5)
-    assert judged([Column("size", "number", distance)], labelled) > 0.95
+    assert accuracy_of([Column("size", "number", distance)], labelled) > 0.95
 
 
 def test_a_category_that_follows_the_tier_orders_the_pairs(labelled):
     scrambled = np.array([2, 0, 3, 1])[labelled[0]]
-    assert judged([Column("school", "category", scrambled)], labelled) == 1
+    assert accuracy_of([Column("school", "category", scrambled)], labelled) == 1
 
 
 def test_a_useless_column_is_near_chance(labelled):
     noise = np.random.default_rng(3).normal(size=N)
-    assert judged([Column("noise", "number", noise)], labelled) == pytest.approx(0.5, abs=0.12)
+    assert accuracy_of([Column("noise", "number", noise)], labelled) == pytest.approx(0.5, abs=0.12)
 
 
 def test_a_label_of_each_row_is_not_learned_by_heart(labelled):
-    assert judged([Column("id", "category", np.arange(N))], labelled) == 0.5
+    assert accuracy_of([Column("id", "category", np.arange(N))], labelled) == 0.5
 
 
 def test_missing_numbers_are_a_value_of_their_own(labelled):
     rank, _ = labelled
-    assert judged([Column("n", "number", np.where(rank == 0, np.nan, rank.astype(float)))], labelled) > 0.95
+    assert accuracy_of([Column("n", "number", np.where(rank == 0, np.nan, rank.astype(float)))], labelled) > 0.95
 
 
 def test_labels_of_a_fold_are_not_looked_at_when_it_is_scored(labelled):

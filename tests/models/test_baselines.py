@@ -14,7 +14,7 @@ BASELINES = [ridge_scores, knn_scores, logistic_scores]
 
 @pytest.fixture
 def drawn():
-    """Features of 240 works, of which a few directions tell the tier."""
+    """Features of 240 artworks, of which a few directions tell the tier."""
     rng = np.random.default_rng(0)
     rank = rng.integers(0, 4, 240)
     features = rng.normal(size=(240, 30))

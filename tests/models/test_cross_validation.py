@@ -24,7 +24,7 @@ EVALUATE = EvaluateParams(n_bootstrap=200)
 
 
 def images_of(n: int, *, seed: int = 0, contexts: int = 3) -> pd.DataFrame:
-    """Works in groups of about two; a group stays within one context."""
+    """Artworks in groups of about two; a group stays within one context."""
     rng = np.random.default_rng(seed)
     rank, group = rng.choice(4, size=n, p=[0.25, 0.4, 0.25, 0.1]), rng.integers(0, n // 2, n)
     return pd.DataFrame(

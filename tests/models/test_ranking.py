@@ -23,7 +23,7 @@ from mirip.params import HeadParams, Recipe, TrainParams
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, dinov2) -> Path:
-    """A folder with images/, features.h5 and model.pt: the brighter a picture, the better its tier."""
+    """A folder with images/, features.h5 and model.pt: the brighter an image, the better its tier."""
     folder = tmp_path_factory.mktemp("trained")
     (folder / "images").mkdir()
     rng = np.random.default_rng(0)
@@ -65,7 +65,7 @@ def test_two_files_are_compared_in_three_lines(trained) -> None:
 
 
 def test_what_is_served_is_what_was_cached(trained) -> None:
-    """A picture scored from its file has the score of its cached row, to the last bit of the cache."""
+    """A image scored from its file has the score of its cached row, to the last bit of the cache."""
     model = PairwiseRankingModel.from_checkpoint(trained / "model.pt")
     splits = pd.read_parquet(trained / "splits.parquet").tail(10)
     cached = FeatureCache.open(trained / "features.h5").rows(splits["image_sha256"].tolist())
@@ -160,7 +160,7 @@ def test_a_missing_or_broken_picture_is_named(trained, tmp_path) -> None:
     model = PairwiseRankingModel.from_checkpoint(trained / "model.pt")
     with pytest.raises(ImageError, match=r"gone\.jpg"):
         model.compare(trained / "images/1.png", tmp_path / "gone.jpg")
-    (tmp_path / "text.jpg").write_text("not a picture")
+    (tmp_path / "text.jpg").write_text("not an image")
     with pytest.raises(ImageError, match=r"text\.jpg is not an image"):
         model.score_images([tmp_path / "text.jpg"])
 

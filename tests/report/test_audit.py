@@ -108,4 +108,4 @@ def test_groups_of_one_work_each_are_not_said_to_hold_similar_works() -> None:
         audit.tiles({"n_images": 420, "n_groups": n_groups, "n_effective_images": 420})[2] for n_groups in (420, 300)
     )
     assert alone == ("Independent images", "420", "of 420; each is its own group")
-    assert several == ("Independent images", "420", "of 420; works of one group are similar")
+    assert several == ("Independent images", "420", "of 420; artworks of one group are similar")

@@ -145,7 +145,7 @@ def test_thumbnails_are_in_the_page_as_data(inputs: Inputs, page: str) -> None:
 
 
 def test_label_issues_show_label_percentile_and_share(page: str) -> None:
-    assert "Either the label is wrong, or the model does not understand the work." in visible(page)
+    assert "Either the label is wrong, or the model does not understand the artwork." in visible(page)
     assert "above 91 % wrong in 93 %" in visible(page)
     assert "All 50 by file" in visible(page)
 

@@ -19,7 +19,7 @@ from mirip.report.plots import (
 
 TIERS = ("S", "A", "B", "C")
 
-LADDER = pd.DataFrame(
+BASELINES = pd.DataFrame(
     {
         "model": ["chance", "knn", "ridge", "mirip"],
         "pairwise_accuracy": [0.5, 0.58, 0.66, 0.683],
@@ -58,7 +58,7 @@ def scores_plot(tiers: tuple[str, ...] = TIERS, n: int = 40) -> str:
 
 
 DRAWINGS: dict[str, Callable[[], str]] = {
-    "baselines": lambda: baselines_svg(LADDER, 0.6),
+    "baselines": lambda: baselines_svg(BASELINES, 0.6),
     "tier-pairs": lambda: tier_pairs_svg(TIER_PAIRS, ("S", "A", "B")),
     "scores-by-tier": scores_plot,
     "curves": lambda: curves_svg(CURVES, 2),
@@ -105,12 +105,14 @@ def test_colours_are_variables_that_a_dark_page_may_set(name: str) -> None:
 
 
 def test_the_ladder_shows_each_models_figure() -> None:
-    assert {"mirip", "68.3 %", "66.0 %", "58.0 %", "50.0 %", "target 60.0 %"} <= set(texts(baselines_svg(LADDER, 0.6)))
+    assert {"mirip", "68.3 %", "66.0 %", "58.0 %", "50.0 %", "target 60.0 %"} <= set(
+        texts(baselines_svg(BASELINES, 0.6))
+    )
 
 
 def test_a_figure_that_is_not_there_is_said_not_drawn() -> None:
-    ladder = LADDER.assign(pairwise_accuracy=[0.5, np.nan, 0.66, 0.68], ci_low=np.nan, ci_high=np.nan)
-    assert "not available" in texts(baselines_svg(ladder, 0.6))
+    baselines = BASELINES.assign(pairwise_accuracy=[0.5, np.nan, 0.66, 0.68], ci_low=np.nan, ci_high=np.nan)
+    assert "not available" in texts(baselines_svg(baselines, 0.6))
 
 
 def test_a_tier_pair_without_pairs_says_so() -> None:
@@ -146,7 +148,7 @@ def test_the_band_of_a_perfectly_calibrated_model_is_drawn_where_it_is_known() -
     assert "stated probability" in texts(bare)
 
 
-def test_the_confidence_in_force_is_named_on_the_coverage_curve() -> None:
+def test_the_active_confidence_is_named_on_the_coverage_curve() -> None:
     assert "≥ 60 %" in texts(coverage_svg(COVERAGE, 0.6))
     assert "≥ 60 %" not in texts(coverage_svg(COVERAGE, 0.7))
 

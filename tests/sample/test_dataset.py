@@ -118,16 +118,20 @@ def test_one_row_has_a_tier_that_nobody_knows(rows, truth):
 
 def test_all_sound_images_are_between_320_and_420_pixels_a_side(sample, truth):
     special = {entry["image_path"] for entry in truth["planted"].values()}
-    sizes = [decode(sample / work["image_path"]).size for work in truth["works"] if work["image_path"] not in special]
+    sizes = [
+        decode(sample / artwork["image_path"]).size
+        for artwork in truth["artworks"]
+        if artwork["image_path"] not in special
+    ]
     assert min(min(size) for size in sizes) >= 320
     assert max(max(size) for size in sizes) <= 420
 
 
 def test_the_best_rankers_accuracy_recomputes_from_its_scores(truth):
-    works = [work for work in truth["works"] if work["usable"]]
+    artworks = [artwork for artwork in truth["artworks"] if artwork["usable"]]
     right = total = 0.0
-    for one in works:
-        for other in works:
+    for one in artworks:
+        for other in artworks:
             if "SABC".index(one["tier"]) < "SABC".index(other["tier"]):
                 total += 1
                 right += (one["score"] > other["score"]) + 0.5 * (one["score"] == other["score"])

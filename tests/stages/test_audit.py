@@ -74,8 +74,8 @@ def test_contradicted_labels_and_outliers_are_named_by_hash(trained_project):
 def test_a_near_duplicate_across_the_split_is_found_and_no_path_is_written(trained_project, capsys):
     splits = read_splits(WORKSPACE.splits)
     features = trained_project.features(splits)
-    seen, judged = (np.flatnonzero(splits["split"] == side)[0] for side in ("train", "test"))
-    features[judged] = features[seen] + 0.01
+    seen, tested = (np.flatnonzero(splits["split"] == side)[0] for side in ("train", "test"))
+    features[tested] = features[seen] + 0.01
     trained_project.write_features(splits, features=features)
     metrics, _, findings = audited()
     (pair,) = pd.read_csv(WORKSPACE.tables("audit") / "near_duplicates.csv").to_dict("records")
@@ -85,7 +85,7 @@ def test_a_near_duplicate_across_the_split_is_found_and_no_path_is_written(train
     assert (finding["severity"], finding["value"]) == ("warning", 1)
     assert np.isnan(finding["p_value"])
     assert metrics["n_near_duplicates"] == 1
-    paths = [splits["image_path"][row] for row in (judged, seen)]
+    paths = [splits["image_path"][row] for row in (tested, seen)]
     assert f"near-duplicates: {paths[0]} and {paths[1]}" in capsys.readouterr().out
     assert not any(b"images/" in written for written in trained_project.outputs().values())
 

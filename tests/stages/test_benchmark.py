@@ -1,4 +1,4 @@
-"""The stage benchmark: verdicts that can be trusted, figures of a real backbone."""
+"""The stage benchmark: verdicts that can be trusted, metrics of a real backbone."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ def test_a_verdict_needs_a_measurement() -> None:
 
 
 @pytest.fixture
-def figures(tmp_path, monkeypatch, project_root, dinov2) -> dict:
+def metrics(tmp_path, monkeypatch, project_root, dinov2) -> dict:
     monkeypatch.chdir(tmp_path)
     return measured(project_root, {"backbone": str(dinov2), "image_size": 28, "compute_dtype": "float32"})
 
@@ -34,27 +34,27 @@ def measured(project_root: Path, recipe: dict) -> dict:
     return json.loads(Path("metrics/benchmark.json").read_text())
 
 
-def test_every_figure_is_there_and_off_gpu_the_gpu_requirements_are_not_judged(figures) -> None:
-    assert 0 < figures["pair_latency_ms_p50"] <= figures["pair_latency_ms_p95"]
-    assert figures["pair_latency_ms_p99"] is None  # of three runs there is none
-    assert figures["pair_latency_cached_ms_p50"] < figures["pair_latency_ms_p50"]
-    assert figures["pair_latency_from_file_ms_p50"] > figures["pair_latency_ms_p50"]
-    assert figures["images_per_second"] > 0
-    assert figures["train_seconds_10k"] is None  # 200 rows are not 8,000
-    assert figures["peak_memory_gib_batch_32"] is None
-    assert figures["device"] == "cpu"
-    assert figures["hardware"].endswith("threads")
-    assert {figures[f"{name}_verdict"] for name in ("pair_latency", "memory", "train")} == {"not_measured"}
+def test_every_metric_is_there_and_off_gpu_the_gpu_requirements_are_not_measured(metrics) -> None:
+    assert 0 < metrics["pair_latency_ms_p50"] <= metrics["pair_latency_ms_p95"]
+    assert metrics["pair_latency_ms_p99"] is None  # of three runs there is none
+    assert metrics["pair_latency_cached_ms_p50"] < metrics["pair_latency_ms_p50"]
+    assert metrics["pair_latency_from_file_ms_p50"] > metrics["pair_latency_ms_p50"]
+    assert metrics["images_per_second"] > 0
+    assert metrics["train_seconds_10k"] is None  # 200 rows are not 8,000
+    assert metrics["peak_memory_gib_batch_32"] is None
+    assert metrics["device"] == "cpu"
+    assert metrics["hardware"].endswith("threads")
+    assert {metrics[f"{name}_verdict"] for name in ("pair_latency", "memory", "train")} == {"not_measured"}
 
 
 def test_of_imported_features_only_the_head_is_timed(tmp_path, monkeypatch, project_root, capsys) -> None:
     monkeypatch.chdir(tmp_path)
-    figures = measured(project_root, {"backbone": "import:clip-v1"})
-    assert figures["pair_latency_cached_ms_p50"] > 0
+    metrics = measured(project_root, {"backbone": "import:clip-v1"})
+    assert metrics["pair_latency_cached_ms_p50"] > 0
     timed = ("pair_latency_ms_p50", "pair_latency_ms_p95", "pair_latency_ms_p99", "pair_latency_from_file_ms_p50")
     for name in (*timed, "images_per_second", "peak_memory_gib_batch_32"):
-        assert figures[name] is None, name
-    assert {figures[f"{name}_verdict"] for name in ("pair_latency", "memory", "train")} == {"not_measured"}
+        assert metrics[name] is None, name
+    assert {metrics[f"{name}_verdict"] for name in ("pair_latency", "memory", "train")} == {"not_measured"}
     assert "ms from imported features, on " in capsys.readouterr().out
 
 

@@ -19,9 +19,9 @@ def test_prints_a_row_a_fold_and_the_figure_and_writes_both(trained_project, cap
     printed = capsys.readouterr().out
     assert "pairs within folds: pairwise accuracy 0." in printed
     assert trained_project.outputs() == before
-    figures = json.loads(Path("out/crossval.json").read_text())
-    assert len(figures["folds"]) == 3
-    assert figures["n_images"] == sum(fold["n_images"] for fold in figures["folds"]) == 240
+    metrics = json.loads(Path("out/crossval.json").read_text())
+    assert len(metrics["folds"]) == 3
+    assert metrics["n_images"] == sum(fold["n_images"] for fold in metrics["folds"]) == 240
 
 
 def test_leaves_out_one_context_at_a_time(capsys):

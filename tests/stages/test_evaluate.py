@@ -109,12 +109,12 @@ def test_from_the_second_model_on_it_says_how_many_were_judged_here(trained_proj
     run(evaluate.main)
     run(evaluate.main)
     assert "evaluated on this test split" not in capsys.readouterr().out
-    figures = trained_project.outputs()
+    metrics = trained_project.outputs()
     WORKSPACE.model.write_bytes(WORKSPACE.model.read_bytes() + b" ")  # another model, as far as bytes tell
     run(evaluate.main)
     last = capsys.readouterr().out.splitlines()[-1]
     assert last == "evaluate: the 2nd model evaluated on this test split: choose by val_pairwise_accuracy"
-    assert trained_project.outputs() == figures
+    assert trained_project.outputs() == metrics
 
 
 def test_another_split_is_refused(trained_project):

@@ -46,7 +46,7 @@ def backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def workspace(tmp_path: Path, backbone: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with pictures, one of them twice, a manifest of them and params."""
+    """A folder with images, one of them twice, a manifest of them and params."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     images = tmp_path / "images"

@@ -54,7 +54,6 @@ def test_the_command_line_refuses_them_too(trained_project, capsys) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("warm")
 @pytest.mark.parametrize("name", READERS)
 def test_the_process_exits_with_1_and_one_line(trained_project, project_root, name) -> None:
     trained_project.write_features(read_splits(WORKSPACE.splits), interpolation="bilinear")

@@ -26,14 +26,13 @@ def run_stage(folder, params, python=sys.executable):
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("warm")
 def test_the_stage_writes_both_folders_and_says_so(tmp_path):
     result = run_stage(tmp_path, PARAMS, python=commands_folder() / "python")
     assert result.returncode == 0, result.stderr
-    assert result.stdout.splitlines()[-1] == "sample: 40 works by 26 artists, 12 planted files, backbone 53 MB"
+    assert result.stdout.splitlines()[-1] == "sample: 40 artworks by 26 artists, 12 planted files, backbone 53 MB"
     with (tmp_path / "data/sample/metadata.csv").open(newline="") as stream:
         assert len(list(csv.DictReader(stream))) == 40
-    assert len(json.loads((tmp_path / "data/sample/truth.json").read_text())["works"]) == 40
+    assert len(json.loads((tmp_path / "data/sample/truth.json").read_text())["artworks"]) == 40
     assert (tmp_path / "models/backbones/sample/model.safetensors").is_file()
     assert [file.name for file in (tmp_path / "data").iterdir()] == ["sample"]
 

@@ -23,12 +23,12 @@ def project(trained_project, monkeypatch):
 
 def test_it_writes_model_figures_and_curves(project, capsys) -> None:
     run(train.main)
-    figures = json.loads(WORKSPACE.metrics("train").read_text())
+    metrics = json.loads(WORKSPACE.metrics("train").read_text())
     curves = pd.read_csv(WORKSPACE.curves)
-    assert figures["epochs"] == len(curves) == 6
-    assert figures["val_pairwise_accuracy"] == pytest.approx(curves["val_pairwise_accuracy"].max(), abs=1e-5)
+    assert metrics["epochs"] == len(curves) == 6
+    assert metrics["val_pairwise_accuracy"] == pytest.approx(curves["val_pairwise_accuracy"].max(), abs=1e-5)
     assert curves["learning_rate"].is_monotonic_decreasing
-    assert load_checkpoint(WORKSPACE.model).temperature == figures["temperature"]
+    assert load_checkpoint(WORKSPACE.model).temperature == metrics["temperature"]
     assert "best" in capsys.readouterr().out.splitlines()[-1]
     assert not list((main_root() / ".mirip" / "checkpoints").glob("*/"))
 
@@ -36,10 +36,10 @@ def test_it_writes_model_figures_and_curves(project, capsys) -> None:
 def test_several_seeds_tell_their_spread_and_give_a_model_of_as_many_heads(project) -> None:
     project.write_params(train={**SHORT, "seeds": 2})
     run(train.main)
-    figures = json.loads(WORKSPACE.metrics("train").read_text())
-    low, high = (figures[f"val_pairwise_accuracy_seed_{which}"] for which in ("min", "max"))
+    metrics = json.loads(WORKSPACE.metrics("train").read_text())
+    low, high = (metrics[f"val_pairwise_accuracy_seed_{which}"] for which in ("min", "max"))
     assert low <= high
-    assert figures["val_pairwise_accuracy_seed_sd"] == pytest.approx((high - low) / 2**0.5)
+    assert metrics["val_pairwise_accuracy_seed_sd"] == pytest.approx((high - low) / 2**0.5)
     state = load_checkpoint(WORKSPACE.model).model_state_dict
     assert state["head_spread"].shape == (2,)
     assert state["score_head.layers.2.weight"].shape[0] == 2

@@ -1,4 +1,4 @@
-"""The model that takes pictures scores them as Mirip itself does."""
+"""The model that takes images scores them as Mirip itself does."""
 
 import base64
 import json
@@ -28,7 +28,7 @@ from mirip.tracking.image_model import export_image_model
 
 @pytest.fixture
 def works(tmp_path: Path, dinov2: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working directory, with models/best_model.pt and three pictures of different shapes."""
+    """The working directory, with models/best_model.pt and three images of different shapes."""
     monkeypatch.chdir(tmp_path)
     recipe = Recipe(backbone=str(dinov2), image_size=28, compute_dtype="float32")
     write_checkpoint(tmp_path / "models/best_model.pt", dim=32, recipe=recipe)
@@ -86,7 +86,7 @@ def test_what_is_no_picture_is_said_in_one_line(works: Path) -> None:
     export_image_model(works / "model", works / "models/best_model.pt")
     model = load(works / "model")
     with pytest.raises(MlflowException, match="not an image"):
-        model.predict(pd.DataFrame({"image": [b"no picture"]}))
+        model.predict(pd.DataFrame({"image": [b"no image"]}))
     with pytest.raises(MlflowException, match=r"nowhere\.jpg cannot be read"):
         model.predict(pd.DataFrame({"path": ["nowhere.jpg"]}))
 

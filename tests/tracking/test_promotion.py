@@ -46,7 +46,7 @@ def published(
     """Publish a run with the scores of a model that errs by `noise`; return its id."""
     write_scores(noise, seed, works)
     checkpoint = write_checkpoint(Path("models/best_model.pt"))
-    figures = {
+    metrics = {
         "evaluate.pairwise_accuracy": 0.7,
         "evaluate.pairwise_accuracy_ci_low": 0.6,
         "evaluate.pairwise_accuracy_ci_high": 0.8,
@@ -54,7 +54,7 @@ def published(
         "split.digest": split,
     }
     record = RunRecord(
-        "mirip", name, {"name": name}, figures, None, [Path("metrics")], {}, f"key of {name} {noise} {seed}",
+        "mirip", name, {"name": name}, metrics, None, [Path("metrics")], {}, f"key of {name} {noise} {seed}",
         ranker=Ranker(checkpoint, DIM) if model else None,
         dataset=Dataset("works", split, "works.csv", {"n_images": N}),
     )  # fmt: skip
@@ -121,9 +121,9 @@ def test_what_is_within_noise_or_worse_is_refused_and_the_champion_stays(
 ) -> None:
     first = published("first", noise=1.0)
     promote("first")
-    published("alike", seed=1)
+    published("similar", seed=1)
     published("bad", noise=9.0)
-    for name, says in (("alike", "within noise of the champion, version 1"), ("bad", "worse than the champion")):
+    for name, says in (("similar", "within noise of the champion, version 1"), ("bad", "worse than the champion")):
         assert main(["promote", name]) == 1
         printed = capfd.readouterr()
         assert printed.out == ""
@@ -255,9 +255,9 @@ def test_a_real_server_holds_run_model_dataset_and_champion(desk: Path, server: 
     assert [output.model_id for output in run.outputs.model_outputs] == [model.model_id]
     assert [entry.dataset.digest for entry in run.inputs.dataset_inputs] == [SPLIT[:36]]
     promote("first")
-    published("alike", noise=4.0, seed=1)
+    published("similar", noise=4.0, seed=1)
     with pytest.raises(TrackingError, match="not promoted"):
-        promote("alike")
+        promote("similar")
     second = published("second", noise=0.3)
     assert "better than the champion, version 1" in promote(second[:8])
     assert champion().run_id == second

@@ -307,7 +307,6 @@ def test_flatten_joins_sections_with_dots() -> None:
 
 @pytest.mark.slow
 @pytest.mark.integration
-@pytest.mark.xdist_group("forked")
 def test_six_processes_on_a_fresh_folder_all_publish(workspace: Path) -> None:
     (workspace / "mlflow.db").unlink()
     keys = ["a", "b", "c", "d", "same", "same"]

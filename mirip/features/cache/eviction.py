@@ -40,22 +40,22 @@ class Eviction:
         return sum(holding.n_bytes for holding in self.removed)
 
 
-def order_of_removal(holdings: Sequence[Holding], in_force: str, *, also_in_force: bool) -> list[Holding]:
+def order_of_removal(holdings: Sequence[Holding], active: str, *, also_active: bool) -> list[Holding]:
     """Return what may be removed, in the order in which it goes.
 
     Args:
         holdings: what the store holds.
-        in_force: name of the active recipe.
-        also_in_force: take its rows, and imported ones, too, last.
+        active: name of the active recipe.
+        also_active: take its rows, and imported ones, too, last.
     """
 
     def rank(holding: Holding) -> tuple[int, float]:
         return (2 if is_kept(holding) else 1 if holding.names else 0, holding.last_used)
 
     def is_kept(holding: Holding) -> bool:
-        return in_force in holding.names or holding.imported
+        return active in holding.names or holding.imported
 
-    return [holding for holding in sorted(holdings, key=rank) if also_in_force or not is_kept(holding)]
+    return [holding for holding in sorted(holdings, key=rank) if also_active or not is_kept(holding)]
 
 
 def evict(

@@ -135,7 +135,7 @@ def test_a_picture_has_the_same_bits_in_any_place_and_company_of_a_batch(recipe:
 def test_a_picture_in_a_padded_batch_has_the_bits_that_it_has_in_a_full_one(
     make_dinov2: Callable[..., Path], tmp_path: Path, compute_dtype: str, device: str
 ) -> None:
-    """As it comes when it is added later: with fewer others, at another place, black pictures behind it."""
+    """As it comes when it is added later: with fewer others, at another place, black images behind it."""
     wide = {"hidden_size": 384, "num_attention_heads": 6, "image_size": 112}
     recipe = Recipe(backbone=str(make_dinov2(tmp_path, **wide)), image_size=112, compute_dtype=compute_dtype)
     extractor, pixels = DINOv2FeatureExtractor.from_recipe(recipe, device), images(8, 112)

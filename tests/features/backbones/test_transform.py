@@ -10,7 +10,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 PILLOW = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 
 
-def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
+def image(height: int, width: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, size=(height, width, 3), dtype=np.uint8)
 
 
@@ -23,7 +23,7 @@ def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
 @settings(max_examples=60)
 def test_even_noise_is_resampled_as_pillow_does(height: int, width: int, interpolation: str, seed: int) -> None:
     """Rows first, then columns, as torch does it: Pillow chooses the order by the size, and rounds in between."""
-    pixels = picture(height, width, seed)
+    pixels = image(height, width, seed)
     ours = ImageTransform(56, "squash", interpolation, MEAN, STD).fitted(pixels)
     wide = Image.fromarray(pixels).resize((56, height), PILLOW[interpolation])
     pillows = np.asarray(wide.resize((56, 56), PILLOW[interpolation]))
@@ -32,7 +32,7 @@ def test_even_noise_is_resampled_as_pillow_does(height: int, width: int, interpo
 
 @pytest.mark.parametrize(("height", "width"), [(1200, 1600), (1600, 1200), (150, 200), (900, 757)])
 def test_a_photo_is_resampled_as_pillow_does(height: int, width: int) -> None:
-    pixels = np.asarray(Image.fromarray(picture(30, 40)).resize((width, height), Image.Resampling.BICUBIC))
+    pixels = np.asarray(Image.fromarray(image(30, 40)).resize((width, height), Image.Resampling.BICUBIC))
     ours = ImageTransform(224, "squash", "bicubic", MEAN, STD).fitted(pixels)
     pillows = np.asarray(Image.fromarray(pixels).resize((224, 224), Image.Resampling.BICUBIC))
     assert np.abs(ours.astype(int) - pillows).max() <= 1
@@ -51,24 +51,24 @@ def test_pad_keeps_the_aspect_ratio_and_centres(height: int, width: int) -> None
 
 
 def test_margins_are_nothing_to_the_backbone() -> None:
-    values = ImageTransform(28, "pad", "bicubic", MEAN, STD)(picture(28, 14))
+    values = ImageTransform(28, "pad", "bicubic", MEAN, STD)(image(28, 14))
     assert values[:, :, :7].abs().max() < 0.01
     assert values[:, :, 21:].abs().max() < 0.01
     assert values[:, :, 7:21].abs().max() > 1
 
 
 def test_values_are_normalised_float32_planes() -> None:
-    values = ImageTransform(28, "pad", "bicubic", MEAN, STD)(picture(28, 28))
-    expected = (picture(28, 28) / 255 - np.array(MEAN)) / np.array(STD)
+    values = ImageTransform(28, "pad", "bicubic", MEAN, STD)(image(28, 28))
+    expected = (image(28, 28) / 255 - np.array(MEAN)) / np.array(STD)
     assert values.shape == (3, 28, 28)
     np.testing.assert_allclose(values.numpy(), expected.transpose(2, 0, 1), atol=1e-5)
 
 
 def test_the_picture_itself_is_left_alone() -> None:
-    pixels = picture(50, 40)
+    pixels = image(50, 40)
     pixels.setflags(write=False)  # as a view of a decoder's buffer is
     ImageTransform(28, "pad", "bicubic", MEAN, STD)(pixels)
-    assert (pixels == picture(50, 40)).all()
+    assert (pixels == image(50, 40)).all()
 
 
 @given(height=st.integers(1, 10_000), width=st.integers(1, 10_000), side=st.integers(1, 60))
@@ -93,4 +93,4 @@ def test_native_is_the_whole_picture_without_margins() -> None:
     fitted = transform.fitted(np.full((300, 100, 3), 255, dtype=np.uint8))
     assert fitted.shape == (84, 28, 3)
     assert (fitted == 255).all()
-    assert transform(picture(100, 100)).shape == (3, 56, 56)
+    assert transform(image(100, 100)).shape == (3, 56, 56)

@@ -21,13 +21,13 @@ def names(holdings: list[Holding]) -> list[str]:
     return [holding.fingerprint for holding in holdings]
 
 
-def test_rows_of_no_recipe_go_before_those_of_one_and_those_in_force_last() -> None:
-    assert names(order_of_removal(ALL, "mine", also_in_force=True)) == ["old", "new", "other", "mine"]
-    assert names(order_of_removal(ALL, "mine", also_in_force=False)) == ["old", "new", "other"]
+def test_rows_of_no_recipe_go_before_those_of_one_and_those_of_the_active_one_last() -> None:
+    assert names(order_of_removal(ALL, "mine", also_active=True)) == ["old", "new", "other", "mine"]
+    assert names(order_of_removal(ALL, "mine", also_active=False)) == ["old", "new", "other"]
 
 
 def removed(tmp_path: Path, *, max_bytes: int | None = None, unused_days: float | None = None) -> list[str]:
-    candidates = order_of_removal(ALL, "mine", also_in_force=False)
+    candidates = order_of_removal(ALL, "mine", also_active=False)
     done = evict(tmp_path, ALL, candidates, now=0, max_bytes=max_bytes, unused_days=unused_days, dry_run=True)
     assert done.bytes_left == 400 - done.bytes_freed
     return names(done.removed)
@@ -67,5 +67,5 @@ def test_what_a_killed_clean_up_left_goes(tmp_path: Path) -> None:
 
 def test_imported_rows_which_nothing_can_compute_again_stay_unless_asked_for() -> None:
     brought = replace(holding("brought", 200), recipe={"model_type": "imported"})
-    assert names(order_of_removal([*ALL, brought], "mine", also_in_force=False)) == ["old", "new", "other"]
-    assert "brought" in names(order_of_removal([*ALL, brought], "mine", also_in_force=True))
+    assert names(order_of_removal([*ALL, brought], "mine", also_active=False)) == ["old", "new", "other"]
+    assert "brought" in names(order_of_removal([*ALL, brought], "mine", also_active=True))

@@ -85,7 +85,7 @@ def test_a_read_only_file_in_a_read_only_folder_opens(path: Path) -> None:
         path.parent.chmod(0o755)
 
 
-def test_the_recipe_in_force_is_checked(path: Path, recipe: Recipe) -> None:
+def test_the_active_recipe_is_checked(path: Path, recipe: Recipe) -> None:
     assert FeatureCache.open(path, recipe).recipe["fit"] == "pad"
 
 

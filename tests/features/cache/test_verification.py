@@ -182,7 +182,7 @@ def test_a_missing_file_is_a_problem_not_a_crash(tmp_path: Path) -> None:
     assert "is not found" in verify_cache(tmp_path / "absent.h5").problems[0]
 
 
-def test_a_recipe_that_is_not_in_force_is_named(path: Path, recipe: Recipe) -> None:
+def test_a_recipe_that_is_not_active_is_named(path: Path, recipe: Recipe) -> None:
     found = verify_cache(path, recipe.model_copy(update={"fit": "squash"}))
     assert found.problems == [f"{path}: fit: cache pad, params squash: run `dvc repro extract`"]
 

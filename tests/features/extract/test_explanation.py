@@ -59,7 +59,7 @@ def test_without_a_listing_the_words_are_lost_and_nothing_else(params: Params, m
     assert (found.from_file, found.to_compute, found.new, found.changed, found.renamed) == (3, 2, 0, 0, 0)
 
 
-def test_the_rate_is_that_of_the_device_in_force(params: Params, make_images: MakeImages) -> None:
+def test_the_rate_is_that_of_the_active_device(params: Params, make_images: MakeImages) -> None:
     fingerprint = resolve(params.recipe).fingerprint
     remember_rate(fingerprint, Rate("cpu", "slow", 100, 50.0, "2026-01-01"))
     remember_rate(fingerprint, Rate("cuda", "fast", 100, 1.0, "2026-01-02"))

@@ -378,7 +378,7 @@ for n in map(int, sys.argv[3:]):
 def test_memory_is_flat_whatever_the_number_of_images(
     project: Project, make_images: MakeImages, make_dinov2: Callable[..., Path], tmp_path: Path
 ) -> None:
-    """The fitted pictures of the larger extraction would take 180 MB more, their files and features next to nothing.
+    """The fitted images of the larger extraction would take 180 MB more, their files and features next to nothing.
 
     One process does the smaller and then the larger: its peak of memory only grows.
     """
@@ -415,7 +415,6 @@ def rows_kept(project: Project) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("forked")
 def test_kill_9_loses_at_most_a_batch(project: Project, make_images: MakeImages) -> None:
     items = make_images(range(100))
     kill_when(start_process(project, items, 2), lambda: len(list(project.store.glob("*/*.h5"))) >= 9)
@@ -429,7 +428,6 @@ def test_kill_9_loses_at_most_a_batch(project: Project, make_images: MakeImages)
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("forked")
 def test_ten_kills_at_random_moments_end_in_the_same_bytes(project: Project, make_images: MakeImages) -> None:
     items = make_images(range(400))
     rng = np.random.default_rng(0)
@@ -454,7 +452,6 @@ def test_ten_kills_at_random_moments_end_in_the_same_bytes(project: Project, mak
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("forked")
 def test_kills_while_files_are_written_and_compacted_lose_no_row(
     project: Project, make_images: MakeImages, tmp_path: Path
 ) -> None:
@@ -499,7 +496,6 @@ def test_kills_while_files_are_written_and_compacted_lose_no_row(
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("forked")
 def test_two_processes_compute_each_row_once(project: Project, make_images: MakeImages) -> None:
     items = make_images(range(60))
     processes = [start_process(project, items, 4) for _ in range(2)]

@@ -64,7 +64,7 @@ def test_nothing_is_left_behind(rows: Rows, params: Params, items: Items, tmp_pa
 def test_a_backbone_that_sees_little_difference_is_held_to_a_tenth_of_it(
     rows: Rows, params: Params, items: Items, share: float
 ) -> None:
-    """The tiny one has random weights: 1e-3 of cosine, harmless elsewhere, would be another picture here."""
+    """The tiny one has random weights: 1e-3 of cosine, harmless elsewhere, would be another image here."""
     features = np.array(rows.features, dtype=np.float64)
     mixed = features.copy()
     mixed[3] = (1 - share) * features[3] + share * features[4]

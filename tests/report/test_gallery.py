@@ -1,11 +1,11 @@
-"""Works as thumbnails, found by their public id."""
+"""Artworks as thumbnails, found by their public id."""
 
 import pandas as pd
 import pytest
 
 from mirip.data.split import public_ids
 from mirip.errors import DataError
-from mirip.report.works import Gallery
+from mirip.report.gallery import Gallery
 
 
 def tables(n: int) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
@@ -21,15 +21,15 @@ def tables(n: int) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
 def test_the_highest_come_from_the_top_and_the_lowest_from_the_bottom() -> None:
     scores, *rest = tables(10)
     highest, lowest = Gallery(*rest).extremes(scores, 6)
-    assert [work.image_path for work in highest] == ["9.jpg", "8.jpg", "7.jpg"]
-    assert [work.image_path for work in lowest] == ["0.jpg", "1.jpg", "2.jpg"]
+    assert [artwork.image_path for artwork in highest] == ["9.jpg", "8.jpg", "7.jpg"]
+    assert [artwork.image_path for artwork in lowest] == ["0.jpg", "1.jpg", "2.jpg"]
     assert highest[0].remarks == ("score 9.00",)
 
 
 def test_no_work_is_shown_twice() -> None:
     scores, *rest = tables(5)
     highest, lowest = Gallery(*rest).extremes(scores, 24)
-    paths = [work.image_path for work in highest + lowest]
+    paths = [artwork.image_path for artwork in highest + lowest]
     assert len(paths) == len(set(paths)) == 4
 
 
@@ -49,22 +49,22 @@ def test_scores_of_another_split_are_refused() -> None:
 
 def test_fewer_scores_than_test_works_are_refused() -> None:
     scores, splits, thumbnails = tables(4)
-    with pytest.raises(DataError, match=r"3 works, the test split 4"):
+    with pytest.raises(DataError, match=r"3 artworks, the test split 4"):
         Gallery(splits, thumbnails).extremes(scores.head(3), 4)
 
 
 def test_a_label_issue_says_percentile_and_share() -> None:
     scores, *rest = tables(4)
     table = pd.DataFrame({"id": scores["id"], "score_percentile": 93.0, "misordered_share": 0.8})
-    works = Gallery(*rest).label_issues(table, 2)
-    assert [work.remarks for work in works] == [("above 93 %", "wrong in 80 %")] * 2
-    assert [work.image_path for work in works] == [f"{place}.jpg" for place in scores.index[:2]]
+    artworks = Gallery(*rest).label_issues(table, 2)
+    assert [artwork.remarks for artwork in artworks] == [("above 93 %", "wrong in 80 %")] * 2
+    assert [artwork.image_path for artwork in artworks] == [f"{place}.jpg" for place in scores.index[:2]]
 
 
 def test_an_outlier_says_how_far_it_is() -> None:
     scores, *rest = tables(3)
     table = pd.DataFrame({"id": scores["id"], "distance": [7.18, 2.0, 1.0]})
-    assert [work.remarks for work in Gallery(*rest).outliers(table, 1)] == [("distance 7.2",)]
+    assert [artwork.remarks for artwork in Gallery(*rest).outliers(table, 1)] == [("distance 7.2",)]
 
 
 def test_near_duplicates_come_in_pairs_with_their_splits() -> None:

@@ -1,4 +1,4 @@
-"""Works as thumbnails, each with what the page says of it."""
+"""Artworks as thumbnails, each with what the page says of it."""
 
 import base64
 from collections.abc import Hashable, Iterable
@@ -18,8 +18,8 @@ _NEAR_DUPLICATES = ("metrics/audit/near_duplicates.csv", "audit")
 
 
 @dataclass(frozen=True)
-class Work:
-    """One work: its path in the user's data, its tier, what is said of it, and a small JPEG as a data URI, if any."""
+class Artwork:
+    """One artwork: its path in the user's data, its tier, remarks, and a small JPEG as a data URI, or None."""
 
     image_path: str
     tier: str
@@ -28,7 +28,7 @@ class Work:
 
 
 class Gallery:
-    """Finds works by their public id.
+    """Finds artworks by their public id.
 
     Every method raises DataError where a table names an id that the split does not have: it is then of another split.
 
@@ -42,67 +42,70 @@ class Gallery:
         self._place = {name: place for place, name in enumerate(public_ids(splits))}
         self._jpegs = dict(zip(thumbnails["image_sha256"], thumbnails["jpeg"], strict=True))
 
-    def extremes(self, scores: pd.DataFrame, n: int) -> tuple[list[Work], list[Work]]:
-        """Return the test works scored highest and lowest, `n` together at most, none twice.
+    def extremes(self, scores: pd.DataFrame, n: int) -> tuple[list[Artwork], list[Artwork]]:
+        """Return the test artworks scored highest and lowest, `n` together at most, none twice.
 
         Args:
             scores: of metrics/scores.csv: id, score.
-            n: number of works, half of them from each end.
+            n: number of artworks, half of them from each end.
         """
         n_test = int((self._rows["split"] == "test").sum())
         if len(scores) != n_test:
-            raise _of_another_split(_SCORES, f"it has {len(scores)} works, the test split {n_test}")
+            raise _of_another_split(_SCORES, f"it has {len(scores)} artworks, the test split {n_test}")
         ordered = scores.sort_values(["score", "id"], ascending=[False, True], ignore_index=True)
         each = min(n, len(ordered)) // 2
         ends = (ordered.head(each), ordered.tail(each).iloc[::-1])
         highest, lowest = (
-            self._works(end["id"], [(f"score {fmt.number(score)}",) for score in end["score"]], _SCORES) for end in ends
+            self._artworks(end["id"], [(f"score {fmt.number(score)}",) for score in end["score"]], _SCORES)
+            for end in ends
         )
         return highest, lowest
 
-    def label_issues(self, table: pd.DataFrame, n: int) -> list[Work]:
-        """Return the first `n` works of metrics/audit/label_issues.csv."""
+    def label_issues(self, table: pd.DataFrame, n: int) -> list[Artwork]:
+        """Return the first `n` artworks of metrics/audit/label_issues.csv."""
         shown = table.head(n)
         said = [
             (f"above {fmt.percent(percentile / 100, 0)}", f"wrong in {fmt.percent(share, 0)}")
             for percentile, share in zip(shown["score_percentile"], shown["misordered_share"], strict=True)
         ]
-        return self._works(shown["id"], said, _LABEL_ISSUES)
+        return self._artworks(shown["id"], said, _LABEL_ISSUES)
 
     def label_issue_rows(self, table: pd.DataFrame) -> list[dict[Hashable, Any]]:
         """Return all rows of metrics/audit/label_issues.csv, each with the `path` of its file."""
         rows = table.to_dict("records")
         return [{**row, "path": str(self._find(row["id"], _LABEL_ISSUES)["image_path"])} for row in rows]
 
-    def outliers(self, table: pd.DataFrame, n: int) -> list[Work]:
-        """Return the first `n` works of metrics/audit/outliers.csv."""
+    def outliers(self, table: pd.DataFrame, n: int) -> list[Artwork]:
+        """Return the first `n` artworks of metrics/audit/outliers.csv."""
         shown = table.head(n)
         said = [(f"distance {fmt.number(distance, 1)}",) for distance in shown["distance"]]
-        return self._works(shown["id"], said, _OUTLIERS)
+        return self._artworks(shown["id"], said, _OUTLIERS)
 
-    def near_duplicates(self, table: pd.DataFrame, n: int) -> list[tuple[Work, Work]]:
+    def near_duplicates(self, table: pd.DataFrame, n: int) -> list[tuple[Artwork, Artwork]]:
         """Return the first `n` pairs of metrics/audit/near_duplicates.csv."""
         shown = table.head(n)
         first, second = (
-            self._works(
+            self._artworks(
                 shown[f"{which}id"], [(f"{split} split",) for split in shown[f"{which}split"]], _NEAR_DUPLICATES
             )
             for which in ("", "other_")
         )
         return list(zip(first, second, strict=True))
 
-    def _works(self, ids: Iterable[str], remarks: Iterable[tuple[str, ...]], source: tuple[str, str]) -> list[Work]:
-        """Return works in the order of their ids, each with its remarks; `source` is a file and its stage."""
+    def _artworks(
+        self, ids: Iterable[str], remarks: Iterable[tuple[str, ...]], source: tuple[str, str]
+    ) -> list[Artwork]:
+        """Return artworks in the order of their ids, each with its remarks; `source` is a file and its stage."""
         found = []
         for name, said in zip(ids, remarks, strict=True):
             row = self._find(name, source)
             jpeg = self._jpegs.get(row["image_sha256"])
-            found.append(Work(str(row["image_path"]), str(row["tier"]), said, _data_uri(jpeg)))
+            found.append(Artwork(str(row["image_path"]), str(row["tier"]), said, _data_uri(jpeg)))
         return found
 
     def _find(self, name: str, source: tuple[str, str]) -> "pd.Series":
         if (place := self._place.get(name)) is None:
-            raise _of_another_split(source, f"the split has no work {name}")
+            raise _of_another_split(source, f"the split has no artwork {name}")
         return self._rows.iloc[place]
 
 
