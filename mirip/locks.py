@@ -9,7 +9,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
+from filelock import Timeout as LockTimeout
+
+__all__ = ["LockTimeout", "is_locked", "locked_file", "locked_if_free"]
 
 
 @contextmanager
@@ -24,15 +27,15 @@ def locked_file(path: Path, *, on_wait: Callable[[], None] = lambda: None, timeo
         timeout_s: how long to wait; negative for as long as it takes.
 
     Raises:
-        TimeoutError: another held it for all that time.
+        LockTimeout: another held it for all that time; a TimeoutError.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = _lock(path)
     try:
         lock.acquire(blocking=False)
-    except Timeout:
+    except LockTimeout:
         on_wait()
-        lock.acquire(timeout=timeout_s)  # Timeout is a TimeoutError
+        lock.acquire(timeout=timeout_s)
     try:
         with suppress(OSError):  # the time is worth knowing, and no reason to fail
             os.utime(path)
@@ -47,7 +50,7 @@ def locked_if_free(path: Path) -> Iterator[bool]:
     lock = _lock(path)
     try:
         lock.acquire(blocking=False)
-    except Timeout:
+    except LockTimeout:
         yield False
         return
     try:

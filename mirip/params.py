@@ -76,7 +76,7 @@ class Recipe(_Section):
 
     Batch size, workers and device are not here: they decide how fast, not what.
 
-    A backbone "import:<model and version>" names a model whose features are brought (`mirip cache import`), never
+    A backbone "import:<model and version>" names a model whose features are imported (`mirip cache import`), never
     computed here: that name says what they are, and `stored_dtype` is the only other field with a meaning.
     """
 
@@ -93,7 +93,7 @@ class Recipe(_Section):
 
     @property
     def imported(self) -> bool:
-        """Whether its features are brought from elsewhere, never computed here."""
+        """Whether its features are imported, never computed here."""
         return self.backbone.startswith(IMPORTED)
 
     @model_validator(mode="after")
@@ -105,7 +105,7 @@ class Recipe(_Section):
         for name, field in type(self).model_fields.items():
             if name not in ("backbone", "stored_dtype") and (value := getattr(self, name)) != field.default:
                 raise _InvalidError(
-                    f"{name} {value!r} has no meaning for {self.backbone}, whose features are brought as they are",
+                    f"{name} {value!r} has no meaning for {self.backbone}, whose features are imported as they are",
                     "leave it out",
                 )
         return self

@@ -15,7 +15,7 @@ DIM = 24
 
 
 def write_checkpoint(path: Path, *, seeds: int = 1, dim: int = DIM, recipe: Recipe | None = None) -> Path:
-    """Write a checkpoint of `seeds` heads on features of width `dim`; with no recipe, of features brought along."""
+    """Write a checkpoint of `seeds` heads on features of width `dim`; with no recipe, of imported features."""
     recipe = recipe or Recipe(backbone="import:made-1")
     config = TrainParams(head=SMALL, seeds=seeds, device="cpu")
     with torch.random.fork_rng():

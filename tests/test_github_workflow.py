@@ -86,7 +86,7 @@ def test_every_command_of_ours_exists(steps: list[dict]) -> None:
     assert ".ci/run" in scripts
 
 
-def test_the_comment_stands_before_what_may_fail_and_all_of_it_is_run(steps: list[dict]) -> None:
+def test_the_comment_comes_before_what_may_fail_and_all_of_it_is_run(steps: list[dict]) -> None:
     names = [step.get("name", "") for step in steps]
     assert names.index("Comment") < names.index("Test")
     for name in ("Check that dvc.lock", "Test"):

@@ -96,12 +96,12 @@ def test_missing_features_are_one_line(project) -> None:
     n = project.json("extract")["rows"]
     output = project.run("dvc", "exp", "run", "-S", "extract.recipe=none", check=False)
     assert re.search(
-        rf"^error: {n} of {n} images have no features of import:none, the first .*jpg: bring", output, re.M
+        rf"^error: {n} of {n} images have no features of import:none, the first .*jpg: import", output, re.M
     )
     assert "Traceback" not in output
 
 
-def test_the_page_can_be_typed_as_it_stands(project) -> None:
+def test_the_page_can_be_typed_as_it_is(project) -> None:
     (recipes,) = blocks(project, "yaml")
     (program,) = blocks(project, "python")
     run, take_out = blocks(project, "sh")

@@ -82,7 +82,7 @@ def test_two_clones_give_the_same_bytes(typed: Typed, pipeline: BuiltPipeline) -
         assert found == (pipeline.root / name).read_bytes(), name
 
 
-def test_a_pull_request_is_judged_on_a_clone_that_has_nothing_but_git(typed: Typed, tmp_path: Path) -> None:
+def test_a_pull_request_is_reported_on_a_clone_that_has_nothing_but_git(typed: Typed, tmp_path: Path) -> None:
     typed.project.run("git", "clone", "-q", "--branch", "margin-loss", str(typed.project.root), str(tmp_path / "fresh"))
     fresh = Project(tmp_path / "fresh")
     assert not (fresh.root / "data" / "manifest.parquet").exists()

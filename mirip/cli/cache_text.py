@@ -39,7 +39,7 @@ def explained(params: Params, found: Explanation) -> Iterator[str]:
     elif not found.to_compute:
         yield f"nothing to compute: {path} is written from what is here"
     elif recipe.imported:
-        yield "bring them with `mirip cache import FILE`: an extraction stops without them"
+        yield "import them with `mirip cache import FILE`: an extraction stops without them"
     elif found.rate is None or found.seconds is None:
         yield "how long that takes is not known: this recipe was not timed on this machine yet"
     else:

@@ -9,9 +9,8 @@ computed.
 import json
 from pathlib import Path
 
-from filelock import FileLock
-
 from mirip.files import sha256_file, write_text
+from mirip.locks import locked_file
 from mirip.workspace import private_folder
 
 
@@ -26,8 +25,7 @@ def record_evaluated(split_digest: str, checkpoint_sha256: str, pairwise_accurac
         pairwise_accuracy: its value on that split.
     """
     path = _path(split_digest)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_suffix(".lock")):  # experiments of one queue end at the same time
+    with locked_file(path.with_suffix(".lock")):  # experiments of one queue end at the same time
         known = _read(path)
         seen = [row["checkpoint_sha256"] for row in known]
         if checkpoint_sha256 in seen:

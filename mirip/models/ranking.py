@@ -126,7 +126,7 @@ class PairwiseRankingModel(nn.Module):
 
         With several members `features` may also be (n, B, D), rows of its own for each member. A pairwise loss leaves
         a member's offset and scale free, so the member with the largest scale would decide a mean of raw scores. Each
-        is therefore brought to mean 0 and deviation 1 on the training split (`fit_member_scales`).
+        is therefore scaled to mean 0 and deviation 1 on the training split (`fit_member_scales`).
         """
         if self.n_members == 1:
             return self.score(features)[None]

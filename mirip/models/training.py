@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from filelock import FileLock
 from numpy.typing import NDArray
 
 from mirip.data.folds import deal_folds
@@ -20,6 +19,7 @@ from mirip.data.tables import write_csv
 from mirip.errors import DataError
 from mirip.features.cache.feature_cache import FeatureCache
 from mirip.files import canonical_json, sha256_bytes, sha256_file, write_json
+from mirip.locks import locked_file
 from mirip.metrics.calibration import fit_ordinal, fit_temperature, score_percentiles
 from mirip.metrics.intervals import seed_spread
 from mirip.models.checkpoint import Checkpoint, save_checkpoint
@@ -110,7 +110,7 @@ def train(
     folder = workspace.checkpoints if keep_checkpoints else unfinished / key[:16]
     unfinished.mkdir(parents=True, exist_ok=True)
     _remove_stale(unfinished)
-    with FileLock(unfinished / f"{key[:16]}.lock"):  # the same training may be queued twice
+    with locked_file(unfinished / f"{key[:16]}.lock"):  # the same training may be queued twice
         if not resume:
             for stale in folder.glob("epoch_*.pt"):  # of another training: a later resume must never find them
                 stale.unlink()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mirip.errors import TrackingError
+from mirip.locks import LockTimeout, locked_file
 from mirip.workspace import main_root, private_folder
 
 if TYPE_CHECKING:
@@ -96,19 +97,16 @@ def exclusive_store(uri: str, failed: str) -> Iterator[None]:
     Raises:
         TrackingError: the server cannot be reached within about 20 s, or refuses; or others keep the store busy.
     """
-    from filelock import FileLock, Timeout
-
     lock = private_folder().tracking_lock
-    lock.parent.mkdir(exist_ok=True)
     with quiet_mlflow():
         from mlflow.exceptions import MlflowException
         from sqlalchemy.exc import SQLAlchemyError
 
         try:
-            with FileLock(lock, timeout=_LOCK_TIMEOUT_S):
+            with locked_file(lock, timeout_s=_LOCK_TIMEOUT_S):
                 yield
                 return
-        except Timeout:
+        except LockTimeout:
             reason = f"another process has held {lock} for {_LOCK_TIMEOUT_S} s"
         except (MlflowException, SQLAlchemyError, OSError) as error:
             reason = root_cause(error)

@@ -190,7 +190,7 @@ def test_explain_gives_the_differences_of_the_recipe_in_words(project: Project, 
     assert "was not timed on this machine yet" in shown
 
 
-def test_explain_tells_a_file_that_is_written_anew_from_rows_that_are(
+def test_explain_tells_a_file_that_is_written_again_from_rows_that_are(
     project: Project, said: Callable[..., str]
 ) -> None:
     project.set(image_size=41)  # the same whole patches
@@ -257,7 +257,7 @@ def test_explain_of_imported_features_says_how_to_bring_them(project: Project, s
     shown = said("explain", "--recipe", "clip")
     assert "recipe clip: import:clip, float16, fingerprint " in shown
     assert "20 images: 0 reused, 20 to import, 0 renamed, 0 gone" in shown
-    assert "bring them with `mirip cache import FILE`: an extraction stops without them" in shown
+    assert "import them with `mirip cache import FILE`: an extraction stops without them" in shown
 
 
 def test_explain_takes_another_recipe(project: Project, said: Callable[..., str]) -> None:

@@ -20,7 +20,7 @@ from mirip.cli.main import main
 SHORT = ["--epochs", "12", "--batch-size", "16", "--learning-rate", "0.003", "--device", "cpu"]
 
 
-def write_works(folder: Path, n: int, seed: int) -> None:
+def write_images(folder: Path, n: int, seed: int) -> None:
     """Write photos/ and photos.csv: the brighter an image, the better its tier; one file is broken."""
     rng = np.random.default_rng(seed)
     (folder / "photos").mkdir(parents=True)
@@ -57,8 +57,8 @@ def at(folder: Path) -> Iterator[None]:
 def _laid(tmp_path_factory, dinov2) -> Path:
     """A folder with artworks, others to evaluate on, and a params file that names a tiny recipe."""
     folder = tmp_path_factory.mktemp("desk")
-    write_works(folder, 160, 0)
-    write_works(folder / "exam", 60, 1)
+    write_images(folder, 160, 0)
+    write_images(folder / "exam", 60, 1)
     params = {
         "data": {"images": "photos", "metadata": "photos.csv"},
         "recipes": {"tiny": {"backbone": str(dinov2), "image_size": 28, "compute_dtype": "float32"}},
@@ -120,7 +120,7 @@ def test_train_fills_its_folder(trained) -> None:
     assert (splits.groupby("group_id")["split"].nunique() == 1).all()
 
 
-def test_evaluate_judges_other_works(trained) -> None:
+def test_evaluate_takes_other_images(trained) -> None:
     evaluation = [
         "evaluate",
         "--checkpoint",
@@ -139,7 +139,7 @@ def test_evaluate_judges_other_works(trained) -> None:
     assert not list(Path(".mirip").glob("evaluate*"))
 
 
-def test_works_that_the_model_has_seen_are_left_out(trained, capsys) -> None:
+def test_images_that_the_model_has_seen_are_left_out(trained, capsys) -> None:
     own = ["evaluate", "--checkpoint", "run/best_model.pt", "--data", "photos", "--metadata", "photos.csv"]
     assert mirip(*own, "--output", "own.json") == 0
     n_test = (pd.read_parquet("run/splits.parquet")["split"] == "test").sum()
@@ -147,7 +147,7 @@ def test_works_that_the_model_has_seen_are_left_out(trained, capsys) -> None:
     assert f"left out: {159 - n_test} of 159 images, seen in training" in capsys.readouterr().err
 
 
-def test_a_training_that_starts_anew_leaves_no_older_checkpoint_to_resume(trained) -> None:
+def test_a_training_that_starts_again_leaves_no_older_checkpoint_to_resume(trained) -> None:
     assert train("--no-tracking", "--epochs", "5") == 0
     assert [path.name for path in Path("run/checkpoints").iterdir()] == ["epoch_0005.pt"]
 

@@ -122,7 +122,7 @@ def test_params_without_their_results_are_said_to_be_so(repository: ResultReposi
     assert "with changes that are not committed" in text
 
 
-def test_other_test_sides_and_other_hardware(repository: ResultRepository) -> None:
+def test_other_test_splits_and_other_hardware(repository: ResultRepository) -> None:
     path = repository.root / "metrics/scores.csv"
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:-5]))
     repository.set_metrics("evaluate", pairwise_accuracy=0.99)

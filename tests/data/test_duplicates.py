@@ -106,7 +106,7 @@ def test_ten_thousand_equal_hashes_and_a_hundred_thousand_others_are_quick() -> 
     assert len(set(labels.tolist())) == 100_000
 
 
-def test_a_thousand_alike_images_are_one_group() -> None:
+def test_a_thousand_similar_images_are_one_group() -> None:
     base = np.uint64(0x123456789ABCDEF0)
     low = np.arange(1024, dtype=np.uint64)
     assert set(near_duplicate_labels(base ^ low, 4)) == {0}

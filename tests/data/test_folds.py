@@ -22,7 +22,7 @@ def test_shares_off_are_percentage_points() -> None:
     np.testing.assert_allclose(shares_off(np.array([[3, 1], [1, 3]])), [[25, -25], [-25, 25]])
 
 
-def test_a_side_of_no_share_stays_empty() -> None:
+def test_a_split_of_no_share_stays_empty() -> None:
     counts = np.repeat(np.eye(2, dtype=np.int64), [20, 20], axis=0)
     sides = allocate(counts, np.array([0.75, 0.25, 0.0]), seed=0, max_drift=5.0)
     assert set(sides.tolist()) == {0, 1}

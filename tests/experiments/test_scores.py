@@ -53,7 +53,7 @@ def repository(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-def test_a_file_a_folder_and_a_project_are_read_alike(tmp_path) -> None:
+def test_a_file_a_folder_and_a_project_are_read_the_same_way(tmp_path) -> None:
     write(tmp_path / "project/metrics/scores.csv", table(1))
     write(tmp_path / "run/scores.csv", table(1).sample(frac=1, random_state=0))
     read = [read_scores(str(tmp_path / name)) for name in ("project", "run", "run/scores.csv")]

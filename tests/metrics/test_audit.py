@@ -166,7 +166,7 @@ def test_only_pairs_within_a_fold_count():
     assert first.metrics["n_pairs"] == pairs
 
 
-def test_works_of_one_artist_that_are_alike_count_less_than_their_number():
+def test_similar_images_of_one_artist_count_less_than_their_number():
     rng = np.random.default_rng(0)
     group = np.repeat(np.arange(100), 5)
     rank, fold = rng.integers(0, 4, 100)[group], np.repeat(np.arange(100) % 5, 5)

@@ -108,7 +108,7 @@ def test_percentiles_of_scores():
         score_percentiles([])
 
 
-def test_a_score_that_many_share_stands_in_their_middle():
+def test_a_score_that_many_share_is_in_their_middle():
     assert float(percentile_of(1.0, score_percentiles([0.0] * 25 + [1.0] * 50 + [2.0] * 25))) == pytest.approx(
         50, abs=1
     )

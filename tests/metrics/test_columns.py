@@ -73,7 +73,7 @@ def test_a_predictor_looks_at_the_file_and_at_each_column_of_the_metadata():
     assert left_out["title"].startswith("30 values in 30 rows")
 
 
-def test_each_statistic_of_the_picture_is_a_predictor_of_its_own_and_all_of_them_one():
+def test_each_statistic_of_the_image_is_a_predictor_of_its_own_and_all_of_them_one():
     shortcuts, _ = shortcut_columns(manifest_of_two(), group=[], context=[], ignore=[])
     statistics = ["brightness", "contrast", "colourfulness", "edge density"]
     alone = [shortcuts[name] for name in statistics]

@@ -71,7 +71,7 @@ def test_heads_that_agree_add_nothing():
     assert many.members_a == 4
 
 
-def test_a_spread_over_seeds_widens_the_interval_on_the_side_that_has_it():
+def test_a_spread_over_seeds_widens_the_interval_of_the_model_that_has_it():
     rng = np.random.default_rng(6)
     rank, group, hard = side(rng)
     a, b = trained(rng, rank, hard, 3, seed_spread=0.3), trained(rng, rank, hard, 1)

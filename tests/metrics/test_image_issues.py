@@ -25,13 +25,13 @@ def test_a_near_duplicate_across_the_split_is_found():
     assert near.n_searched == near.n_candidates == (side != "train").sum()
 
 
-def test_a_pair_of_two_small_sides_is_told_once():
+def test_a_pair_of_two_small_splits_is_told_once():
     features, side, rng = collection(1)
     features[np.flatnonzero(side == "test")[0]] = features[np.flatnonzero(side == "val")[0]]
     assert len(near_duplicates(features, side, rng=rng).pairs) == 1
 
 
-def test_near_duplicates_on_one_side_do_no_harm():
+def test_near_duplicates_in_one_split_do_no_harm():
     features, side, rng = collection(2)
     first, second = np.flatnonzero(side == "test")[:2]
     features[first] = features[second]
@@ -67,7 +67,7 @@ def test_the_nearest_is_that_of_comparing_all(monkeypatch):
     assert chord == pytest.approx(np.sqrt(2 - 2 * cosine.max(axis=1)), abs=1e-5)
 
 
-def test_one_side_alone_has_nothing_to_look_up():
+def test_one_split_alone_has_nothing_to_look_up():
     near = near_duplicates(np.ones((5, 3)), np.array(["train"] * 5), rng=np.random.default_rng(0))
     assert near.pairs.empty
     assert near.n_searched == 0
@@ -93,7 +93,7 @@ def test_shares_are_those_of_counting_one_by_one(values):
             assert table.loc[i, "score_percentile"] == pytest.approx(100 * below)
 
 
-def test_the_most_contradicted_come_first_and_no_more_than_asked_for():
+def test_the_worst_label_issues_come_first_and_no_more_than_asked_for():
     rng = np.random.default_rng(0)
     rank, fold = rng.integers(0, 4, 300), rng.integers(0, 5, 300)
     table = label_issues(rank + rng.normal(size=300), rank, fold)
@@ -112,7 +112,7 @@ def test_the_list_holds_most_of_ten_percent_flipped_labels(seed):
     assert np.isin(flipped, found).mean() > 0.5
 
 
-def test_a_ranker_that_agrees_with_all_labels_contradicts_none():
+def test_a_ranker_that_agrees_with_all_labels_has_no_label_issue():
     rank = np.arange(40) % 4
     assert label_issues(rank.astype(float), rank, np.zeros(40)).empty
 
@@ -154,5 +154,5 @@ def test_the_same_images_give_the_same_list():
     assert first.equals(second)
 
 
-def test_of_a_handful_none_stands_out():
+def test_of_a_handful_none_is_an_outlier():
     assert outliers(artworks(n=5), rng=np.random.default_rng(0)).empty

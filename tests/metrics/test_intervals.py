@@ -67,7 +67,7 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say(n_groups, n_images
     assert 0.90 <= np.mean(covered) <= 0.995
 
 
-def test_works_of_one_group_widen_the_interval():
+def test_images_of_one_group_widen_the_interval():
     rng = np.random.default_rng(4)
     rank = np.repeat(rng.integers(0, 3, 40), 5)
     scores = np.repeat(rng.normal(size=40), 5)
@@ -207,7 +207,7 @@ def test_of_two_tiers_it_is_the_formula_of_mann_and_whitney():
     assert group_support([0] * 20 + [1] * 30, np.arange(50)).independent_pairs == pytest.approx(3 * 20 * 30 / 50)
 
 
-def test_works_of_a_group_count_as_one():
+def test_images_of_a_group_count_as_one():
     rank = np.repeat([0, 1], 20)
     assert group_support(np.repeat(rank, 5), np.repeat(np.arange(40), 5)).independent_pairs == pytest.approx(
         group_support(rank, np.arange(40)).independent_pairs

@@ -186,7 +186,7 @@ def test_many_pairs_are_drawn_evenly():
     assert share == pytest.approx(1800 / 2700, abs=0.03)
 
 
-def test_a_hundred_thousand_images_are_judged_in_seconds():
+def test_a_hundred_thousand_images_are_evaluated_in_seconds():
     rng = np.random.default_rng(0)
     rank = rng.integers(0, 4, 100_000)
     scores = rank + rng.normal(size=len(rank))

@@ -85,7 +85,7 @@ def test_the_best_of_many_useless_statistics_is_no_finding():
     assert 0.02 < np.mean(below) < 0.09
 
 
-def test_a_statistic_that_stands_out_is_found_among_useless_ones():
+def test_a_statistic_that_differs_is_found_among_useless_ones():
     null = np.random.default_rng(0).normal(size=(999, 15))
     observed = np.array([8.0, *np.zeros(14)])
     (p,) = family_wise_p([AgainstChance(observed, null)])

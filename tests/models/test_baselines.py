@@ -71,7 +71,7 @@ def test_logistic_regression_orders_as_pairs_laid_out_one_by_one_do(drawn):
     assert np.corrcoef(scores, z[120:] @ slow.coef_[0])[0, 1] > 0.97
 
 
-def test_no_group_is_on_both_sides_of_a_fold():
+def test_no_group_is_both_inside_and_outside_of_a_fold():
     group = np.random.default_rng(0).integers(0, 40, 200)
     folds = list(_folds_of_groups(group, np.zeros(200, dtype=int), np.random.default_rng(1)))
     assert len(folds) == 5

@@ -62,7 +62,7 @@ def found(images):
     return validated(images, cache_of(images))
 
 
-def test_the_figure_is_that_of_the_pairs_within_folds(images, found):
+def test_the_accuracy_is_that_of_the_pairs_within_folds(images, found):
     metrics, folds = found.evaluation.metrics, found.folds
     assert metrics["n_pairs"] == folds["n_pairs"].sum() < 0.3 * len(images) ** 2 / 2
     assert metrics["pairwise_accuracy"] == pytest.approx(
@@ -106,7 +106,7 @@ def test_a_group_that_reaches_into_the_held_out_context_is_not_trained_on(images
     )
 
 
-def test_without_any_signal_it_stands_at_one_half():
+def test_without_any_signal_it_is_one_half():
     accuracies = []
     for seed in range(4):
         images = images_of(240, seed=seed)

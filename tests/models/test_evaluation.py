@@ -44,7 +44,7 @@ def cache(splits):
     return FeatureCache(Path("tiny.h5"), keys, features[order], "f" * 64, {}, "d" * 64)
 
 
-def test_baselines_see_no_label_of_the_judged_side(splits, cache):
+def test_baselines_see_no_label_of_the_test_split(splits, cache):
     test = images_in_test_split(splits)
     relabelled = splits.assign(tier_rank=splits["tier_rank"].where(splits["split"] != "test", 0))
     test_x = cache.rows(test["image_sha256"].tolist())
@@ -54,7 +54,7 @@ def test_baselines_see_no_label_of_the_judged_side(splits, cache):
         assert np.array_equal(first[name], second[name])
 
 
-def test_the_linear_rung_alone_looks_at_the_validation_side(splits, cache):
+def test_the_linear_head_alone_looks_at_the_validation_split(splits, cache):
     """It chooses its epoch there; the classical ones have no epoch to choose."""
     test_x = cache.rows(images_in_test_split(splits)["image_sha256"].tolist())
     relabelled = splits.assign(tier_rank=splits["tier_rank"].where(splits["split"] != "val", 3 - splits["tier_rank"]))
@@ -80,7 +80,7 @@ def test_public_scores_tell_groups_apart_and_name_nobody(splits):
 
 
 @pytest.mark.parametrize(("kept", "found"), [(["S"], "S"), ([], "none")])
-def test_a_test_side_without_a_pair_is_refused(splits, kept, found):
+def test_a_test_split_without_a_pair_is_refused(splits, kept, found):
     usable = (splits["split"] == "train") | splits["tier"].isin(kept)
     with pytest.raises(DataError, match=f"of the tiers {found}, so no pair to evaluate: raise split.test"):
         images_in_test_split(splits[usable])

@@ -23,7 +23,7 @@ def test_each_model_counts_once_and_keeps_its_place():
     assert models_evaluated(DIGEST) == 3
 
 
-def test_another_test_side_has_a_count_of_its_own():
+def test_another_test_split_has_a_count_of_its_own():
     record_evaluated(DIGEST, "a", 0.7)
     assert record_evaluated("e" * 64, "b", 0.7) == 1
     assert models_evaluated(DIGEST) == 1

@@ -158,7 +158,7 @@ def test_a_rank_without_a_tier_is_refused(scored):
         evaluate(scored, tiers=("good", "bad"))
 
 
-def test_the_same_seed_gives_the_same_figures(scored):
+def test_the_same_seed_gives_the_same_metrics(scored):
     first, second = (evaluate(scored, baselines={"ridge": scored[1]}) for _ in range(2))
     assert first.metrics == pytest.approx(second.metrics, nan_ok=True)
     assert first.baseline_table.equals(second.baseline_table)
@@ -193,7 +193,7 @@ def test_where_every_pair_is_too_close_no_accuracy_is_claimed(scored):
     assert math.isnan(metrics["pairwise_accuracy_called"])
 
 
-def test_the_range_of_a_calibrated_model_stands_about_each_bin(scored):
+def test_the_range_of_a_calibrated_model_is_about_each_bin(scored):
     probability = tier_probabilities(scored[0], 1.2, [0.5, 2.0, 3.5])
     found = evaluate(scored, tier_probability=probability)
     known = found.reliability.dropna()

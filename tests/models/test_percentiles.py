@@ -24,7 +24,7 @@ TRAINED = Checkpoint(
 )
 
 
-def test_a_score_stands_at_its_percentile_of_all_or_of_one_context() -> None:
+def test_a_score_has_its_percentile_of_all_or_of_one_context() -> None:
     assert score_summary(TRAINED, 0.5).percentile == pytest.approx(75)
     assert score_summary(TRAINED, 0.5, "oil").percentile == pytest.approx(50)
 
@@ -37,6 +37,6 @@ def test_the_best_tier_belongs_to_high_scores(score: float, tier: str) -> None:
     assert sum(found.tiers.values()) == pytest.approx(1)
 
 
-def test_a_context_of_too_few_works_is_refused_with_those_there_are() -> None:
+def test_a_context_of_too_few_images_is_refused_with_those_there_are() -> None:
     with pytest.raises(CheckpointError, match=r"too few images of context 'ink'.*enough of: oil"):
         score_summary(TRAINED, 0.5, "ink")

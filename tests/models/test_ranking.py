@@ -156,7 +156,7 @@ def test_a_checkpoint_whose_weights_do_not_fit_is_one_line(trained, tmp_path) ->
     assert "\n" not in str(error.value)
 
 
-def test_a_missing_or_broken_picture_is_named(trained, tmp_path) -> None:
+def test_a_missing_or_broken_image_is_named(trained, tmp_path) -> None:
     model = PairwiseRankingModel.from_checkpoint(trained / "model.pt")
     with pytest.raises(ImageError, match=r"gone\.jpg"):
         model.compare(trained / "images/1.png", tmp_path / "gone.jpg")

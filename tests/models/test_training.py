@@ -66,7 +66,7 @@ def cache(splits: pd.DataFrame) -> FeatureCache:
     return FeatureCache(Path("x.h5"), keys, features[order].astype(np.float16), "f" * 64, {"pooling": "cls"}, "d" * 64)
 
 
-def test_a_side_comes_in_the_order_of_the_split(splits, cache) -> None:
+def test_a_split_comes_in_the_order_of_the_file(splits, cache) -> None:
     val = ranking_data(splits, cache, "val")
     rows = splits[splits["split"] == "val"]
     assert val.tier_rank.tolist() == rows["tier_rank"].tolist()
@@ -152,7 +152,7 @@ def test_the_checkpoint_carries_what_a_score_means(splits, cache) -> None:
     assert np.maximum(claimed, 1 - claimed).mean() == pytest.approx((claimed > 0.5).mean(), abs=0.1)
 
 
-def test_all_sides_are_scored_by_models_that_saw_none_of_the_group(splits, cache) -> None:
+def test_all_splits_are_scored_by_models_that_saw_none_of_the_group(splits, cache) -> None:
     checkpoint, result = train_ranker(splits, cache, Trainer(CONFIG), tiers=["S", "A", "B", "C"])
     assert checkpoint.best_epoch == result.best_epoch
     scores, fold = cross_fitted_scores(splits, cache, checkpoint, n_folds=4, rng=np.random.default_rng(0))
@@ -171,7 +171,7 @@ def test_all_sides_are_scored_by_models_that_saw_none_of_the_group(splits, cache
     assert not set(groups[first]) & set(groups[~first])
 
 
-def test_labels_that_were_flipped_are_the_ones_that_are_contradicted(splits, cache) -> None:
+def test_labels_that_were_flipped_are_the_label_issues(splits, cache) -> None:
     clear = cache.features.astype(np.float32)
     rank_by_key = splits.set_index("image_sha256")["tier_rank"]
     clear[:, 1] = 2 * rank_by_key[[key.decode() for key in cache.keys]].to_numpy()
@@ -192,7 +192,7 @@ def test_more_folds_than_groups_are_an_error(splits, cache) -> None:
         cross_fitted_scores(few, cache, checkpoint, n_folds=5, rng=np.random.default_rng(0))
 
 
-def test_the_test_side_has_no_say(splits, cache) -> None:
+def test_the_test_split_has_no_say(splits, cache) -> None:
     """Not even in the standardisation: with the test split's features spoiled, the model is the same."""
     spoiled = cache.features.copy()
     test_keys = splits.loc[splits["split"] == "test", "image_sha256"].to_numpy().astype("S64")

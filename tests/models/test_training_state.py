@@ -140,7 +140,7 @@ def test_a_loud_head_has_no_more_say_than_the_others() -> None:
     assert scored(model.score, VAL) == pytest.approx(before, abs=1e-3)
 
 
-def test_a_head_that_scores_all_alike_keeps_finite_scores() -> None:
+def test_a_head_that_scores_all_the_same_keeps_finite_scores() -> None:
     model = PairwiseRankingModel(feature_dim=24, config=config()).eval()
     with torch.no_grad():
         model.score_head.layers[2].weight[1] = 0

@@ -103,7 +103,7 @@ def test_what_the_audit_did_not_measure_is_not_available() -> None:
     assert {value for _, value, _ in audit.tiles({})} == {"not available"}
 
 
-def test_groups_of_one_work_each_are_not_said_to_hold_similar_works() -> None:
+def test_groups_of_one_artwork_each_are_not_said_to_hold_similar_ones() -> None:
     alone, several = (
         audit.tiles({"n_images": 420, "n_groups": n_groups, "n_effective_images": 420})[2] for n_groups in (420, 300)
     )

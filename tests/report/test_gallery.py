@@ -47,7 +47,7 @@ def test_scores_of_another_split_are_refused() -> None:
         Gallery(splits, thumbnails).extremes(scores, 4)
 
 
-def test_fewer_scores_than_test_works_are_refused() -> None:
+def test_fewer_scores_than_test_artworks_are_refused() -> None:
     scores, splits, thumbnails = tables(4)
     with pytest.raises(DataError, match=r"3 artworks, the test split 4"):
         Gallery(splits, thumbnails).extremes(scores.head(3), 4)

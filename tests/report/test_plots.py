@@ -104,13 +104,13 @@ def test_colours_are_variables_that_a_dark_page_may_set(name: str) -> None:
     assert "var(--plot-" in DRAWINGS[name]()
 
 
-def test_the_ladder_shows_each_models_figure() -> None:
+def test_the_baselines_show_each_models_accuracy() -> None:
     assert {"mirip", "68.3 %", "66.0 %", "58.0 %", "50.0 %", "target 60.0 %"} <= set(
         texts(baselines_svg(BASELINES, 0.6))
     )
 
 
-def test_a_figure_that_is_not_there_is_said_not_drawn() -> None:
+def test_a_value_that_is_not_there_is_said_not_drawn() -> None:
     baselines = BASELINES.assign(pairwise_accuracy=[0.5, np.nan, 0.66, 0.68], ci_low=np.nan, ci_high=np.nan)
     assert "not available" in texts(baselines_svg(baselines, 0.6))
 
@@ -127,7 +127,7 @@ def test_names_are_written_as_they_are() -> None:
     assert any(text.startswith("$x^2$") for text in texts(svg))
 
 
-def test_a_tier_of_many_works_is_thinned_out() -> None:
+def test_a_tier_of_many_artworks_is_thinned_out() -> None:
     assert len(scores_plot(n=20_000)) < 150_000
 
 
@@ -157,5 +157,5 @@ def test_a_share_of_nothing_is_not_negative() -> None:
     assert "0 %" in texts(coverage_svg(COVERAGE))
 
 
-def test_a_test_side_without_pairs_has_no_coverage_curve() -> None:
+def test_a_test_split_without_pairs_has_no_coverage_curve() -> None:
     assert "no pairs" in texts(coverage_svg(COVERAGE.head(0), 0.6))

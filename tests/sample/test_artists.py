@@ -43,6 +43,6 @@ def test_skill_says_nothing_about_the_medium(artworks):
         assert accuracy == pytest.approx(0.5, abs=0.06)
 
 
-def test_another_seed_makes_other_works(artworks):
+def test_another_seed_makes_other_artworks(artworks):
     assert assign_artworks(42, 600, 400) == artworks
     assert assign_artworks(43, 600, 400) != artworks

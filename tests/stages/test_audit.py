@@ -59,7 +59,7 @@ def test_every_name_is_there_and_tables_bear_their_columns(trained_project):
     assert list(findings) == ["severity", "value", "p_value", "advice"]
 
 
-def test_contradicted_labels_and_outliers_are_named_by_hash(trained_project):
+def test_label_issues_and_outliers_are_named_by_hash(trained_project):
     run(audit.main)
     label_issues, outliers = (
         pd.read_csv(WORKSPACE.tables("audit") / f"{name}.csv") for name in ("label_issues", "outliers")

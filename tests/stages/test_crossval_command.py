@@ -13,7 +13,7 @@ def quick_training(trained_project) -> None:
     trained_project.write_params(train={"max_epochs": 3, "calibration_folds": 2, "images_per_step": 64})
 
 
-def test_prints_a_row_a_fold_and_the_figure_and_writes_both(trained_project, capsys):
+def test_prints_a_row_a_fold_and_the_metric_and_writes_both(trained_project, capsys):
     before = trained_project.outputs()
     assert main(["crossval", "--folds", "3", "--output", "out/crossval.json"]) == 0
     printed = capsys.readouterr().out

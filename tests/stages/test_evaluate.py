@@ -55,7 +55,7 @@ def test_writes_every_table_and_every_name(trained_project, capsys):
     assert "ridge" in printed
 
 
-def test_learned_quality_is_above_chance_and_every_figure_is_of_the_test_side(trained_project):
+def test_learned_quality_is_above_chance_and_every_metric_is_of_the_test_split(trained_project):
     run(evaluate.main)
     metrics = json.loads(WORKSPACE.metrics("evaluate").read_text())
     splits = read_splits(WORKSPACE.splits)
@@ -64,7 +64,7 @@ def test_learned_quality_is_above_chance_and_every_figure_is_of_the_test_side(tr
     assert metrics["baseline_ridge_accuracy"] > 0.7
 
 
-def test_the_public_scores_give_the_figure_and_name_nobody(trained_project):
+def test_the_public_scores_give_the_metric_and_name_nobody(trained_project):
     run(evaluate.main)
     scores = pd.read_csv(WORKSPACE.scores, dtype={"id": str, "group": str, "context": str})
     assert list(scores) == ["id", "group", "tier", "tier_rank", "context", "score"]
@@ -105,7 +105,7 @@ def test_a_second_run_gives_the_same_bytes_and_removes_old_tables(trained_projec
     assert trained_project.outputs() == first
 
 
-def test_from_the_second_model_on_it_says_how_many_were_judged_here(trained_project, capsys):
+def test_from_the_second_model_on_it_says_how_many_were_evaluated_here(trained_project, capsys):
     run(evaluate.main)
     run(evaluate.main)
     assert "evaluated on this test split" not in capsys.readouterr().out

@@ -21,7 +21,7 @@ def project(trained_project, monkeypatch):
     return trained_project
 
 
-def test_it_writes_model_figures_and_curves(project, capsys) -> None:
+def test_it_writes_model_metrics_and_curves(project, capsys) -> None:
     run(train.main)
     metrics = json.loads(WORKSPACE.metrics("train").read_text())
     curves = pd.read_csv(WORKSPACE.curves)

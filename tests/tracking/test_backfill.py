@@ -157,7 +157,7 @@ def test_again_it_changes_nothing(repository: Repository) -> None:
         assert len(repository.store().get_metric_history(run_id, "pairwise_accuracy")) == 1
 
 
-def test_what_was_published_at_the_time_is_not_told_anew(repository: Repository) -> None:
+def test_what_was_published_at_the_time_is_not_told_again(repository: Repository) -> None:
     run_id = publish_workspace().run_id
     edit_json(repository.root / "metrics/benchmark.json", pair_latency_ms_p50=1.0)
     repository.commit("measured again")

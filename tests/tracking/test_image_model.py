@@ -27,7 +27,7 @@ from mirip.tracking.image_model import export_image_model
 
 
 @pytest.fixture
-def works(tmp_path: Path, dinov2: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def images(tmp_path: Path, dinov2: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The working directory, with models/best_model.pt and three images of different shapes."""
     monkeypatch.chdir(tmp_path)
     recipe = Recipe(backbone=str(dinov2), image_size=28, compute_dtype="float32")
@@ -46,91 +46,91 @@ def load(folder: Path) -> Any:
         return mlflow.pyfunc.load_model(str(folder))
 
 
-def test_bytes_and_paths_are_scored_as_files_are(works: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_bytes_and_paths_are_scored_as_files_are(images: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["export", "model"]) == 0
     printed = capfd.readouterr()
     assert printed.out.startswith("model: with its backbone, ")
     assert printed.err == ""
-    files = [works / f"{k}.jpg" for k in range(3)]
-    expected = PairwiseRankingModel.from_checkpoint(works / "models/best_model.pt").score_images(files)
-    model = load(works / "model")
+    files = [images / f"{k}.jpg" for k in range(3)]
+    expected = PairwiseRankingModel.from_checkpoint(images / "models/best_model.pt").score_images(files)
+    model = load(images / "model")
     for column, values in (("image", [path.read_bytes() for path in files]), ("path", [str(path) for path in files])):
         assert model.predict(pd.DataFrame({column: values}))["score"].tolist() == expected
 
 
-def test_a_small_backbone_travels_along(works: Path, make_dinov2: Any) -> None:
-    make_dinov2(works / "backbone")
-    expected = load_and_score(works)
-    shutil.rmtree(works / "backbone")
-    assert load(works / "model").predict(pd.DataFrame({"path": [str(works / "0.jpg")]}))["score"].tolist() == expected
+def test_a_small_backbone_travels_along(images: Path, make_dinov2: Any) -> None:
+    make_dinov2(images / "backbone")
+    expected = load_and_score(images)
+    shutil.rmtree(images / "backbone")
+    assert load(images / "model").predict(pd.DataFrame({"path": [str(images / "0.jpg")]}))["score"].tolist() == expected
 
 
-def load_and_score(works: Path) -> list[float]:
+def load_and_score(images: Path) -> list[float]:
     recipe = Recipe(backbone="backbone", image_size=28, compute_dtype="float32")
-    write_checkpoint(works / "models/best_model.pt", dim=32, recipe=recipe)
-    export_image_model(works / "model", works / "models/best_model.pt")
-    return PairwiseRankingModel.from_checkpoint(works / "models/best_model.pt").score_images([works / "0.jpg"])
+    write_checkpoint(images / "models/best_model.pt", dim=32, recipe=recipe)
+    export_image_model(images / "model", images / "models/best_model.pt")
+    return PairwiseRankingModel.from_checkpoint(images / "models/best_model.pt").score_images([images / "0.jpg"])
 
 
-def test_a_large_backbone_is_read_from_its_own_folder(works: Path, dinov2: Path, monkeypatch: Any) -> None:
+def test_a_large_backbone_is_read_from_its_own_folder(images: Path, dinov2: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(image_model, "_MAX_COPIED_BYTES", 1000)
-    words = export_image_model(works / "model", works / "models/best_model.pt")
+    words = export_image_model(images / "model", images / "models/best_model.pt")
     assert words.endswith(f"too large to copy: it is read from {dinov2.resolve()}")
-    assert not (works / "model/artifacts/dinov2").exists()
-    assert len(load(works / "model").predict(pd.DataFrame({"path": [str(works / "0.jpg")]}))) == 1
+    assert not (images / "model/artifacts/dinov2").exists()
+    assert len(load(images / "model").predict(pd.DataFrame({"path": [str(images / "0.jpg")]}))) == 1
 
 
-def test_what_is_no_picture_is_said_in_one_line(works: Path) -> None:
+def test_what_is_no_image_is_said_in_one_line(images: Path) -> None:
     from mlflow.exceptions import MlflowException
 
-    export_image_model(works / "model", works / "models/best_model.pt")
-    model = load(works / "model")
+    export_image_model(images / "model", images / "models/best_model.pt")
+    model = load(images / "model")
     with pytest.raises(MlflowException, match="not an image"):
         model.predict(pd.DataFrame({"image": [b"no image"]}))
     with pytest.raises(MlflowException, match=r"nowhere\.jpg cannot be read"):
         model.predict(pd.DataFrame({"path": ["nowhere.jpg"]}))
 
 
-def test_input_without_an_image_is_refused(works: Path) -> None:
-    export_image_model(works / "model", works / "models/best_model.pt")
+def test_input_without_an_image_is_refused(images: Path) -> None:
+    export_image_model(images / "model", images / "models/best_model.pt")
     with pytest.raises(Exception, match="not a table with a column image"):
-        load(works / "model").predict([str(works / "0.jpg")])
+        load(images / "model").predict([str(images / "0.jpg")])
 
 
-def test_its_example_is_the_request_that_a_server_takes(works: Path) -> None:
-    export_image_model(works / "model", works / "models/best_model.pt")
-    request = json.loads((works / "model/serving_input_example.json").read_text())
+def test_its_example_is_the_request_that_a_server_takes(images: Path) -> None:
+    export_image_model(images / "model", images / "models/best_model.pt")
+    request = json.loads((images / "model/serving_input_example.json").read_text())
     (first, _) = request["dataframe_split"]["data"]
     assert base64.b64decode(first[0]).startswith(b"\x89PNG")
 
 
-def test_what_cannot_be_exported_is_one_line(works: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_cannot_be_exported_is_one_line(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export", "models"]) == 1
     assert "models exists already" in capsys.readouterr().err
-    write_checkpoint(works / "brought.pt")
-    assert main(["export", "out", "--checkpoint", "brought.pt"]) == 1
+    write_checkpoint(images / "imported.pt")
+    assert main(["export", "out", "--checkpoint", "imported.pt"]) == 1
     assert "features imported from import:made-1" in capsys.readouterr().err
     assert main(["export", "out", "--backbone", "nowhere"]) == 1
     assert "nowhere is not a folder" in capsys.readouterr().err
-    assert not (works / "out").exists()
+    assert not (images / "out").exists()
 
 
 @pytest.mark.slow
 @pytest.mark.integration
 def test_it_is_served_where_nothing_but_its_requirements_is_installed(
-    works: Path, project_root: Path, tmp_path_factory: pytest.TempPathFactory
+    images: Path, project_root: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     assert main(["export", "model"]) == 0
-    files = [works / f"{k}.jpg" for k in range(3)]
-    expected = PairwiseRankingModel.from_checkpoint(works / "models/best_model.pt").score_images(files)
+    files = [images / f"{k}.jpg" for k in range(3)]
+    expected = PairwiseRankingModel.from_checkpoint(images / "models/best_model.pt").score_images(files)
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     python = environment_of(
-        works / "model/requirements.txt", project_root / "requirements-dev.txt", elsewhere / "clean"
+        images / "model/requirements.txt", project_root / "requirements-dev.txt", elsewhere / "clean"
     )
     clean = {"PATH": f"{python.parent}:/usr/bin:/bin", "HOME": str(elsewhere), "HF_HUB_OFFLINE": "1"}
     alone = subprocess.run([python, "-c", "import mirip"], cwd=elsewhere, env=clean, capture_output=True, check=False)
     assert b"No module named 'mirip'" in alone.stderr
-    shutil.move(works / "model", elsewhere / "model")
+    shutil.move(images / "model", elsewhere / "model")
     port = free_port()
     command = [python, "-m", "mlflow", "models", "serve", "-m", "model", "--env-manager", "local", "--port", str(port)]
     with (elsewhere / "log").open("wb") as log:

@@ -34,7 +34,7 @@ _COMMIT = re.compile("[0-9a-f]{7,40}")
 _CONFIG_NOTES = {"_name_or_path", "transformers_version"}
 # Where the weights came from is told, but what they are is what counts; image_size acts through size_px.
 _INFORMATIONAL = {"backbone", "revision", "image_size", "mean_std_source", "folder"}
-# Of features that were brought, nothing else is known here; the code that computes others has no say in them.
+# Of imported features, nothing else is known here; the code that computes others has no say in them.
 _DECISIVE_OF_IMPORTED = ("weights_sha256", "stored_dtype")
 _DECLARED_OF_IMPORTED = ("backbone", "stored_dtype")
 _DECLARED = ("image_size", "fit", "interpolation", "pooling", "normalize", "compute_dtype", "stored_dtype")
@@ -91,7 +91,7 @@ class ResolvedRecipe:
 
     @property
     def imported(self) -> bool:
-        """Whether its features are brought from elsewhere, never computed here."""
+        """Whether its features are imported, never computed here."""
         return self.backbone.startswith(IMPORTED)
 
     @property
@@ -162,7 +162,13 @@ def declared_recipe(stored: Mapping[str, Any]) -> Recipe:
     return Recipe.model_validate({name: stored[name] for name in names})
 
 
-def find_differences(declared: Recipe, stored: Mapping[str, Any], *, root: Path | None = None) -> list[Difference]:
+def find_differences(
+    declared: Recipe,
+    stored: Mapping[str, Any],
+    *,
+    root: Path | None = None,
+    resolved: ResolvedRecipe | None = None,
+) -> list[Difference]:
     """Compare the active recipe with the one that features were built by, field by field.
 
     The backbone need not be on this machine: what it is, is then told by pinned weights, hub id and commit, or
@@ -172,6 +178,7 @@ def find_differences(declared: Recipe, stored: Mapping[str, Any], *, root: Path 
         declared: the active recipe.
         stored: as `ResolvedRecipe.to_dict` gave it.
         root: what relative backbone folders are relative to; None is the working directory.
+        resolved: the active recipe, where it was resolved already.
     """
     names = _DECLARED_OF_IMPORTED if declared.imported else _DECLARED
     pairs: dict[str, tuple[object, object]] = {name: (stored.get(name), getattr(declared, name)) for name in names}
@@ -185,7 +192,7 @@ def find_differences(declared: Recipe, stored: Mapping[str, Any], *, root: Path 
         if declared.revision and _COMMIT.fullmatch(declared.revision) and not commit.startswith(declared.revision):
             pairs["revision"] = (commit, declared.revision)
     else:
-        found = _backbone_pairs(declared, stored, root)
+        found = _backbone_pairs(declared, stored, root, resolved)
         beside_weights = ("config_sha256", "mean", "std")
         pairs |= {name: found[name] for name in beside_weights if name in found} if declared.weights_sha256 else found
     pairs["transform_version"] = (stored.get("transform_version"), TRANSFORM_VERSION)
@@ -193,19 +200,16 @@ def find_differences(declared: Recipe, stored: Mapping[str, Any], *, root: Path 
     return _differing(pairs)
 
 
-def differences(declared: Recipe, stored: Mapping[str, Any], *, root: Path | None = None) -> list[str]:
-    """Say in words how features differ from the active recipe, e.g. "fit: cache pad, params squash"."""
-    return [str(difference) for difference in find_differences(declared, stored, root=root)]
-
-
 def _differing(pairs: Mapping[str, tuple[object, object]]) -> list[Difference]:
     return [Difference(name, cache, params) for name, (cache, params) in pairs.items() if cache != params]
 
 
-def _backbone_pairs(declared: Recipe, stored: Mapping[str, Any], root: Path | None) -> dict[str, tuple[object, object]]:
+def _backbone_pairs(
+    declared: Recipe, stored: Mapping[str, Any], root: Path | None, resolved: ResolvedRecipe | None
+) -> dict[str, tuple[object, object]]:
     if find_local_folder(declared.backbone, root):
         try:
-            here = resolve(declared, root=root).to_dict()
+            here = (resolved or resolve(declared, root=root)).to_dict()
             return {name: (stored.get(name), here[name]) for name in here if name not in _INFORMATIONAL}
         except BackboneError:
             pass  # an incomplete folder tells no more than its name

@@ -60,7 +60,7 @@ class Holding:
 
     @property
     def imported(self) -> bool:
-        """Whether the rows were brought, and cannot be computed here."""
+        """Whether the rows were imported, and cannot be computed here."""
         return self.recipe is not None and self.recipe.get("model_type") == "imported"
 
 

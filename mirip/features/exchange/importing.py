@@ -48,7 +48,7 @@ class ImportSummary:
 
 
 @dataclass(frozen=True)
-class BroughtRows:
+class ImportedRows:
     """The distinct images of a file and their rows.
 
     Attributes:
@@ -109,23 +109,23 @@ def import_features(
         )
     resolved = resolve(recipe)
     known = _known_images(manifest_path)
-    brought = read_brought(
+    imported = read_imported_rows(
         open_vector_file(file), known, resolved.stored_dtype, skip_unknown=skip_unknown, visible=visible
     )
     store = FeatureStore(store_root or private_folder().store, resolved)
     with store.locked():
         store.adopt(features_path)
-        held = np.isin(brought.keys, store.gather(brought.keys).missing, invert=True)
-        _check_same(store, brought, np.flatnonzero(held), resolved.backbone)
+        held = np.isin(imported.keys, store.gather(imported.keys).missing, invert=True)
+        _check_same(store, imported, np.flatnonzero(held), resolved.backbone)
         if len(new := np.flatnonzero(~held)):
-            store.add_sorted(brought.keys[new], brought.blocks(new), brought.dim)
+            store.add_sorted(imported.keys[new], imported.blocks(new), imported.dim)
         without = set(store.gather(as_keys(sorted(set(known.values())))).missing.tolist())
     n_images = len(set(known.values()))
     return ImportSummary(
         imported=len(new),
         already_there=int(held.sum()),
-        skipped=brought.skipped,
-        dim=brought.dim,
+        skipped=imported.skipped,
+        dim=imported.dim,
         covered=n_images - len(without),
         n_images=n_images,
         first_without=next((path for path, sha256 in known.items() if sha256.encode() in without), None),
@@ -140,32 +140,32 @@ def _known_images(path: Path) -> dict[str, str]:
     return dict(zip(manifest["image_path"], manifest["image_sha256"], strict=True))
 
 
-def _check_same(store: FeatureStore, brought: BroughtRows, held: NDArray[np.int64], backbone: str) -> None:
-    """Raise CacheError where the store has rows of another width, or other rows of brought.keys[held]."""
+def _check_same(store: FeatureStore, imported: ImportedRows, held: NDArray[np.int64], backbone: str) -> None:
+    """Raise CacheError where the store has rows of another width, or other rows of imported.keys[held]."""
     another = f"if they are another model's, give that a recipe and a name of its own, e.g. {backbone}-v2"
-    if store.dim not in (None, brought.dim):
+    if store.dim not in (None, imported.dim):
         raise CacheError(
-            f"the vectors have {brought.dim} numbers, those already there of {backbone} have {store.dim}", another
+            f"the vectors have {imported.dim} numbers, those already there of {backbone} have {store.dim}", another
         )
     if not len(held):
         return
     differing: list[int] = []
     start = 0
-    for theirs in store.gather(brought.keys[held]).blocks():
+    for theirs in store.gather(imported.keys[held]).blocks():
         places = held[start : start + len(theirs)]
-        differing += places[differing_rows(brought.rows(places), theirs)].tolist()
+        differing += places[differing_rows(imported.rows(places), theirs)].tolist()
         start += len(theirs)
     if differing:
         raise CacheError(
-            f"{len(differing)} of {len(brought.keys)} images already have another vector of {backbone}, the first "
-            f"{brought.keys[differing[0]].decode()}",
+            f"{len(differing)} of {len(imported.keys)} images already have another vector of {backbone}, the first "
+            f"{imported.keys[differing[0]].decode()}",
             another,
         )
 
 
-def read_brought(
+def read_imported_rows(
     file: VectorFile, known: Mapping[str, str], dtype: str, *, skip_unknown: bool = False, visible: bool = True
-) -> BroughtRows:
+) -> ImportedRows:
     """Read and check a file; all that stays in memory are its rows in the stored dtype.
 
     Args:
@@ -207,7 +207,7 @@ def read_brought(
         of_known = " of a known image" if unknown else ""
         raise DataError(f"{file.path} holds no vector{of_known}", "there is nothing to import")
     order = _distinct(file.path, keys[:n], features[:n])
-    return BroughtRows(keys[order], len(unknown), features, order)
+    return ImportedRows(keys[order], len(unknown), features, order)
 
 
 def differing_rows(some: NDArray[np.floating], others: NDArray[np.floating]) -> NDArray[np.bool_]:

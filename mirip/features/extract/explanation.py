@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mirip.errors import BackboneError, CacheError, DataError
-from mirip.features.backbones.recipe import find_differences, resolve
+from mirip.features.backbones.recipe import ResolvedRecipe, find_differences, resolve
 from mirip.features.cache.feature_cache import stored_recipe
 from mirip.features.cache.probe import Header, probe
 from mirip.features.cache.rows import Rows, as_keys, read_rows
@@ -81,8 +81,14 @@ def explain_extraction(params: Params, paths: Mapping[str, str], store_root: Pat
     path = params.features_path
     keys = as_keys(sorted(paths))
     rows = _opened(path, reasons)
-    fingerprint, unknown = _fingerprint(params.recipe, rows, store_root)
-    usable = _usable(rows, params.recipe, fingerprint, reasons)
+    unknown = None
+    try:
+        resolved = resolve(params.recipe, download=False)
+        fingerprint: str | None = resolved.fingerprint
+    except BackboneError as error:
+        resolved, fingerprint = None, _likely_fingerprint(params.recipe, rows, store_root)
+        unknown = f"{error}; which rows are its own is told by the recipe that they name, not by its weights"
+    usable = _usable(rows, params.recipe, resolved, fingerprint, reasons)
     in_file = _held(keys, usable.keys) if usable is not None else np.zeros(len(keys), dtype=bool)
     shards = _shards(store_root, fingerprint, reasons) if fingerprint is not None else []
     in_store = np.zeros_like(in_file)
@@ -130,28 +136,26 @@ def _opened(path: Path, reasons: list[str]) -> Rows | None:
         return None
 
 
-def _fingerprint(recipe: Recipe, rows: Rows | None, store_root: Path) -> tuple[str | None, str | None]:
-    """Return the recipe's fingerprint, or that of rows which its backbone may have made, and what is not known then."""
-    try:
-        return resolve(recipe, download=False).fingerprint, None
-    except BackboneError as error:
-        unknown = f"{error}; which rows are its own is told by the recipe that they name, not by its weights"
+def _likely_fingerprint(recipe: Recipe, rows: Rows | None, store_root: Path) -> str | None:
+    """Return the fingerprint of rows that a backbone which is not on this machine may have made."""
     if rows is not None and not find_differences(recipe, stored_recipe(rows)):
-        return str(rows.attributes["fingerprint"]), unknown
+        return str(rows.attributes["fingerprint"])
     newest_first = sorted(store_root.glob("*/*.h5"), key=lambda path: path.stat().st_mtime, reverse=True)
     for header in probe(newest_first):
         if isinstance(header, Header) and not find_differences(recipe, header.recipe):
-            return header.fingerprint, unknown
-    return None, unknown
+            return header.fingerprint
+    return None
 
 
-def _usable(rows: Rows | None, recipe: Recipe, fingerprint: str | None, reasons: list[str]) -> Rows | None:
+def _usable(
+    rows: Rows | None, recipe: Recipe, resolved: ResolvedRecipe | None, fingerprint: str | None, reasons: list[str]
+) -> Rows | None:
     """Return the features file if an extraction would take rows from it."""
     if rows is None:
         return None
     try:
         stored: dict[str, Any] = stored_recipe(rows)
-        differences = "; ".join(map(str, find_differences(recipe, stored)))
+        differences = "; ".join(map(str, find_differences(recipe, stored, resolved=resolved)))
         if rows.attributes["fingerprint"] != fingerprint:
             reasons.append(f"{rows.path} was built by another recipe: {differences or 'another backbone'}")
             return None

@@ -102,7 +102,7 @@ def extract_features(
             first = next(image_path for sha256, image_path in paths.items() if sha256 in missing)
             raise CacheError(
                 f"{len(missing)} of {len(paths)} images have no features of {resolved.backbone}, the first {first}",
-                "bring them with `mirip cache import FILE`",
+                "import them with `mirip cache import FILE`",
             )
         if missing:
             from mirip.features.backbones.backbone import DINOv2FeatureExtractor, hardware

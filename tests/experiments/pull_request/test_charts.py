@@ -31,7 +31,7 @@ def test_the_axis_holds_every_value_at_round_numbers() -> None:
     assert (low, high) == (50, 90)
 
 
-def test_both_sides_of_a_tier_pair_are_shown() -> None:
+def test_both_values_of_a_tier_pair_are_shown() -> None:
     (_, pairs) = charts(revision(), revision(slope=0.004, accuracy=0.75))
     assert 'x-axis ["S > A", "S > B"]' in pairs
     assert "bar [75, 80]" in pairs

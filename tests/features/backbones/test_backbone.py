@@ -107,7 +107,7 @@ def test_a_head_can_be_trained_on_the_embeddings(recipe: Recipe) -> None:
     assert head.weight.grad is not None
 
 
-def test_a_picture_has_the_same_bits_in_any_place_and_company_of_a_batch(recipe: Recipe) -> None:
+def test_an_image_has_the_same_bits_in_any_place_and_company_of_a_batch(recipe: Recipe) -> None:
     extractor, generator = extractor_of(recipe), torch.Generator().manual_seed(1)
     one = images(1)
     seen = set()
@@ -132,7 +132,7 @@ def test_a_picture_has_the_same_bits_in_any_place_and_company_of_a_batch(recipe:
     ],
 )
 @pytest.mark.parametrize("compute_dtype", ["float32", "bfloat16"])
-def test_a_picture_in_a_padded_batch_has_the_bits_that_it_has_in_a_full_one(
+def test_an_image_in_a_padded_batch_has_the_bits_that_it_has_in_a_full_one(
     make_dinov2: Callable[..., Path], tmp_path: Path, compute_dtype: str, device: str
 ) -> None:
     """As it comes when it is added later: with fewer others, at another place, black images behind it."""
@@ -228,7 +228,7 @@ def test_cuda_that_is_not_there_is_refused_with_advice() -> None:
         resolve_device("cuda")
 
 
-def test_imported_features_cannot_be_computed_for_new_pictures() -> None:
+def test_imported_features_cannot_be_computed_for_new_images() -> None:
     extractor = DINOv2FeatureExtractor("import:clip-v1", device="cpu")
     for attempt in (
         extractor.load,

@@ -189,7 +189,7 @@ def two_threads() -> Iterator[None]:
 
 @pytest.mark.usefixtures("two_threads")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_an_image_has_the_same_bits_wherever_it_stands_in_its_batch(tmp_path: Path, dtype: torch.dtype) -> None:
+def test_an_image_has_the_same_bits_wherever_it_is_in_its_batch(tmp_path: Path, dtype: torch.dtype) -> None:
     wide = {"hidden_size": 384, "num_hidden_layers": 2, "num_attention_heads": 6, "image_size": 112}
     frozen = make_pair(tmp_path, **wide).frozen(dtype)
     images = torch.randint(0, 256, (8, 3, 112, 112), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))

@@ -10,7 +10,7 @@ import pytest
 from mirip.errors import BackboneError
 from mirip.features.backbones.recipe import (
     declared_recipe,
-    differences,
+    find_differences,
     fingerprint,
     first_decisive_difference,
     resolve,
@@ -26,6 +26,10 @@ CHANGES: dict[str, Any] = {
     "compute_dtype": "bfloat16",
     "stored_dtype": "float32",
 }
+
+
+def differences(declared: Recipe, stored: dict[str, Any]) -> list[str]:
+    return [str(difference) for difference in find_differences(declared, stored)]
 
 
 def test_every_field_of_a_recipe_has_a_case_here() -> None:

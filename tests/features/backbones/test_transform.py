@@ -64,7 +64,7 @@ def test_values_are_normalised_float32_planes() -> None:
     np.testing.assert_allclose(values.numpy(), expected.transpose(2, 0, 1), atol=1e-5)
 
 
-def test_the_picture_itself_is_left_alone() -> None:
+def test_the_image_itself_is_left_alone() -> None:
     pixels = image(50, 40)
     pixels.setflags(write=False)  # as a view of a decoder's buffer is
     ImageTransform(28, "pad", "bicubic", MEAN, STD)(pixels)
@@ -84,11 +84,11 @@ def test_a_grid_keeps_the_budget(height: int, width: int, side: int) -> None:
     ("height", "width", "grid"),
     [(756, 756, (54, 54)), (297, 210, (64, 45)), (210, 297, (45, 64)), (100, 200, (38, 76))],
 )
-def test_a_grid_has_the_shape_of_the_picture(height: int, width: int, grid: tuple[int, int]) -> None:
+def test_a_grid_has_the_shape_of_the_image(height: int, width: int, grid: tuple[int, int]) -> None:
     assert patch_grid(height, width, 54**2) == grid
 
 
-def test_native_is_the_whole_picture_without_margins() -> None:
+def test_native_is_the_whole_image_without_margins() -> None:
     transform = ImageTransform(56, "native", "bicubic", MEAN, STD, patch_px=14)
     fitted = transform.fitted(np.full((300, 100, 3), 255, dtype=np.uint8))
     assert fitted.shape == (84, 28, 3)

@@ -66,6 +66,6 @@ def test_what_a_killed_clean_up_left_goes(tmp_path: Path) -> None:
 
 
 def test_imported_rows_which_nothing_can_compute_again_stay_unless_asked_for() -> None:
-    brought = replace(holding("brought", 200), recipe={"model_type": "imported"})
-    assert names(order_of_removal([*ALL, brought], "mine", also_active=False)) == ["old", "new", "other"]
-    assert "brought" in names(order_of_removal([*ALL, brought], "mine", also_active=True))
+    imported = replace(holding("imported", 200), recipe={"model_type": "imported"})
+    assert names(order_of_removal([*ALL, imported], "mine", also_active=False)) == ["old", "new", "other"]
+    assert "imported" in names(order_of_removal([*ALL, imported], "mine", also_active=True))

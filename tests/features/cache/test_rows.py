@@ -3,12 +3,13 @@ import zlib
 from pathlib import Path
 
 import h5py
+import numpy as np
 import pytest
 from seeded_rows import ATTRIBUTES, made, write
 
 from mirip.errors import CacheError
 from mirip.features.cache.checksums import content_digest, row_checksums
-from mirip.features.cache.rows import blocks_of, read_rows, write_rows
+from mirip.features.cache.rows import Gathering, as_keys, blocks_of, read_rows, write_rows
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
@@ -127,3 +128,18 @@ def test_a_file_of_another_kind_is_damaged(tmp_path: Path) -> None:
         file["something"] = [1, 2]
     with pytest.raises(CacheError, match="is damaged"):
         read_rows(tmp_path / "a.h5")
+
+
+def test_rows_are_gathered_from_several_files_in_key_order(tmp_path: Path) -> None:
+    gathering = Gathering(made([1, 2, 3, 4, 9])[0])
+    for name, seeds in (("a.h5", [2, 3, 7]), ("b.h5", [1, 3, 9]), ("c.h5", [20])):
+        gathering.add(read_rows(write(tmp_path / name, seeds)))
+    assert gathering.missing.tolist() == made([4])[0].tolist()
+    gathering.add(read_rows(write(tmp_path / "d.h5", [4])))
+    assert (np.concatenate(list(gathering.blocks())) == made([1, 2, 3, 4, 9])[1]).all()
+
+
+def test_nothing_can_be_gathered_for_no_keys(tmp_path: Path) -> None:
+    gathering = Gathering(as_keys([]))
+    gathering.add(read_rows(write(tmp_path / "a.h5", [1])))
+    assert not len(gathering.missing)

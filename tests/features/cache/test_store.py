@@ -211,7 +211,7 @@ def test_deleting_the_store_while_one_waits_does_not_let_two_in(store: FeatureSt
     assert inside == []
 
 
-def test_the_store_stands_in_the_main_repository(main_repository: Path) -> None:
+def test_the_store_is_in_the_main_repository(main_repository: Path) -> None:
     assert private_folder().store == main_repository / ".mirip" / "store"
 
 

@@ -44,7 +44,7 @@ def vectors_file(numbers: list[int], *, offset: float = 0, by: str = "sha256", w
     return Path("vectors.npz")
 
 
-def bring(numbers: list[int], *, recipe: Recipe = CLIP, **options: object) -> ImportSummary:
+def import_rows(numbers: list[int], *, recipe: Recipe = CLIP, **options: object) -> ImportSummary:
     file = vectors_file(numbers, **options)
     return import_features(file, recipe=recipe, features_path=Path("features/clip.h5"), visible=False)
 
@@ -60,7 +60,7 @@ def stored() -> dict[str, bytes]:
 
 
 def test_imported_rows_are_what_extraction_writes(workspace: Path) -> None:
-    summary = bring([3, 0, 4, 1, 2])
+    summary = import_rows([3, 0, 4, 1, 2])
     assert summary == ImportSummary(
         imported=5, already_there=0, skipped=0, dim=4, covered=5, n_images=5, first_without=None
     )
@@ -73,7 +73,7 @@ def test_it_needs_neither_images_nor_torch(workspace: Path, project_root: Path) 
     import subprocess
     import sys
 
-    bring([0, 1, 2, 3, 4])
+    import_rows([0, 1, 2, 3, 4])
     code = (
         "import sys; from pathlib import Path; from mirip.params import Recipe\n"
         "from mirip.features.exchange.importing import import_features\n"
@@ -86,59 +86,59 @@ def test_it_needs_neither_images_nor_torch(workspace: Path, project_root: Path) 
 
 
 def test_paths_are_those_of_the_manifest_and_images_of_no_manifest_are_kept_for_later(workspace: Path) -> None:
-    assert bring([1, 0], by="image_path").covered == 2
-    summary = bring([5, 1])
+    assert import_rows([1, 0], by="image_path").covered == 2
+    summary = import_rows([5, 1])
     assert (summary.imported, summary.already_there, summary.covered, summary.first_without) == (1, 1, 2, "2.png")
 
 
 def test_rows_come_in_several_imports(workspace: Path) -> None:
-    bring([0, 1])
+    import_rows([0, 1])
     message = (
-        r"3 of 5 images have no features of import:clip, the first 2\.png: bring them with `mirip cache import FILE`"
+        r"3 of 5 images have no features of import:clip, the first 2\.png: import them with `mirip cache import FILE`"
     )
     with pytest.raises(CacheError, match=message):
         extract()
-    summary = bring([0, 1, 2, 3, 4])
+    summary = import_rows([0, 1, 2, 3, 4])
     assert (summary.imported, summary.already_there, summary.covered) == (3, 2, 5)
     assert (extract().rows(KEYS[:5]) == VECTORS[:5].astype(np.float16)).all()
 
 
 def test_without_a_manifest_hashes_are_enough(workspace: Path) -> None:
     shutil.rmtree("data")
-    assert bring([0, 1]).n_images == 0
+    assert import_rows([0, 1]).n_images == 0
     with pytest.raises(DataError, match=r"1 of 1 paths in vectors.npz are not in the manifest"):
-        bring([2], by="image_path")
+        import_rows([2], by="image_path")
 
 
 def test_another_vector_under_the_same_name_is_a_conflict_and_nothing_is_kept(workspace: Path) -> None:
-    bring([0, 1])
+    import_rows([0, 1])
     before = stored()
     message = rf"2 of 4 images already have another vector of import:clip, the first {KEYS[0]}: .*import:clip-v2"
     with pytest.raises(CacheError, match=message):
-        bring([0, 1, 2, 3], offset=1)
+        import_rows([0, 1, 2, 3], offset=1)
     assert stored() == before
     other = Recipe(backbone="import:clip-v2")
-    assert bring([0, 1, 2, 3], offset=1, recipe=other).imported == 4
+    assert import_rows([0, 1, 2, 3], offset=1, recipe=other).imported == 4
 
 
 def test_another_width_under_the_same_name_is_a_conflict_and_nothing_is_kept(workspace: Path) -> None:
-    bring([0, 1])
+    import_rows([0, 1])
     before = stored()
     with pytest.raises(
         CacheError, match=r"have 3 numbers, those already there of import:clip have 4: .*import:clip-v2"
     ):
-        bring([2, 3], width=3)
+        import_rows([2, 3], width=3)
     assert stored() == before
 
 
 @pytest.mark.parametrize("change", [{"offset": 1}, {"width": 3}])
 def test_the_features_file_counts_where_the_store_is_lost(change: dict[str, float], workspace: Path) -> None:
-    bring([0, 1, 2, 3, 4])
+    import_rows([0, 1, 2, 3, 4])
     extract()
     shutil.rmtree(".mirip")
     with pytest.raises(CacheError, match="import:clip-v2"):
-        bring([0], **change)
-    assert bring([0]).already_there == 1
+        import_rows([0], **change)
+    assert import_rows([0]).already_there == 1
 
 
 def test_a_file_that_is_wrong_anywhere_leaves_nothing(workspace: Path) -> None:
@@ -156,20 +156,20 @@ def test_a_recipe_that_computes_takes_no_imports(workspace: Path) -> None:
     with pytest.raises(
         ParamsError, match=r"features of facebook/dinov2-large are computed .* import:<model and version>"
     ):
-        bring([0], recipe=Recipe())
+        import_rows([0], recipe=Recipe())
 
 
 def test_the_stored_dtype_is_the_recipes(workspace: Path) -> None:
     exact = Recipe(backbone="import:clip", stored_dtype="float32")
-    bring([0, 1, 2, 3, 4], recipe=exact)
+    import_rows([0, 1, 2, 3, 4], recipe=exact)
     cache = extract(exact)
     assert (cache.rows(KEYS[:5]) == VECTORS[:5]).all()
     assert cache.features.dtype == np.float32
 
 
 def test_the_store_holds_each_row_once(workspace: Path) -> None:
-    bring([0, 1, 2])
-    bring([2, 3, 4])
+    import_rows([0, 1, 2])
+    import_rows([2, 3, 4])
     extract()
     store = FeatureStore(workspace / ".mirip/store", resolve(CLIP))
     assert len(list(store.folder.glob("*.h5"))) == 1

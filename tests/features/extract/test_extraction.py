@@ -158,7 +158,7 @@ def test_what_changes_no_value_of_a_local_backbone_computes_nothing(
     assert len(FeatureCache.open(project.path, changed)) == 3
 
 
-def test_pictures_that_wait_for_their_shape_are_bounded(
+def test_images_that_wait_for_their_shape_are_bounded(
     project: Project, make_images: MakeImages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mirip.features.extract.local._MOST_WAITING", 2)
@@ -225,7 +225,7 @@ def test_damage_heals(
     assert "is damaged" in capsys.readouterr().err or where == "features"
 
 
-def test_a_picture_that_changed_since_prepare_is_named(project: Project, make_images: MakeImages) -> None:
+def test_an_image_that_changed_since_prepare_is_named(project: Project, make_images: MakeImages) -> None:
     items = make_images(range(6))
     Image.new("RGB", (20, 20)).save(project.images / "2.png")
     with pytest.raises(DataError, match=r"^2\.png .*changed since; .*: run `dvc repro prepare`"):
@@ -234,7 +234,7 @@ def test_a_picture_that_changed_since_prepare_is_named(project: Project, make_im
     assert project.extract([item for item in items if item[1] != "2.png"]).computed == 0
 
 
-def test_a_broken_picture_is_named_and_loses_nothing(project: Project, make_images: MakeImages) -> None:
+def test_a_broken_image_is_named_and_loses_nothing(project: Project, make_images: MakeImages) -> None:
     items = make_images(range(6))
     (project.images / "3.png").unlink()
     with pytest.raises(ImageError, match=r"^3\.png is missing.*the other 5 new images are kept") as caught:
@@ -243,7 +243,7 @@ def test_a_broken_picture_is_named_and_loses_nothing(project: Project, make_imag
     assert project.extract([item for item in items if item[1] != "3.png"]).computed == 0
 
 
-def test_a_picture_above_the_limit_is_named(project: Project, make_images: MakeImages) -> None:
+def test_an_image_above_the_limit_is_named(project: Project, make_images: MakeImages) -> None:
     with pytest.raises(ImageError, match=r"0\.png is too large.*and 1 more"):
         project.extract(make_images(range(2)), max_image_pixels=50)
 
@@ -532,7 +532,7 @@ def test_nothing_missing_loads_no_torch(project: Project, make_images: MakeImage
     assert result.stdout.split() == ["ready", "0", "False"]
 
 
-def test_the_store_stands_in_the_main_repository_by_default(
+def test_the_store_is_in_the_main_repository_by_default(
     project: Project, make_images: MakeImages, main_repository: Path
 ) -> None:
     summary = project.extract(make_images(range(2)), store_root=None)
