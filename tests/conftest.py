@@ -32,10 +32,12 @@ LONG = ("slow", "integration", "browser", "gpu")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that take longest, whole pipelines first: one that begins last leaves other workers idle.
 
-    A worker takes a file whole (`--dist loadfile`), so that what its tests share is made once.
+    A worker takes a file whole (`--dist loadfile`), so that what its tests share is made once. Those whose pipeline is
+    their own come before those that would wait for the shared one.
     """
     long = {item.path for item in items if any(item.get_closest_marker(name) for name in LONG)}
-    items.sort(key=lambda item: (item.path not in long, item.path.parent != ROOT / "tests"))
+    first = [ROOT / "tests" / f"test_{name}.py" for name in ("workflows", "whole_sample")]
+    items.sort(key=lambda item: (item.path not in first, item.path not in long, item.path.parent != ROOT / "tests"))
 
 
 def _beside(name: str) -> Path:
