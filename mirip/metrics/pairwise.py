@@ -86,6 +86,7 @@ class PairCounter:
         ends = np.append(first_key[1:], keys[-1] + 1) if len(order) else keys
         members = [np.flatnonzero(rank[order] == tier) for tier in range(self.n_tiers)]
         self._rows = [order[m] for m in members]
+        # What does not depend on the weights is found once: a bootstrap asks for thousands of weightings.
         self._pairs: list[tuple[int, int, Indices, Indices, Indices, Indices]] = []
         for better in range(self.n_tiers):
             own = members[better]

@@ -58,16 +58,18 @@ def _anchored_pairs(
     tier_rank: NDArray[np.integer], context: NDArray[np.integer], rng: np.random.Generator
 ) -> tuple[Indices, Indices, Indices]:
     """Pair every image that has a partner once; return better (P,), worse (P,), and each image's number of partners."""
+    # Sorted by context, then tier, the partners of an image are its context's run without its tier's run in the middle.
     order = np.lexsort((tier_rank, context))
     sorted_context, sorted_tier = context[order], tier_rank[order]
     context_start, context_end = _runs(sorted_context)
     tier_start, tier_end = _runs(sorted_context.astype(np.int64) * (int(tier_rank.max(initial=0)) + 1) + sorted_tier)
     n_partners = (context_end - context_start) - (tier_end - tier_start)
     anchors = np.flatnonzero(n_partners)
+    # A place among the partners, counted as if its own tier were cut out; from that tier on it moves up by its length.
     partners = context_start[anchors] + rng.integers(0, n_partners[anchors])
     own_tier = tier_start[anchors]
     partners += np.where(partners >= own_tier, tier_end[anchors] - own_tier, 0)
-    shuffled = rng.permutation(len(anchors))
+    shuffled = rng.permutation(len(anchors))  # else a batch would hold one context and one tier
     first, second = order[anchors[shuffled]], order[partners[shuffled]]
     first_is_better = tier_rank[first] > tier_rank[second]
     by_image = np.empty_like(n_partners)

@@ -36,6 +36,7 @@ class Projector(nn.Module):
         self, in_dim: int = 1024, hidden_dim: int = 512, out_dim: int = 256, dropout: float = 0.1, n_members: int = 1
     ) -> None:
         super().__init__()
+        # Buffers, not parameters: no gradient, yet part of the checkpoint.
         self.register_buffer("feature_mean", torch.zeros(in_dim))
         self.register_buffer("feature_std", torch.ones(in_dim))
         self.layers = nn.Sequential(
@@ -163,6 +164,7 @@ class StackedDropout(nn.Module):
         if not self.training or self.p == 0:
             return x
         assert self.streams is not None
+        # Padding is zeroed rather than drawn: a member's stream moves on by its own rows alone.
         kept = torch.empty_like(x) if min(self.streams.rows) == x.shape[1] else torch.zeros_like(x)
         for member, generator, rows in zip(kept, self.streams.generators, self.streams.rows, strict=True):
             member[:rows].bernoulli_(1 - self.p, generator=generator)

@@ -64,6 +64,7 @@ class FrozenDinov2(nn.Module):
         dtype: torch.dtype,
     ) -> None:
         super().__init__()
+        # Checkpoints of a task model carry the backbone under its own name.
         prefix = next(
             (p for p in ("", "dinov2.", "dinov2_with_registers.") if f"{p}embeddings.cls_token" in tensors), ""
         )
@@ -114,6 +115,7 @@ class FrozenDinov2(nn.Module):
         cls = []
         for number, block in enumerate(self.blocks, start=1):
             is_last = number == len(self.blocks)
+            # Nothing reads the last block's patch tokens then, so it computes one query instead of T.
             tokens = block(tokens, cls_only=is_last and not patches)
             if number > len(self.blocks) - last:
                 cls.append(self.norm(tokens[:, :1]))
@@ -128,6 +130,7 @@ class FrozenDinov2(nn.Module):
         n, _, height, width = values.shape
         size = self.patch_size
         rows, columns = height // size, width // size
+        # A convolution whose stride is its kernel is one product of the cut patches.
         cut = values.view(n, 3, rows, size, columns, size).permute(0, 2, 4, 1, 3, 5)
         flat = cut.reshape(n, rows * columns, 3 * size * size)  # (B, P, 3 p p)
         patches = F.linear(flat, self.kernel) + self._position(rows, columns)
@@ -136,7 +139,7 @@ class FrozenDinov2(nn.Module):
     def _position(self, rows: int, columns: int) -> torch.Tensor:
         """Return position embedding and bias of the patches, (1, rows * columns, D)."""
         key = (rows, columns, self.position_table.device)
-        if key not in self._positions:
+        if key not in self._positions:  # once for each shape: a recipe has one, `native` a few
             table = self.position_table[:, 1:]
             side = round(table.shape[1] ** 0.5)
             if (rows, columns) != (side, side):
@@ -172,6 +175,7 @@ class _Block(nn.Module):
             (found[f"{attention}{name}.weight"], found.get(f"{attention}{name}.bias"))
             for name in ("query", "key", "value")
         ]
+        # One product (T, D) x (D, 3 D) instead of three; a backbone without bias gets one of zeros.
         weight = torch.cat([part for part, _ in parts])
         bias = torch.cat([torch.zeros(len(part)) if bias is None else bias for part, bias in parts])
         self.qkv = _linear(weight, bias, dtype)
@@ -199,7 +203,7 @@ class _Block(nn.Module):
         tokens = tokens + self.out(attended.transpose(1, 2).flatten(2))
         hidden = self.up(self.norm2(tokens))
         if self.swiglu:
-            gate, value = hidden.chunk(2, dim=2)
+            gate, value = hidden.chunk(2, dim=2)  # (B, T, 2 H) -> twice (B, T, H)
             hidden = F.silu(gate) * value
         else:
             hidden = F.gelu(hidden)
@@ -223,6 +227,7 @@ def _attend_by_one(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) 
 
 
 def _linear(weight: torch.Tensor, bias: torch.Tensor, dtype: torch.dtype) -> nn.Linear:
+    # On "meta" the layer allocates and initialises nothing: a large backbone would draw 300 million numbers in vain.
     layer = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
     layer.weight, layer.bias = (nn.Parameter(value.to(dtype), requires_grad=False) for value in (weight, bias))
     return layer
