@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ _TRAINED = Workspace().metrics("train").as_posix()
 
 _PRINTED = ("Reproducing experiment", "train: ", "error: ", "ERROR: ")
 _POLL_S = 0.2
+_DROP_S = 60
 _SHORT = {"learning_rate": "lr"}
 _AXIS = "such as train.dropout=0.1,0.3"
 
@@ -133,11 +135,15 @@ def _experiment(name: str, path: str) -> str | None:
 
 
 def _check_queue_is_empty() -> None:
-    if waiting := len(re.findall(r"\b(?:Queued|Running)\b", run_dvc("queue", "status"))):
+    if waiting := _n_waiting():
         raise DataError(
             f"{waiting} older experiments run or wait in the queue, as `dvc queue status` lists them",
             "let them end (`dvc queue start`), or drop them (`dvc queue stop --kill`, `dvc queue remove --queued`)",
         )
+
+
+def _n_waiting() -> int:
+    return len(re.findall(r"\b(?:Queued|Running)\b", run_dvc("queue", "status")))
 
 
 def _run_queue(jobs: int) -> None:
@@ -172,6 +178,16 @@ def _lines(log: Path, process: subprocess.Popen[bytes]) -> Iterator[str]:
 
 
 def _drop_queue() -> None:
-    """Stop DVC's workers, which would go on by themselves, and take from the queue what has not run."""
-    run_dvc("queue", "stop", "--kill")
-    run_dvc("queue", "remove", "--queued")
+    """Stop DVC's workers, which would go on by themselves, and take from the queue what has not run.
+
+    An experiment that a worker has just taken has no process to kill yet, and is listed as running for ever once its
+    worker is gone: what is still listed is stopped again.
+    """
+    deadline = time.monotonic() + _DROP_S
+    while True:
+        with suppress(DataError):  # DVC cannot kill it yet
+            run_dvc("queue", "stop", "--kill")
+        run_dvc("queue", "remove", "--queued")
+        if not _n_waiting() or time.monotonic() > deadline:
+            return
+        time.sleep(1)
