@@ -4,6 +4,7 @@ import socket
 import subprocess
 import time
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -11,6 +12,18 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def wait_until_free(port: int) -> None:
+    """Wait until nobody listens at a port."""
+    deadline = time.monotonic() + 60
+    while True:
+        with socket.socket() as probe, suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+            return
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:

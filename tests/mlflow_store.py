@@ -3,14 +3,14 @@
 import os
 import signal
 import subprocess
-import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from local_servers import free_port, wait_for
+from local_servers import free_port, wait_for, wait_until_free
+from warm_python import commands_folder
 
 
 def client(uri: str | None = None) -> Any:
@@ -38,9 +38,10 @@ def server(folder: Path, port: int | None = None) -> Iterator[tuple[str, subproc
     command = ["mlflow", "server", "--backend-store-uri", f"sqlite:///{folder}/server.db"]
     command += ["--artifacts-destination", str(folder / "artifacts"), "--host", "127.0.0.1", "--port", str(port)]
     environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
+    wait_until_free(port)  # of a server that was killed just before
     with (folder / "server.log").open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", *command],
+            [commands_folder() / command[0], *command[1:]],
             stdout=log,
             stderr=log,
             env=environment,

@@ -1,7 +1,7 @@
 """A clone of the working tree with small params, in which real DVC runs, and the one that all tests share.
 
-A pipeline takes most of a minute of CPU, so it runs once (`built_pipeline`), by plain interpreters, and each module
-that needs one gets a copy. What a test then runs in its copy are forks of a Python that has loaded the libraries.
+A pipeline takes most of a minute of CPU, so it runs once (`built_pipeline`), and each module that needs one gets a
+copy. What runs are forks of a Python that has loaded the libraries: see warm_python.py.
 """
 
 import json
@@ -104,12 +104,13 @@ class Project:
         (self.root / "mlflow.db").write_bytes(migrated_database())
 
 
-def clone(project_root: Path, root: Path, **sections: dict[str, Any]) -> Project:
+def clone(project_root: Path, root: Path, *, with_lock: bool = False, **sections: dict[str, Any]) -> Project:
     """Copy what Git tracks, or would track, into a new repository with small params and no results.
 
     Args:
         project_root: what to copy.
         root: the new repository.
+        with_lock: also dvc.lock and what DVC's cache holds: results that are there are restored, others computed.
         sections: changes of params.yaml beyond SMALL, by section.
     """
     listed = subprocess.run(
@@ -117,9 +118,13 @@ def clone(project_root: Path, root: Path, **sections: dict[str, Any]) -> Project
         cwd=project_root, capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
     for name in filter(None, listed.split("\0")):
-        if (project_root / name).is_file() and not name.endswith("dvc.lock") and not name.startswith("metrics/"):
+        is_result = name.startswith("metrics/") or (name.endswith("dvc.lock") and not with_lock)
+        if (project_root / name).is_file() and not is_result:
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(project_root / name, root / name)
+    cache = Path(".dvc/cache/files")
+    if with_lock and (project_root / cache).is_dir():
+        shutil.copytree(project_root / cache, root / cache)
     params = yaml.safe_load((root / "params.yaml").read_text())
     for section, changes in (*SMALL.items(), *sections.items()):
         params[section] |= changes
@@ -162,7 +167,7 @@ def built_pipeline(project_root: Path, shared: Path) -> BuiltPipeline:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
             project = clone(project_root, folder)
-            printed = project.run("dvc", "repro", plain=True)
+            printed = project.run("dvc", "repro")
             project.commit("results")
             shutil.rmtree(folder / "mlartifacts")  # they, and the store, name this folder
             (folder / "mlflow.db").unlink()

@@ -1,10 +1,10 @@
 """Commands of a project at a tenth of the cost: forks of one Python that has loaded the large libraries.
 
 A pipeline under test starts dozens of processes, each of which would spend seconds on importing torch, MLflow or DVC
-and a fraction of one on its work. `commands_folder` is what a test puts first on the PATH: `python`, `dvc` and `mirip`
-there start real processes with their own working directory, environment, standard files, exit code and signals, in
-which none of *our* code is loaded before. Only the libraries are: a test whose subject is how a process starts, what
-it imports or what it costs runs a plain interpreter instead.
+and a fraction of one on its work. `commands_folder` is what a test puts first on the PATH: `python`, `dvc`, `mirip`
+and `mlflow` there start real processes with their own working directory, environment, standard files, exit code and
+signals, in which none of *our* code is loaded before. Only the libraries are: a test whose subject is how a process
+starts, what it imports or what it costs runs a plain interpreter instead.
 
 This file is also the program of the server that forks them. All processes of one test run share one; it ends with the
 last of them.
@@ -103,7 +103,7 @@ def commands_folder() -> Path:
 def _start(folder: Path) -> None:
     (folder / "socket").unlink(missing_ok=True)
     (folder / "client.py").write_text(CLIENT)
-    for name in ("python", "dvc", "mirip"):
+    for name in ("python", "dvc", "mirip", "mlflow"):
         words = (sys.executable, "-IS", folder / "client.py", folder / "socket", sys.executable)
         quoted = " ".join(f'"{word}"' for word in (*words, Path(sys.executable).parent, name))
         (folder / name).write_text(f'#!/bin/sh\nexec {quoted} "$@"\n')
@@ -242,6 +242,7 @@ def _run(request: dict[str, Any]) -> None:
     os.environ.clear()
     os.environ.update(request["environment"])
     sys.argv = request["argv"]
+    sys.executable = request["python"]  # by which DVC starts its workers and MLflow its servers
     sys.path[1:1] = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
     if "path" in request:
         sys.path[0] = str(Path(request["path"]).parent)
@@ -281,10 +282,11 @@ def _main() -> None:
     assert not ours, ours
     gc.collect()
     gc.freeze()  # or each collection in a child would touch, and so copy, all of this
+    python = str(Path(sys.argv[1]).with_name("python"))
     server = _Server(sys.argv[1])
     print("ready", flush=True)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    status = _exit_status(server.serve())
+    status = _exit_status({**server.serve(), "python": python})
     # As an interpreter ends, but for the taking apart of all these libraries.
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
