@@ -226,9 +226,11 @@ def test_a_training_is_tracked_under_its_names(desk, capsys) -> None:
 
 
 @pytest.mark.slow
-def test_real_paintings_with_a_real_backbone_are_ranked_well(savoias, mobilenet, tmp_path, monkeypatch) -> None:
+def test_real_paintings_with_a_real_backbone_are_ranked_well(
+    savoias, mobilenet, tmp_path, shared_folder, monkeypatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    monkeypatch.setenv("DVC_ROOT", str(shared_folder / "paintings"))  # another test extracts them too
     arguments = ["train", "--data", str(savoias), "--metadata", str(savoias / "metadata.csv"), "--context", "category"]
     arguments += [
         "--output",

@@ -164,7 +164,7 @@ def test_a_manifest_of_other_images_is_an_error(trained_project):
 
 
 @pytest.fixture(scope="module")
-def paintings(tmp_path_factory, project_root, savoias, mobilenet):
+def paintings(tmp_path_factory, shared_folder, project_root, savoias, mobilenet):
     """A project of 420 real paintings, up to the trained model; its tiers were cut from the column complexity."""
     folder = tmp_path_factory.mktemp("paintings")
     table = pd.read_csv(savoias / "metadata.csv")
@@ -178,6 +178,7 @@ def paintings(tmp_path_factory, project_root, savoias, mobilenet):
     (folder / "params.yaml").write_text(yaml.safe_dump(values))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
+        patch.setenv("DVC_ROOT", str(shared_folder / "paintings"))  # another test extracts them too
         for stage in (prepare, split, extract, train):
             run(stage.main)
     return folder, values
