@@ -110,7 +110,7 @@ def clone(project_root: Path, root: Path, *, with_lock: bool = False, **sections
     Args:
         project_root: what to copy.
         root: the new repository.
-        with_lock: also dvc.lock and what DVC's cache holds: results that are there are restored, others computed.
+        with_lock: also dvc.lock, DVC's cache and the features: results that are there are restored, others computed.
         sections: changes of params.yaml beyond SMALL, by section.
     """
     listed = subprocess.run(
@@ -122,9 +122,9 @@ def clone(project_root: Path, root: Path, *, with_lock: bool = False, **sections
         if (project_root / name).is_file() and not is_result:
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(project_root / name, root / name)
-    cache = Path(".dvc/cache/files")
-    if with_lock and (project_root / cache).is_dir():
-        shutil.copytree(project_root / cache, root / cache)
+    for kept in (".dvc/cache/files", "features"):
+        if with_lock and (project_root / kept).is_dir():
+            shutil.copytree(project_root / kept, root / kept, dirs_exist_ok=True)
     params = yaml.safe_load((root / "params.yaml").read_text())
     for section, changes in (*SMALL.items(), *sections.items()):
         params[section] |= changes
