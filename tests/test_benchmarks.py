@@ -1,16 +1,16 @@
 """The scripts of benchmarks/ run: what they measure is for people to read."""
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from warm_python import commands_folder
 
 
 @pytest.mark.slow
 def test_extraction_is_timed_four_ways_and_all_give_the_same_embeddings(project_root: Path) -> None:
     options = "--architecture tiny --image-size 28 --images 3 --runs 2 --compute-dtype float32 --markdown".split()
-    command = [sys.executable, "-m", "benchmarks.extraction", *options]
+    command = [str(commands_folder() / "python"), "-m", "benchmarks.extraction", *options]
     result = subprocess.run(command, cwd=project_root, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     lines, _, note = result.stdout.partition("\n\n")
