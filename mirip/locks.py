@@ -12,7 +12,7 @@ from pathlib import Path
 from filelock import FileLock
 from filelock import Timeout as LockTimeout
 
-__all__ = ["LockTimeout", "is_locked", "locked_file", "locked_if_free"]
+__all__ = ["LockTimeout", "forget", "is_locked", "last_held", "locked_file", "locked_if_free"]
 
 
 @contextmanager
@@ -68,6 +68,17 @@ def is_locked(path: Path) -> bool:
             return not free
     except OSError:  # a store that this user may only read
         return False
+
+
+def last_held(path: Path) -> float | None:
+    """Return when `locked_file` last took `path`, in seconds since 1970; None where that is not known."""
+    return path.stat().st_mtime if path.exists() else None
+
+
+def forget(path: Path) -> None:
+    """Remove what a lock leaves behind; its holder may do so, and then still holds it."""
+    with suppress(PermissionError):  # Windows deletes no open file: it stays, and hurts no one
+        path.unlink(missing_ok=True)
 
 
 def _lock(path: Path) -> FileLock:

@@ -1,11 +1,14 @@
 import os
+import subprocess
+import sys
+import textwrap
 import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from mirip.locks import is_locked, locked_file, locked_if_free
+from mirip.locks import forget, is_locked, last_held, locked_file, locked_if_free
 
 
 @pytest.fixture
@@ -55,3 +58,34 @@ def test_one_waits_says_so_once_and_gets_it(path: Path) -> None:
         order.append("first")
     thread.join(10)
     assert (order, said) == (["first", "second"], [1])
+
+
+def test_a_killed_process_holds_nothing(path: Path) -> None:
+    code = f"""
+        import time
+        from pathlib import Path
+        from mirip.locks import locked_file
+        with locked_file(Path({str(path)!r})):
+            print("held", flush=True)
+            time.sleep(600)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        assert is_locked(path)
+        process.kill()
+    assert not is_locked(path)
+    with locked_file(path, timeout_s=10):
+        assert is_locked(path)
+
+
+def test_when_it_was_held_is_known_until_it_is_forgotten(path: Path) -> None:
+    assert last_held(path) is None
+    with locked_file(path):
+        held = last_held(path)
+        assert held is not None
+        assert held > time.time() - 60
+        forget(path)
+    assert last_held(path) is None
+    forget(path)

@@ -54,7 +54,7 @@ def test_a_new_recipe_needs_no_more_than_its_backbone(values, tmp_path) -> None:
         (("recipes", "fit", {"backbon": "x"}), r"unknown key recipes\.fit\.backbon: valid keys here are backbone, "),
         (("split", "train", 0), r"split\.train: .*greater than 0"),
         (("train", "learning_rate", -1), r"train\.learning_rate: .*greater than 0.*got -1"),
-        (("train", "loss", "hinge"), r"train\.loss: .*'logistic' or 'margin'.*got 'hinge'"),
+        (("train", "loss", "cubic"), r"train\.loss: .*'logistic'.*got 'cubic'"),
         (("train", "head", {"depth": 3}), r"unknown key train\.head\.depth: valid keys here are hidden_dim"),
         (("split", "train", 0.9), r"must add up to 1, got 0\.9 \+ 0\.1 \+ 0\.1"),
         (("data", "tiers", ["S", "S"]), r"tiers must differ"),

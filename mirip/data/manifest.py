@@ -32,7 +32,8 @@ _IMAGE_TYPES = {
     "jpeg_quality": "float32",
 }
 _ROWS_SHOWN = 3
-_COLUMNS = ("image_path", "row", *_IMAGE_TYPES, "tier", "tier_rank", "group_id", "context")
+# Not the statistics: a manifest that was written before one of them existed serves all but the audit.
+_COLUMNS = ("image_path", "row", *(_IMAGE_TYPES.keys() - STATISTICS), "tier", "tier_rank", "group_id", "context")
 
 
 @dataclass(frozen=True)
@@ -206,13 +207,17 @@ def check_usable(prepared: Prepared, max_rejected_fraction: float, *, listed_in:
         raise MetadataError(f"no image is left of {n_rows} rows", "check data.images and data.metadata")
 
 
-def read_manifest(path: Path | str) -> pd.DataFrame:
+def read_manifest(path: Path | str, *, statistics: bool = False) -> pd.DataFrame:
     """Read a manifest.
 
+    Args:
+        path: the file.
+        statistics: whether the columns of `STATISTICS` are needed.
+
     Raises:
-        DataError: the file is missing or is not a manifest.
+        DataError: the file is missing, is not a manifest, or lacks a statistic that is needed.
     """
-    return read_table(path, _COLUMNS, "dvc repro prepare")
+    return read_table(path, (*_COLUMNS, *STATISTICS) if statistics else _COLUMNS, "dvc repro prepare")
 
 
 def first_paths(manifest: pd.DataFrame) -> dict[str, str]:

@@ -96,7 +96,8 @@ def audit(workspace: Workspace, params: Params, *, verbose: bool = True) -> Mode
         CheckpointError: the model is missing or damaged, or was trained on something else.
     """
     settings = params.audit
-    manifest, splits = read_manifest(workspace.manifest), read_splits(workspace.splits)
+    manifest = read_manifest(workspace.manifest, statistics=True)
+    splits = read_splits(workspace.splits)
     _check_same_images(manifest, splits, workspace)
     shortcuts, left_out = shortcut_columns(
         manifest,

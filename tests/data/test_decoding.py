@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageOps
 
+from mirip.data import decoding
 from mirip.data.decoding import (
     ORIENTATIONS,
     decode_image,
@@ -351,3 +352,9 @@ def test_turns_as_pillow_does(size: tuple[int, int], orientation: int) -> None:
 
 def test_all_that_are_not_upright_are_known() -> None:
     assert ORIENTATIONS == (2, 3, 4, 5, 6, 7, 8)
+
+
+def test_pillow_has_a_decoder_for_every_format_that_is_accepted() -> None:
+    """One that needs a plugin would be refused as broken where the plugin is not registered."""
+    Image.init()
+    assert set(decoding._FORMATS) - {"MPO"} <= Image.OPEN.keys()  # which the decoder of JPEG finds out

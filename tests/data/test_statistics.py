@@ -1,7 +1,10 @@
+import inspect
+
 import numpy as np
 import pytest
 
-from mirip.data.statistics import STATISTICS, measure
+from mirip.data import statistics
+from mirip.data.statistics import STATISTICS, Pixels, measure
 
 
 def _uniform(colour: tuple[int, int, int]) -> np.ndarray:
@@ -50,3 +53,10 @@ def test_every_statistic_is_measured_and_says_what_its_values_mean() -> None:
     assert list(measured) == list(STATISTICS)
     assert all(isinstance(value, float) for value in measured.values())
     assert all(compute.__doc__ and compute.__name__ == name for name, compute in STATISTICS.items())
+
+
+def test_every_function_of_the_pixels_is_listed() -> None:
+    """One that is written and not listed would be no column and no predictor, and nothing would say so."""
+    functions = [value for value in vars(statistics).values() if inspect.isfunction(value)]
+    of_pixels = {f.__name__ for f in functions if list(f.__annotations__.values()) == [Pixels, float]}
+    assert of_pixels == set(STATISTICS)

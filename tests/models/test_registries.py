@@ -33,6 +33,15 @@ def test_params_allow_the_losses_that_there_are() -> None:
     assert list(get_args(TrainParams.model_fields["loss"].annotation)) == list(LOSSES)
 
 
+@pytest.mark.parametrize(
+    ("page", "line"),
+    [("params.yaml", r"^  loss: .*# (.*)"), ("docs/api_reference.md", r"^\| `loss` \| .* \| (.*) \|$")],
+)
+def test_the_losses_are_named_where_they_are_chosen(page, line, project_root) -> None:
+    (named,) = re.findall(line, (project_root / page).read_text(encoding="utf-8"), re.MULTILINE)
+    assert re.findall(r"\w+", re.sub(r"`|\bor\b", "", named)) == list(LOSSES)
+
+
 def test_the_names_that_other_tools_rely_on_are_among_the_metrics() -> None:
     baselines = {f"baseline_{name}_accuracy" for name in BASELINES}
     assert published_names.EVALUATE - baselines <= set(METRICS)

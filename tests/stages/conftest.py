@@ -13,6 +13,7 @@ import yaml
 from numpy.typing import NDArray
 
 from mirip.data.split import DataSplitter, read_splits
+from mirip.data.statistics import STATISTICS
 from mirip.data.tables import write_table
 from mirip.features.backbones.recipe import ResolvedRecipe
 from mirip.features.cache.feature_cache import FeatureCache, write_cache
@@ -121,7 +122,6 @@ def _manifest() -> pd.DataFrame:
     rank = rng.choice(4, size=N, p=[0.25, 0.4, 0.25, 0.1])
     artist = rng.integers(0, 160, size=N)
     medium = np.where(rng.random(N) < 0.5, "oil", "ink")
-    statistics = ("brightness", "contrast", "colourfulness", "edge_density")
     return pd.DataFrame(
         {
             "image_path": [f"images/{k}.jpg" for k in range(N)],
@@ -132,7 +132,7 @@ def _manifest() -> pd.DataFrame:
             "file_bytes": rng.integers(1000, 9000, N),
             "format": ["JPEG"] * N,
             "perceptual_hash": rng.integers(1, 2**64, size=N, dtype=np.uint64),
-            **{name: rng.random(N).astype(np.float32) for name in statistics},
+            **{name: rng.random(N).astype(np.float32) for name in STATISTICS},
             "jpeg_quality": np.full(N, 75, np.float32),
             "tier": ["CBAS"[r] for r in rank],
             "tier_rank": rank.astype(np.int8),

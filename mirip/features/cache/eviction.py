@@ -9,13 +9,12 @@ import shutil
 import sys
 import uuid
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from mirip.features.cache.inventory import Holding
 from mirip.features.cache.store import lock_path
-from mirip.locks import locked_if_free
+from mirip.locks import forget, locked_if_free
 
 _SECONDS_PER_DAY = 86_400
 
@@ -111,7 +110,6 @@ def _remove(root: Path, fingerprint: str) -> bool:
                 if sys.platform != "win32":
                     raise
                 return False  # Windows moves no folder in which another process has a file open
-            with suppress(PermissionError):  # Windows deletes no open file: the lock stays, and hurts no one
-                lock.unlink(missing_ok=True)
+            forget(lock)
             shutil.rmtree(doomed, ignore_errors=True)
     return free

@@ -9,7 +9,7 @@ from mirip.errors import BackboneError, CacheError, SchemaError
 from mirip.features.backbones.recipe import find_differences, resolve
 from mirip.features.cache.probe import Header, probe
 from mirip.features.cache.store import lock_path
-from mirip.locks import is_locked
+from mirip.locks import is_locked, last_held
 from mirip.params import Params, Recipe
 
 
@@ -137,8 +137,8 @@ def _state(header: Header | CacheError | None, recipe: Recipe) -> str:
 
 
 def _last_used(root: Path, folder: Path) -> float:
-    lock = lock_path(root, folder.name)
-    return (lock if lock.exists() else folder).stat().st_mtime
+    held = last_held(lock_path(root, folder.name))
+    return folder.stat().st_mtime if held is None else held
 
 
 def _size(path: Path) -> int:
