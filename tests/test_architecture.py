@@ -1,6 +1,7 @@
 """The shape of the project: which package may import which, how long a stage is, what the folders are called."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -24,7 +25,6 @@ FLOORS = [
     ("report",),
     ("experiments",),
     ("tracking",),
-    ("serve",),
     ("cli",),
     ("__main__",),
 ]
@@ -100,6 +100,17 @@ def test_no_import_runs_in_a_circle() -> None:
 @pytest.mark.parametrize("path", python_files("mirip/metrics"), ids=lambda path: path.name)
 def test_metrics_know_neither_torch_nor_files(path: Path) -> None:
     assert not {name.split(".")[0] for name in imported_modules(path)} & {"torch", "h5py", "pathlib", "os"}
+
+
+def test_the_map_has_every_room_from_the_top_down() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rooms = re.findall(r"^\| \[mirip/(.+?)/\]", page, re.MULTILINE)
+    assert [room.replace("/", ".") for room in reversed(rooms)] == [room for floor in FLOORS[1:-1] for room in floor]
+
+
+def test_only_one_module_locks() -> None:
+    importers = [path.name for path in python_files("mirip") if "filelock" in imported_modules(path)]
+    assert importers == ["locks.py"]
 
 
 def test_only_tracking_imports_mlflow() -> None:

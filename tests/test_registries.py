@@ -26,11 +26,12 @@ REGISTRIES = {
 def test_the_page_of_metrics_lists_what_there_is(section, project_root) -> None:
     page = (project_root / "docs" / "metrics.md").read_text(encoding="utf-8")
     text = page.split(f"## {section}\n")[1].split("\n## ")[0]
-    assert re.findall(r"^\| `(.+?)` \|", text, re.MULTILINE) == list(REGISTRIES[section])
+    listed = re.findall(r"^\| `(.+?)` \|", text, re.MULTILINE)
+    assert listed == list(REGISTRIES[section]), f"docs/metrics.md, section {section}"
 
 
 def test_params_allow_the_losses_that_there_are() -> None:
-    assert list(get_args(TrainParams.model_fields["loss"].annotation)) == list(LOSSES)
+    assert list(get_args(TrainParams.model_fields["loss"].annotation)) == list(LOSSES), "mirip/params.py"
 
 
 @pytest.mark.parametrize(
@@ -39,7 +40,7 @@ def test_params_allow_the_losses_that_there_are() -> None:
 )
 def test_the_losses_are_named_where_they_are_chosen(page, line, project_root) -> None:
     (named,) = re.findall(line, (project_root / page).read_text(encoding="utf-8"), re.MULTILINE)
-    assert re.findall(r"\w+", re.sub(r"`|\bor\b", "", named)) == list(LOSSES)
+    assert re.findall(r"\w+", re.sub(r"`|\bor\b", "", named)) == list(LOSSES), page
 
 
 def test_the_names_that_other_tools_rely_on_are_among_the_metrics() -> None:
