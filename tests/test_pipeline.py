@@ -118,7 +118,9 @@ def test_python_of_the_readme_runs(project) -> None:
     assert len(blocks) == 2
     short, long = (project.run("python", "-c", block) for block in blocks)
     scores = [float(number) for number in re.findall(r"-?\d+\.\d+", short)[:2]]
-    assert [float(number) for number in long.split()] == pytest.approx(scores, abs=1e-3)  # a file or its cached row
+    assert [float(number) for number in long.split()] == pytest.approx(
+        scores, abs=3e-4
+    )  # from the file, or from its row in float16
 
 
 def test_commands_for_files_agree(project) -> None:

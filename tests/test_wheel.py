@@ -95,18 +95,7 @@ def test_the_wheel_holds_the_package_alone(mirip: Path, tmp_path: Path) -> None:
 def test_it_trains_evaluates_and_scores_in_an_empty_folder(mirip: Path, desk: Path) -> None:
     tiers = ["--tiers", "S", "A", "B"]
     trained = run(
-        [
-            str(mirip),
-            "train",
-            "--data",
-            "artworks",
-            "--metadata",
-            "artworks.csv",
-            *tiers,
-            "--output",
-            "run",
-            "--no-tracking",
-        ],
+        [str(mirip), *"train --data artworks --metadata artworks.csv --output run --no-tracking".split(), *tiers],
         desk,
     )
     assert "pairwise accuracy" in trained

@@ -4,12 +4,12 @@ Where `make repro` has run, its results are taken from DVC's cache: they are tho
 """
 
 import json
-import resource
 import time
 from pathlib import Path
 
 import pytest
 import yaml
+from cpu_time import seconds_of_children
 from pipeline_clone import SMALL, Project, clone
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -42,14 +42,9 @@ def test_out_of_fold_over_all_images_its_probabilities_are_right(project) -> Non
     assert found["ece"] < 0.03
 
 
-def test_an_experiment_on_the_head_takes_about_a_minute(project) -> None:
-    """By the clock or, on a busy machine, in CPU seconds of all that it starts; half a minute on two quiet cores."""
-    clock, computed = time.monotonic(), children_seconds()
+def test_an_experiment_on_the_head_takes_less_than_a_minute(project) -> None:
+    """By the clock or, where a busy machine stretches that, in CPU seconds of all that it starts, as a user does."""
+    clock, computed = time.monotonic(), seconds_of_children()
     output = project.run("dvc", "exp", "run", "-S", "train.learning_rate=0.0003", plain=True)
     assert project.stages_run(output) == ["train", "evaluate", "audit", "report", "track"]
-    assert min(time.monotonic() - clock, children_seconds() - computed) < 120
-
-
-def children_seconds() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+    assert min(time.monotonic() - clock, seconds_of_children() - computed) < 60

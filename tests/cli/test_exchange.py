@@ -24,7 +24,7 @@ VECTORS = np.random.default_rng(0).normal(size=(4, 8)).astype(np.float32)
 
 @pytest.fixture(autouse=True)
 def project(tmp_path: Path, dinov2: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Params with a folder's recipe, in force, and one of imported features; a manifest of four images."""
+    """Params with a folder's recipe, which is active, and one of imported features; a manifest of four images."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     shutil.copytree(dinov2, tmp_path / "tiny")

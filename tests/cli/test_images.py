@@ -17,6 +17,7 @@ from PIL import Image
 
 from mirip.cli.main import main
 
+EVALUATE = "evaluate --checkpoint run/best_model.pt --data exam/photos --metadata exam/photos.csv".split()
 SHORT = ["--epochs", "12", "--batch-size", "16", "--learning-rate", "0.003", "--device", "cpu"]
 
 
@@ -121,21 +122,12 @@ def test_train_fills_its_folder(trained) -> None:
 
 
 def test_evaluate_takes_other_images(trained) -> None:
-    evaluation = [
-        "evaluate",
-        "--checkpoint",
-        "run/best_model.pt",
-        "--data",
-        "exam/photos",
-        "--metadata",
-        "exam/photos.csv",
-    ]
-    assert mirip(*evaluation, "--group", "student", "--output", "exam.json") == 0
+    assert mirip(*EVALUATE, "--group", "student", "--output", "exam.json") == 0
     exam = json.loads(Path("exam.json").read_text())
     assert exam["n_images"] == 59
     assert exam["n_groups"] == 30
     assert exam["pairwise_accuracy"] > 0.75
-    assert mirip(*evaluation) == 0
+    assert mirip(*EVALUATE) == 0
     assert not list(Path(".mirip").glob("evaluate*"))
 
 
@@ -161,16 +153,7 @@ def test_training_again_gives_the_same_model_and_computes_nothing(trained, capsy
 
 
 def test_other_tiers_than_the_checkpoints_are_refused(trained, capsys) -> None:
-    evaluation = [
-        "evaluate",
-        "--checkpoint",
-        "run/best_model.pt",
-        "--data",
-        "exam/photos",
-        "--metadata",
-        "exam/photos.csv",
-    ]
-    assert mirip(*evaluation, "--tiers", "S", "A", "B") == 1
+    assert mirip(*EVALUATE, "--tiers", "S", "A", "B") == 1
     assert "the model knows the tiers S A B C, not S A B: give --tiers S A B C" in capsys.readouterr().err
 
 

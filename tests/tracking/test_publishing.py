@@ -202,13 +202,15 @@ def test_a_server_that_is_unavailable_is_a_tracking_error_soon_and_without_its_p
     start = time.monotonic()
     with pytest.raises(TrackingError, match="Connection refused") as caught:
         publish(record())
-    assert time.monotonic() - start < 60  # alone 20; by its own default MLflow tries for minutes
+    assert time.monotonic() - start < 20
     assert "secret" not in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.slow
-def test_a_server_that_never_answers_is_a_tracking_error_soon(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_never_answers_is_a_tracking_error_within_20_seconds(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         held: list[socket.socket] = []
 
@@ -224,7 +226,7 @@ def test_a_server_that_never_answers_is_a_tracking_error_soon(workspace: Path, m
         start = time.monotonic()
         with pytest.raises(TrackingError):
             publish(record())
-        assert time.monotonic() - start < 60  # alone 20; by its own default MLflow tries for minutes
+        assert time.monotonic() - start < 20
         listener.shutdown(socket.SHUT_RDWR)
         for connection in held:
             connection.close()

@@ -36,12 +36,12 @@ def test_a_backbone_that_is_nowhere_names_both_ways_out(monkeypatch: pytest.Monk
 
 @pytest.mark.slow
 @pytest.mark.parametrize("endpoint", ["http://mirip.invalid", "http://127.0.0.1:9"])
-def test_without_network_it_fails_soon(endpoint: str, tmp_path: Path) -> None:
+def test_without_network_it_fails_within_30_seconds(endpoint: str, tmp_path: Path) -> None:
     code = "from mirip.features.backbones.weights import locate_backbone; locate_backbone('facebook/dinov2-large')"
     environment = {**os.environ, "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path), "HF_ENDPOINT": endpoint}
     start = time.monotonic()
     result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
-    assert time.monotonic() - start < 120  # alone 30; by its own default the hub's client tries for minutes
+    assert time.monotonic() - start < 30
     assert "point recipes.<name>.backbone to a local folder" in result.stderr
 
 
