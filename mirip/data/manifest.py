@@ -33,7 +33,15 @@ _IMAGE_TYPES = {
 }
 _ROWS_SHOWN = 3
 # Not the statistics: a manifest that was written before one of them existed serves all but the audit.
-_COLUMNS = ("image_path", "row", *(_IMAGE_TYPES.keys() - STATISTICS), "tier", "tier_rank", "group_id", "context")
+_COLUMNS = (
+    "image_path",
+    "row",
+    *(name for name in _IMAGE_TYPES if name not in STATISTICS),
+    "tier",
+    "tier_rank",
+    "group_id",
+    "context",
+)
 
 
 @dataclass(frozen=True)
