@@ -21,12 +21,12 @@ SMALL = {"hidden_size": 384, "num_attention_heads": 6}
 BASE = {"hidden_size": 768, "num_attention_heads": 12}
 LARGE = {"hidden_size": 1024, "num_attention_heads": 16}
 GIANT = {"hidden_size": 1536, "num_attention_heads": 24, "use_swiglu_ffn": True}
-# The true width and feed-forward, at many blocks or at all patches: what rounds differently in either would show there.
+# The true width and feed-forward, at all blocks or at all patches: what rounds differently in either would show there.
 RECIPES = {
     "dinov2-small": (SMALL, 12, 518),
     "dinov2-base": (BASE, 12, 224),
     "dinov2-base at all patches": (BASE, 2, 518),
-    "dinov2-large": (LARGE, 6, 224),  # of 24
+    "dinov2-large": (LARGE, 24, 224),
     "dinov2-large at all patches": (LARGE, 2, 756),
     "dinov2-giant": (GIANT, 4, 224),  # of forty, which are all the same
     "dinov2-giant at all patches": (GIANT, 1, 518),
