@@ -72,14 +72,14 @@ def test_a_remark_in_the_code_makes_no_new_run(project: Project) -> None:
 
 def test_temporary_and_queued_experiments_publish_here_with_all_their_files(project: Project) -> None:
     project.run("dvc", "exp", "run", "--temp", "-n", "temporary", "-S", "train.learning_rate=0.001")
-    for rate in ("0.002", "0.003"):
+    for rate in ("0.002", "0.003", "0.004"):
         project.run("dvc", "exp", "run", "--queue", "-n", f"queued-{rate[4:]}", "-S", f"train.learning_rate={rate}")
     project.run("dvc", "exp", "run", "--run-all", "-j", "2")
     status = project.run("dvc", "queue", "status")
-    assert len(re.findall(r"\bSuccess\b", status)) == 2, status
-    assert sorted(learning_rates()) == [0.0001, 0.001, 0.002, 0.003]
+    assert len(re.findall(r"\bSuccess\b", status)) == 3, status
+    assert sorted(learning_rates()) == [0.0001, 0.001, 0.002, 0.003, 0.004]
     by_name = {run.info.run_name: run for run in runs()}
-    for name in ("temporary", "queued-2", "queued-3"):
+    for name in ("temporary", "queued-2", "queued-3", "queued-4"):
         run = by_name[name]
         assert run.data.tags["dvc.experiment"] == name
         assert run.info.artifact_uri.startswith((project.root / "mlartifacts").as_uri())
