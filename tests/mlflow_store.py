@@ -35,13 +35,13 @@ def runs(uri: str | None = None) -> list[Any]:
 def server(folder: Path, port: int | None = None) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """A real `mlflow server` on sqlite in `folder`: its address, and its process, which leads a group of its own."""
     port = port or free_port()
-    command = ["mlflow", "server", "--backend-store-uri", f"sqlite:///{folder}/server.db"]
+    command = [str(commands_folder() / "mlflow"), "server", "--backend-store-uri", f"sqlite:///{folder}/server.db"]
     command += ["--artifacts-destination", str(folder / "artifacts"), "--host", "127.0.0.1", "--port", str(port)]
     environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
     wait_until_free(port)  # of a server that was killed just before
     with (folder / "server.log").open("ab") as log:
         process = subprocess.Popen(
-            [commands_folder() / command[0], *command[1:]],
+            command,
             stdout=log,
             stderr=log,
             env=environment,
