@@ -56,3 +56,20 @@ def test_a_users_error_is_one_line_and_exit_code_1(arguments, message, tmp_path,
 )
 def test_a_pair_below_the_least_confidence_is_too_close_to_call(probability, said):
     assert which_is_better(Path("a.jpg"), Path("b.jpg"), probability, 0.60) == said
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (KeyboardInterrupt(), 130, "interrupted\n"),
+        (PermissionError(13, "Permission denied", "run/x.json"), 1, "error: Permission denied: run/x.json\n"),
+        (OSError("nothing is known"), 1, "error: nothing is known: no file named\n"),
+    ],
+)
+def test_what_a_command_cannot_go_on_with_is_one_line(error, code, said, monkeypatch, capsys) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("mirip.cli.experiments.load_params", fail)
+    assert main(["summary"]) == code
+    assert capsys.readouterr().err == said

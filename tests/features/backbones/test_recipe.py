@@ -147,6 +147,25 @@ def test_mean_and_deviation_are_the_backbones_own(recipe: Recipe, dinov2: Path, 
     assert any(line.startswith("mean: cache") for line in differences(own, resolve(recipe).to_dict()))
 
 
+@pytest.mark.parametrize(
+    ("settings", "mean"),
+    [({"do_normalize": False}, (0.0, 0.0, 0.0)), ({"image_mean": None, "image_std": None}, (0.485, 0.456, 0.406))],
+)
+def test_a_preprocessor_may_normalise_nothing_or_name_no_values(
+    recipe: Recipe, dinov2: Path, tmp_path: Path, settings: dict[str, Any], mean: tuple[float, ...]
+) -> None:
+    folder = shutil.copytree(dinov2, tmp_path / "own")
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings))
+    assert resolve(recipe.model_copy(update={"backbone": str(folder)})).mean == mean
+
+
+def test_a_preprocessor_with_another_scale_of_pixels_is_refused(recipe: Recipe, dinov2: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(dinov2, tmp_path / "own")
+    (folder / "preprocessor_config.json").write_text(json.dumps({"rescale_factor": 1.0}))
+    with pytest.raises(BackboneError, match=r"has rescale_factor 1\.0: only 1/255 is supported"):
+        resolve(recipe.model_copy(update={"backbone": str(folder)}))
+
+
 def test_a_note_on_the_library_in_a_config_changes_nothing(recipe: Recipe, dinov2: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(dinov2, tmp_path / "saved_again")
     config = json.loads((folder / "config.json").read_text()) | {"transformers_version": "99"}

@@ -69,3 +69,9 @@ def test_imported_rows_which_nothing_can_compute_again_stay_unless_asked_for() -
     imported = replace(holding("imported", 200), recipe={"model_type": "imported"})
     assert names(order_of_removal([*ALL, imported], "mine", also_active=False)) == ["old", "new", "other"]
     assert "imported" in names(order_of_removal([*ALL, imported], "mine", also_active=True))
+
+
+def test_what_another_clean_up_has_removed_is_no_error(tmp_path: Path) -> None:
+    done = evict(tmp_path, [OLD], [OLD], now=0, max_bytes=0)
+    assert (names(done.removed), names(done.locked)) == (["old"], [])
+    assert list(tmp_path.iterdir()) == []
