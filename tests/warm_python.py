@@ -41,6 +41,10 @@ LIBRARIES = """
     mlflow mlflow.pyfunc mlflow.data mlflow.store.tracking.sqlalchemy_store mlflow.store.model_registry.sqlalchemy_store
     alembic.command sqlalchemy.dialects.sqlite dvc.cli dvc.cli.parser dvc.repo dvc.repo.experiments dvc.stage.run
     dvc.repo.experiments.queue.celery dvc.repo.experiments.executor.local kombu.transport.filesystem
+    dvc.cachemgr dvc.data_cloud dvc.repo.reproduce dvc.repo.commit dvc.repo.checkout dvc.utils.hydra hydra.compose
+    networkx pygit2 dulwich.porcelain dulwich.worktree dvc_render flatten_dict dvc_task.app dvc_task.worker
+    celery.worker.worker celery.concurrency.thread celery.events.dispatcher celery.backends.filesystem billiard.einfo
+    pyarrow.acero alembic.config mlflow.store.artifact.artifact_repository_registry PIL.JpegImagePlugin
 """.split()
 
 # What stands behind the three commands. A request is one message of JSON with the standard files, its answer the exit

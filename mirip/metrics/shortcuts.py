@@ -156,19 +156,21 @@ class _Ridge:
     def coefficients(self, tiers: _Tiers, features: Indices) -> list[Floats]:
         """Return for each of K folds the (P, B) coefficients that are fitted to the tiers of all others."""
         product = tiers.product[:, features]
-        errors = np.zeros((len(self.size), len(_PENALTIES), product.shape[2]))
+        n_features, n_vectors = product.shape[1:]
+        errors = np.zeros((len(self.size), len(_PENALTIES), n_vectors))
         for pair in combinations(range(len(self.size)), 2):
             mean, values, vectors = self._without[pair]
             projected, mean_tier = self._projected(pair, product, tiers.total)
+            shrunk = projected[:, None, :] / (values[:, None] + _PENALTIES)[:, :, None]  # (P, penalties, B)
+            side_by_side = shrunk.reshape(n_features, len(_PENALTIES) * n_vectors)
             for tried, held_out in (pair, pair[::-1]):
                 # Squared error on the rows of fold `tried`, without the part that no penalty changes. The
                 # penalty is chosen without the held-out fold, so it never sees what it will predict.
-                about = product[tried] - np.outer(mean, tiers.total[tried])
-                about -= np.outer(self.total[tried] - self.size[tried] * mean, mean_tier)
-                linear, square = times(vectors.T, about), self._evaluated[pair, tried]
-                for index, penalty in enumerate(_PENALTIES):
-                    fitted = projected / (values + penalty)[:, None]
-                    errors[held_out, index] += _dot(fitted, times(square, fitted) - 2 * linear)
+                about = product[tried] - mean[:, None] * tiers.total[tried]
+                about -= (self.total[tried] - self.size[tried] * mean)[:, None] * mean_tier
+                linear = times(vectors.T, about)[:, None, :]
+                square = times(self._evaluated[pair, tried], side_by_side).reshape(shrunk.shape)
+                errors[held_out] += np.einsum("pab,pab->ab", shrunk, square - 2 * linear)
         # Of equals the strongest: a predictor that helps nowhere shrinks to nothing.
         best = _PENALTIES[len(_PENALTIES) - 1 - np.argmin(errors[:, ::-1], axis=1)]  # (K, B)
         fitted = []

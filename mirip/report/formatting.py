@@ -143,15 +143,3 @@ def against(name: str, margin: Any, interval: Interval | None) -> str:
     said = comparison_text(comparison(interval), "the model", name)
     bounds = f"{points(interval.low)} to {points(interval.high)}"
     return sentence(f"{said} (difference {points(margin)} points, interval {bounds})")
-
-
-def models_evaluated(count: int) -> str:
-    """Say how many models, from 0, were evaluated on this test split before the page was made."""
-    if count == 0:
-        return "How many models were evaluated on this test split is not known: this copy has no record of any."
-    if count == 1:
-        return "This is the only model so far that was evaluated on this test split."
-    return (
-        f"{count:,} models have been evaluated on this test split so far. The best of many looks better than it is: "
-        "choose by validation accuracy."
-    )

@@ -9,11 +9,10 @@ from typing import Any
 import pandas as pd
 
 import mirip
-from mirip.data.split import read_splits, split_digest
+from mirip.data.split import read_splits
 from mirip.data.tables import read_table
 from mirip.errors import DataError
 from mirip.files import canonical_json, sha256_bytes, sha256_file
-from mirip.models.evaluation_count import models_evaluated
 from mirip.params import Params
 from mirip.workspace import METRICS, Workspace
 
@@ -53,7 +52,6 @@ class Inputs:
         thumbnails: data/thumbnails.parquet.
         model_sha256: of models/best_model.pt.
         code_sha256: of the code that the page was made with.
-        models_evaluated: how many models have been evaluated on this test split so far.
     """
 
     params: Params
@@ -75,7 +73,6 @@ class Inputs:
     thumbnails: pd.DataFrame
     model_sha256: str
     code_sha256: str
-    models_evaluated: int
 
 
 def read_inputs(workspace: Workspace, params: Params) -> Inputs:
@@ -102,7 +99,6 @@ def read_inputs(workspace: Workspace, params: Params) -> Inputs:
         thumbnails=read_table(workspace.thumbnails, ("image_sha256", "jpeg"), "dvc repro prepare"),
         model_sha256=sha256_file(workspace.model),
         code_sha256=code_sha256(Path(mirip.__file__).parent),
-        models_evaluated=models_evaluated(split_digest(splits)),
     )
 
 

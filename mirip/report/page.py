@@ -72,7 +72,7 @@ def _content(inputs: Inputs) -> dict[str, Any]:
         "verdict": fmt.target_verdict(evaluate),
         "warning": fmt.small_sample_warning(evaluate),
         "scale": headline.scale(evaluate),
-        "notes": headline.notes(evaluate, inputs.scores, inputs.models_evaluated),
+        "notes": headline.notes(evaluate, inputs.scores),
         "counted": headline.counted(evaluate),
         "tiles": headline.tiles(evaluate, metrics["train"], contexts=bool(params.data.context)),
         "baselines": headline.baselines(inputs.baselines),

@@ -98,10 +98,3 @@ def test_a_difference_is_shown_with_its_interval() -> None:
     assert fmt.margin(0.01, None) == "+1.0"
     assert fmt.margin(None, None) == "not available"
     assert fmt.span(None) == "interval not available"
-
-
-@pytest.mark.parametrize(
-    ("count", "said"), [(0, "is not known"), (1, "the only model so far"), (1200, "1,200 models have been evaluated")]
-)
-def test_the_number_of_models_evaluated_is_said(count: int, said: str) -> None:
-    assert said in fmt.models_evaluated(count)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mirip.errors import CacheError
 from mirip.features.backbones.recipe import ResolvedRecipe, find_differences, fingerprint
 from mirip.features.cache.checksums import row_checksums
-from mirip.features.cache.rows import Gathering, Rows, as_keys, blocks_of, read_rows, write_rows
+from mirip.features.cache.rows import Gathering, as_keys, blocks_of, read_rows, write_rows
 from mirip.files import canonical_json
 from mirip.params import Recipe
 
@@ -52,7 +52,7 @@ class FeatureCache:
             CacheError: the file is missing or damaged, or was built by another recipe.
         """
         rows = read_rows(path)
-        stored = stored_recipe(rows)
+        stored = stored_recipe(rows.path, rows.attributes)
         if recipe is not None:
             check_recipe(path, stored, recipe)
         attributes = rows.attributes
@@ -146,18 +146,18 @@ def attributes_of(resolved: ResolvedRecipe) -> dict[str, str]:
     return {"recipe": canonical_json(resolved.to_dict()), "fingerprint": resolved.fingerprint, **versions}
 
 
-def stored_recipe(rows: Rows) -> dict[str, Any]:
-    """Return the recipe that a file names, checked against its fingerprint.
+def stored_recipe(path: Path | str, attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the recipe that the attributes of a file name, checked against its fingerprint.
 
     Raises:
         CacheError: the two do not belong together.
     """
     try:
-        stored = json.loads(rows.attributes["recipe"])
+        stored = json.loads(attributes["recipe"])
     except ValueError:
         stored = None
-    if not isinstance(stored, Mapping) or fingerprint(stored) != rows.attributes["fingerprint"]:
-        raise CacheError(f"{rows.path} is damaged, its recipe does not have its fingerprint", "run `dvc repro extract`")
+    if not isinstance(stored, Mapping) or fingerprint(stored) != attributes["fingerprint"]:
+        raise CacheError(f"{path} is damaged, its recipe does not have its fingerprint", "run `dvc repro extract`")
     return dict(stored)
 
 

@@ -68,7 +68,7 @@ def export_features(
     if out.suffix not in writers:
         raise DataError(f"{out} ends neither in .parquet nor in .npz", "give a name with one of these two endings")
     rows = read_rows(features_path)
-    check_recipe(features_path, stored_recipe(rows), recipe)
+    check_recipe(features_path, stored_recipe(rows.path, rows.attributes), recipe)
     rows.check_digest()
     paths = first_paths(read_manifest(manifest_path)) if manifest_path.is_file() else {}
     with Progress("export", len(rows.keys), "row", visible=visible) as progress, atomic_path(out) as temporary:

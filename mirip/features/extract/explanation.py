@@ -138,7 +138,7 @@ def _opened(path: Path, reasons: list[str]) -> Rows | None:
 
 def _likely_fingerprint(recipe: Recipe, rows: Rows | None, store_root: Path) -> str | None:
     """Return the fingerprint of rows that a backbone which is not on this machine may have made."""
-    if rows is not None and not find_differences(recipe, stored_recipe(rows)):
+    if rows is not None and not find_differences(recipe, stored_recipe(rows.path, rows.attributes)):
         return str(rows.attributes["fingerprint"])
     newest_first = sorted(store_root.glob("*/*.h5"), key=lambda path: path.stat().st_mtime, reverse=True)
     for header in probe(newest_first):
@@ -154,7 +154,7 @@ def _usable(
     if rows is None:
         return None
     try:
-        stored: dict[str, Any] = stored_recipe(rows)
+        stored: dict[str, Any] = stored_recipe(rows.path, rows.attributes)
         differences = "; ".join(map(str, find_differences(recipe, stored, resolved=resolved)))
         if rows.attributes["fingerprint"] != fingerprint:
             reasons.append(f"{rows.path} was built by another recipe: {differences or 'another backbone'}")
