@@ -11,8 +11,8 @@ from mirip.report import formatting as fmt
 MODEL = "mirip"  # our row in metrics/evaluate/baselines.csv
 # How many it were is this repository's history, which has no place in a page that two clones write the same.
 _CHOICE = (
-    "The best of many models on one test split looks better than it is: choose by validation accuracy. The command mirip "
-    "summary says how many were evaluated on this one here."
+    "The best of many models on one test split looks better than it is: choose by validation accuracy. The command "
+    "mirip summary says how many were evaluated on this one here."
 )
 _BASELINES = {
     "knn": "nearest neighbours in the same features",
