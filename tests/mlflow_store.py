@@ -37,7 +37,8 @@ def server(folder: Path, port: int | None = None) -> Iterator[tuple[str, subproc
     port = port or free_port()
     command = [str(commands_folder() / "mlflow"), "server", "--backend-store-uri", f"sqlite:///{folder}/server.db"]
     command += ["--artifacts-destination", str(folder / "artifacts"), "--host", "127.0.0.1", "--port", str(port)]
-    environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
+    # One worker: of four, each would start again.
+    environment = {**os.environ, "MLFLOW_WORKERS": "1", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     wait_until_free(port)  # of a server that was killed just before
     with (folder / "server.log").open("ab") as log:
         process = subprocess.Popen(

@@ -104,13 +104,16 @@ class Project:
         (self.root / "mlflow.db").write_bytes(migrated_database())
 
 
-def clone(project_root: Path, root: Path, *, with_lock: bool = False, **sections: dict[str, Any]) -> Project:
+def clone(
+    project_root: Path, root: Path, *, with_lock: bool = False, drawn: Path | None = None, **sections: dict[str, Any]
+) -> Project:
     """Copy what Git tracks, or would track, into a new repository with small params and no results.
 
     Args:
         project_root: what to copy.
         root: the new repository.
         with_lock: also dvc.lock, DVC's cache and the features: results that are there are restored, others computed.
+        drawn: another clone whose sample is copied rather than drawn again.
         sections: changes of params.yaml beyond SMALL, by section.
     """
     listed = subprocess.run(
@@ -125,6 +128,10 @@ def clone(project_root: Path, root: Path, *, with_lock: bool = False, **sections
     for kept in (".dvc/cache/files", "features"):
         if with_lock and (project_root / kept).is_dir():
             shutil.copytree(project_root / kept, root / kept, dirs_exist_ok=True)
+    if drawn is not None:
+        shutil.copy(drawn / "data/dvc.lock", root / "data/dvc.lock")
+        for folder in ("data/sample", "models/backbones/sample"):
+            shutil.copytree(drawn / folder, root / folder)
     params = yaml.safe_load((root / "params.yaml").read_text())
     for section, changes in (*SMALL.items(), *sections.items()):
         params[section] |= changes

@@ -29,10 +29,13 @@ class Typed:
 
 
 @pytest.fixture(scope="module")
-def typed(project_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Typed:
-    """A clone in which make finds the commands of this environment, with an empty repository as its origin."""
+def typed(project_root: Path, pipeline: BuiltPipeline, tmp_path_factory: pytest.TempPathFactory) -> Typed:
+    """A clone in which make finds the commands of this environment, with an empty repository as its origin.
+
+    Its sample was drawn by the shared pipeline; all else it computes itself.
+    """
     root = tmp_path_factory.mktemp("clone")
-    project = clone(project_root, root)
+    project = clone(project_root, root, drawn=pipeline.root)
     (root / ".venv").mkdir()
     (root / ".venv" / "bin").symlink_to(commands_folder())
     (root / ".venv" / ".installed").touch()

@@ -1,10 +1,10 @@
 """Commands of a project at a tenth of the cost: forks of one Python that has loaded the large libraries.
 
 A pipeline under test starts dozens of processes, each of which would spend seconds on importing torch, MLflow or DVC
-and a fraction of one on its work. `commands_folder` is what a test puts first on the PATH: `python`, `dvc`, `mirip`
-and `mlflow` there start real processes with their own working directory, environment, standard files, exit code and
-signals, in which none of *our* code is loaded before. Only the libraries are: a test whose subject is how a process
-starts, what it imports or what it costs runs a plain interpreter instead.
+and a fraction of one on its work. `commands_folder` is what a test puts first on the PATH: `python`, `dvc`, `mirip`,
+`mlflow` and `uvicorn` there start real processes with their own working directory, environment, standard files, exit
+code and signals, in which none of *our* code is loaded before. Only the libraries are: a test whose subject is how a
+process starts, what it imports or what it costs runs a plain interpreter instead.
 
 This file is also the program of the server that forks them. All processes of one test run share one; it ends with the
 last of them.
@@ -39,6 +39,7 @@ LIBRARIES = """
     sklearn.model_selection PIL.Image PIL.ImageCms simplejpeg pydantic jinja2 yaml ruamel.yaml rich.table tqdm xxhash
     safetensors.torch matplotlib.figure matplotlib.backends.backend_svg torch torch._dynamo torchvision transformers
     mlflow mlflow.pyfunc mlflow.data mlflow.store.tracking.sqlalchemy_store mlflow.store.model_registry.sqlalchemy_store
+    mlflow.cli mlflow.server.fastapi_app uvicorn.main uvicorn.protocols.http.auto uvicorn.lifespan.on
     alembic.command sqlalchemy.dialects.sqlite dvc.cli dvc.cli.parser dvc.repo dvc.repo.experiments dvc.stage.run
     dvc.repo.experiments.queue.celery dvc.repo.experiments.executor.local kombu.transport.filesystem
     dvc.cachemgr dvc.data_cloud dvc.repo.reproduce dvc.repo.commit dvc.repo.checkout dvc.utils.hydra hydra.compose
@@ -47,7 +48,7 @@ LIBRARIES = """
     pyarrow.acero alembic.config mlflow.store.artifact.artifact_repository_registry PIL.JpegImagePlugin
 """.split()
 
-# What stands behind the three commands. A request is one message of JSON with the standard files, its answer the exit
+# What is behind each of these commands. A request is one message of JSON with the standard files, its answer the exit
 # status; between them, each byte from the client is a signal that has reached it.
 CLIENT = """\
 import json, os, signal, socket, sys
@@ -107,7 +108,7 @@ def commands_folder() -> Path:
 def _start(folder: Path) -> None:
     (folder / "socket").unlink(missing_ok=True)
     (folder / "client.py").write_text(CLIENT)
-    for name in ("python", "dvc", "mirip", "mlflow"):
+    for name in ("python", "dvc", "mirip", "mlflow", "uvicorn"):
         words = (sys.executable, "-IS", folder / "client.py", folder / "socket", sys.executable)
         quoted = " ".join(f'"{word}"' for word in (*words, Path(sys.executable).parent, name))
         (folder / name).write_text(f'#!/bin/sh\nexec {quoted} "$@"\n')

@@ -17,6 +17,7 @@ import pytest
 import torch
 from local_servers import free_port, wait_for
 from made_checkpoint import DIM, write_checkpoint
+from warm_python import commands_folder
 
 from mirip.models.percentiles import score_summary
 from mirip.models.ranking import PairwiseRankingModel
@@ -220,10 +221,10 @@ def served(desk: Path) -> Iterator[str]:
     published = publish_ranker(write_checkpoint(desk / "best_model.pt", seeds=3))
     (model,) = logged(published.run_id)
     port, log = free_port(), desk / "serve.log"
-    command = [sys.executable, "-m", "mlflow", "models", "serve", "--model-uri", f"models:/{model.model_id}"]
+    command = [str(commands_folder() / "mlflow"), "models", "serve", "--model-uri", f"models:/{model.model_id}"]
     command += ["--env-manager", "local", "--port", str(port)]
     # The scoring server is started as `uvicorn`, which has to be found.
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    path = f"{commands_folder()}:{Path(sys.executable).parent}:{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, "MLFLOW_TRACKING_URI": f"sqlite:///{desk / 'mlflow.db'}"}
     with log.open("wb") as stream:
         process = subprocess.Popen(

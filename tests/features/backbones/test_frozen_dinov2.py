@@ -68,17 +68,18 @@ def make_pair(folder: Path, **options: object) -> Pair:
     config_class, model_class = (
         (Dinov2WithRegistersConfig, Dinov2WithRegistersModel) if registers else (Dinov2Config, Dinov2Model)
     )
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
+    with torch.device("meta"):  # its own way to draw weights is slow
         stock = model_class(config_class(**(tiny | options))).eval()
-        with torch.no_grad():
-            for name, parameter in stock.named_parameters():
-                if name.endswith("lambda1"):
-                    parameter.uniform_(0.05, 0.5)
-                elif "norm" in name:
-                    parameter.add_(0.1 * torch.randn_like(parameter))
-                elif name.endswith(("bias", "tokens")):
-                    parameter.normal_(0, 0.05)
+    stock.to_empty(device="cpu")
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(0)
+        for name, parameter in stock.named_parameters():
+            if name.endswith("lambda1"):
+                parameter.uniform_(0.05, 0.5)
+            elif "norm" in name:
+                parameter.normal_(float(name.endswith("weight")), 0.1)
+            else:
+                parameter.normal_(0, 0.05 if name.endswith(("bias", "tokens")) else 0.02)
     stock.save_pretrained(folder)
     return Pair(stock, load_file(folder / "model.safetensors"), json.loads((folder / "config.json").read_text()))
 
