@@ -17,6 +17,7 @@ VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 export PATH := $(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
+unexport PYTHONDONTWRITEBYTECODE # where it is set, each of many processes would compile every module again
 
 .PHONY: install repro test test-fast check format coverage docs ui sweep lock clean
 

@@ -15,10 +15,11 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ["DVC_NO_ANALYTICS"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side; waiting threads would spin
-# Set inside `dvc exp run`, against a user's server, or under make, which would then name each folder it enters.
+# Set inside `dvc exp run`, against a user's server, or under make, which would then name each folder it enters; the
+# last one would let every process compile every module again.
 for name in (
     "DVC_ROOT", "DVC_STAGE", "DVC_EXP_NAME", "DVC_EXP_BASELINE_REV", "MLFLOW_TRACKING_URI",
-    "MAKEFLAGS", "MAKELEVEL", "MFLAGS",
+    "MAKEFLAGS", "MAKELEVEL", "MFLAGS", "PYTHONDONTWRITEBYTECODE",
 ):  # fmt: skip
     os.environ.pop(name, None)
 

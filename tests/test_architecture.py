@@ -82,6 +82,7 @@ def test_imports_run_downwards(path: Path) -> None:
             assert floor_of(room) < floor_of(own) or floor_of(own) == 0, f"{path} imports {module}"
 
 
+@pytest.mark.slow
 def test_no_import_runs_in_a_circle() -> None:
     graph = imports_within_mirip()
     done: set[str] = set()

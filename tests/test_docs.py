@@ -79,6 +79,7 @@ def trained_project(tmp_path: Path, dinov2: Path, monkeypatch: pytest.MonkeyPatc
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in OWN_PAGES if examples(page)], ids=lambda page: page.name)
 def test_the_examples_of_a_page_run_in_order_and_print_what_it_says(page: Path, trained_project: Path) -> None:
     names: dict[str, object] = {}
@@ -166,6 +167,7 @@ def test_the_links_of_a_page_lead_somewhere(page: Path) -> None:
         assert not anchor or anchor in anchors(target), f"{page.name} links to {link}, which is no heading there"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", OWN_PAGES, ids=lambda page: page.name)
 def test_the_values_that_a_page_sets_are_valid_params(page: Path, tmp_path: Path) -> None:
     from dvc.utils.hydra import apply_overrides

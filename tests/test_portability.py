@@ -27,6 +27,7 @@ print("all")
 """
 
 
+@pytest.mark.slow
 def test_every_module_is_imported_without_what_only_unix_has(project_root: Path) -> None:
     command = [sys.executable, "-c", IMPORT_ALL]
     result = subprocess.run(command, capture_output=True, text=True, cwd=project_root)

@@ -38,6 +38,7 @@ def test_the_table_is_one_of_markdown_only_when_asked(capsys: pytest.CaptureFixt
     assert all(line.startswith("| ") and line.endswith(" |") for line in marked)
 
 
+@pytest.mark.slow
 def test_adding_rows_begins_with_the_manifest_and_ends_with_what_is_remembered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,11 +1,14 @@
 import re
 from pathlib import Path
 
+import pytest
+
 from benchmarks.seed_comparison import SETTINGS, Setting, compared
 
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 def test_heads_make_a_false_verdict_rare_where_seeds_do_much():
     one, three = (compared(Setting(n_members, 0.3, 0.1), runs=40, jobs=1) for n_members in (1, 3))
     assert one["false_verdicts"] > 0.2 > three["false_verdicts"]

@@ -29,6 +29,8 @@ from mirip.locks import locked_file
 from mirip.params import load_params
 from mirip.workspace import private_folder
 
+pytestmark = pytest.mark.slow
+
 N = 20
 BACKBONE = "models/backbones/tiny"
 MANIFEST, FEATURES = Path("data/manifest.parquet"), Path("features/tiny.h5")

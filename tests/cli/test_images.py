@@ -17,6 +17,8 @@ from PIL import Image
 
 from mirip.cli.main import main
 
+pytestmark = pytest.mark.slow
+
 EVALUATE = "evaluate --checkpoint run/best_model.pt --data exam/photos --metadata exam/photos.csv".split()
 SHORT = ["--epochs", "12", "--batch-size", "16", "--learning-rate", "0.003", "--device", "cpu"]
 
@@ -208,7 +210,6 @@ def test_a_training_is_tracked_under_its_names(desk, capsys) -> None:
     assert "there was no champion before it" in capsys.readouterr().out
 
 
-@pytest.mark.slow
 def test_real_paintings_with_a_real_backbone_are_ranked_well(
     savoias, mobilenet, tmp_path, shared_folder, monkeypatch
 ) -> None:

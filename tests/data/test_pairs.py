@@ -53,6 +53,7 @@ def test_batches_visit_every_pair_once(rows: list[tuple[int, str]], batch_size: 
     assert sorted(visited) == sorted(dataset)
 
 
+@pytest.mark.slow
 def test_draws_are_uniform_over_pairs() -> None:
     ranks = np.array([0, 0, 0, 1, 1, 2, 3])
     expected = sorted(_brute_force(ranks, None))

@@ -59,6 +59,7 @@ def _has_split_with_every_tier(manifest: pd.DataFrame) -> bool:
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(_MANIFESTS, st.integers(0, 100))
 def test_whole_groups_every_row_once_and_no_empty_split(manifest: pd.DataFrame, seed: int) -> None:
@@ -80,6 +81,7 @@ def test_whole_groups_every_row_once_and_no_empty_split(manifest: pd.DataFrame, 
     check_disjoint(splits, manifest)
 
 
+@pytest.mark.slow
 @settings(max_examples=30)
 @given(_MANIFESTS, st.randoms(use_true_random=False))
 def test_the_order_of_rows_and_the_group_numbers_have_no_say(manifest: pd.DataFrame, random: object) -> None:
@@ -101,6 +103,7 @@ def test_the_order_of_rows_and_the_group_numbers_have_no_say(manifest: pd.DataFr
     assert split_digest(first) == split_digest(second)
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.sampled_from("SAB"), st.sampled_from(["train", "val", "test"])), min_size=1))
 def test_drift_is_the_largest_difference_of_shares(rows: list[tuple[str, str]]) -> None:
     splits = pd.DataFrame(rows, columns=["tier", "split"])
@@ -127,6 +130,7 @@ def test_the_seed_decides_the_split() -> None:
     assert (first["split"] != other["split"]).mean() > 0.2
 
 
+@pytest.mark.slow
 def test_a_large_group_has_a_chance_of_every_split() -> None:
     ranks = (np.arange(300) % 4).tolist()
     manifest = _manifest(ranks, [0] * 8 + list(range(1, 293)))

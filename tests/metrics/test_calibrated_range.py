@@ -33,6 +33,7 @@ def temperature() -> float:
     return fit_temperature(scores, rank, rng=np.random.default_rng(0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [40, 150])
 def test_a_calibrated_model_exceeds_it_in_about_one_case_of_twenty(n, temperature):
     beyond = []
@@ -49,6 +50,7 @@ def test_a_boasting_model_exceeds_it(temperature):
     assert expected_calibration_error(better_wins(scores, rank, temperature / 4)) > 1.5 * high
 
 
+@pytest.mark.slow
 def test_most_bins_of_a_calibrated_model_lie_in_their_range(temperature):
     inside = []
     for seed in range(40):

@@ -29,6 +29,7 @@ def verdicts(n_members, runs, **options):
     return found
 
 
+@pytest.mark.slow
 def test_models_that_differ_by_their_seeds_alone_are_within_noise():
     assert np.mean([verdict != "within noise" for verdict in verdicts(3, 60)]) <= 0.12
 
@@ -81,6 +82,7 @@ def test_a_spread_over_seeds_widens_the_interval_of_the_model_that_has_it():
     assert found.interval_b == blind.interval_b
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n_members", "most"), [(3, 1.45), (5, 1.3)])
 def test_what_seeds_do_to_single_images_counts_once(n_members, most):
     """Resampling images shows it already: an interval that knows of the heads need not be much wider for it."""

@@ -71,6 +71,7 @@ def test_two_tiers_give_the_area_under_the_roc_curve(case):
         assert pairwise_accuracy(scores, two) == pytest.approx(roc_auc_score(two, scores))
 
 
+@pytest.mark.slow
 @given(scored_images())
 def test_macro_is_the_mean_over_tier_pairs_that_exist(case):
     scores, rank, _, _ = case
@@ -83,6 +84,7 @@ def test_macro_is_the_mean_over_tier_pairs_that_exist(case):
     assert float(counts.macro) == pytest.approx(np.mean(by_pair) if by_pair else float("nan"), nan_ok=True)
 
 
+@pytest.mark.slow
 @given(scored_images())
 def test_accuracy_within_contexts_is_the_share_of_their_pairs(case):
     scores, rank, context, _ = case

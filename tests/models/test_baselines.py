@@ -116,6 +116,7 @@ def test_it_learns_what_a_line_can_tell() -> None:
     assert pairwise_accuracy(scores, test.tier_rank) > 0.8
 
 
+@pytest.mark.slow
 def test_its_scores_are_linear_in_the_features() -> None:
     a, b = made_data(50, 3).features, made_data(50, 4).features
     train, val = made_data(300, 0), made_data(60, 1)

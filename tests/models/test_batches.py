@@ -45,6 +45,7 @@ def test_every_image_with_a_fair_partner_is_paired_and_the_better_one_comes_firs
     assert max(sizes) - min(sizes) <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("balance", ["natural", "balanced"])
 @pytest.mark.parametrize("fair", ["any", "same"])
 def test_batches_of_pairs_estimate_the_loss_over_all_pairs(balance, fair) -> None:

@@ -62,6 +62,7 @@ def found(images):
     return validated(images, cache_of(images))
 
 
+@pytest.mark.slow
 def test_the_accuracy_is_that_of_the_pairs_within_folds(images, found):
     metrics, folds = found.evaluation.metrics, found.folds
     assert metrics["n_pairs"] == folds["n_pairs"].sum() < 0.3 * len(images) ** 2 / 2
@@ -78,12 +79,14 @@ def test_the_accuracy_is_that_of_the_pairs_within_folds(images, found):
     assert metrics["pairwise_accuracy_ci_low"] < metrics["pairwise_accuracy"] < metrics["pairwise_accuracy_ci_high"]
 
 
+@pytest.mark.slow
 def test_the_same_call_gives_the_same_result(images, found):
     again = validated(images, cache_of(images))
     assert np.array_equal(again.scores, found.scores)
     assert again.evaluation.metrics == found.evaluation.metrics
 
 
+@pytest.mark.slow
 def test_labels_of_what_is_held_out_have_no_say_in_its_scores(images):
     """Nor in the epoch, nor in the temperature that the scores are divided by."""
     cache, oil = cache_of(images), (images["context"] == "oil").to_numpy()
@@ -95,6 +98,7 @@ def test_labels_of_what_is_held_out_have_no_say_in_its_scores(images):
     assert not np.array_equal(first.scores[~oil], second.scores[~oil])
 
 
+@pytest.mark.slow
 def test_a_group_that_reaches_into_the_held_out_context_is_not_trained_on(images):
     torn = images.assign(context=np.where(np.arange(300) % 10 == 0, "oil", images["context"]))
     in_oil = torn.loc[torn["context"] == "oil", "group_id"].unique()
@@ -106,6 +110,7 @@ def test_a_group_that_reaches_into_the_held_out_context_is_not_trained_on(images
     )
 
 
+@pytest.mark.slow
 def test_without_any_signal_it_is_one_half():
     accuracies = []
     for seed in range(4):
@@ -146,6 +151,7 @@ def test_another_seed_deals_other_folds(images):
     assert not np.array_equal(first, other)
 
 
+@pytest.mark.slow
 def test_a_context_of_one_tier_has_scores_but_no_accuracy(images):
     one_tier = images.assign(context=np.where(images["tier"] == "A", "etching", images["context"]))
     one_tier["group_id"] = np.arange(len(images))
@@ -173,6 +179,7 @@ def test_what_cannot_be_folded_is_one_line(images, change, options, says):
         validated(images.assign(**change), cache_of(images), **options)
 
 
+@pytest.mark.slow
 def test_a_fold_that_leaves_one_tier_to_train_on_says_which(images):
     rank = np.where(images["context"] == "oil", images["tier_rank"], 0).astype(np.int8)
     lone = images.assign(tier_rank=rank, tier=["CBAS"[r] for r in rank])

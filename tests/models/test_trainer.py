@@ -73,6 +73,7 @@ def test_training_leaves_the_global_random_state_alone() -> None:
     assert torch.rand(1) == expected
 
 
+@pytest.mark.slow
 def test_a_resumed_training_ends_in_the_same_bytes(tmp_path) -> None:
     train, val = made_data(150, 0, 0.3), made_data(60, 1, 0.3)
     settings = config(save_every_n_epochs=2, early_stopping_patience=12)

@@ -83,6 +83,7 @@ def test_folds_keep_groups_whole_and_share_out_the_best_tier() -> None:
     assert all((rank[fold == k] == 3).any() for k in range(5))
 
 
+@pytest.mark.slow
 def test_no_image_is_scored_by_a_model_that_saw_its_group() -> None:
     """Features name the group and nothing else: seen, they would give the tier away; unseen, they say nothing."""
     rng = np.random.default_rng(0)
@@ -96,6 +97,7 @@ def test_no_image_is_scored_by_a_model_that_saw_its_group() -> None:
     assert abs(pairwise_accuracy(scores, rank) - 0.5) < 0.12
 
 
+@pytest.mark.slow
 def test_out_of_fold_scores_of_several_seeds_are_the_mean_of_their_heads() -> None:
     """Brought to one scale: as the heads alone, standardised on what each was trained on."""
     rng = np.random.default_rng(0)
@@ -134,6 +136,7 @@ def test_too_few_groups_to_calibrate_on_are_an_error_before_the_training(splits,
         train_ranker(few, cache, Trainer(CONFIG), tiers=["S", "A", "B", "C"])
 
 
+@pytest.mark.slow
 def test_the_checkpoint_carries_what_a_score_means(splits, cache) -> None:
     checkpoint, result = train_ranker(splits, cache, Trainer(CONFIG), tiers=["S", "A", "B", "C"])
     assert checkpoint.split_digest == split_digest(splits)
@@ -152,6 +155,7 @@ def test_the_checkpoint_carries_what_a_score_means(splits, cache) -> None:
     assert np.maximum(claimed, 1 - claimed).mean() == pytest.approx((claimed > 0.5).mean(), abs=0.1)
 
 
+@pytest.mark.slow
 def test_all_splits_are_scored_by_models_that_saw_none_of_the_group(splits, cache) -> None:
     checkpoint, result = train_ranker(splits, cache, Trainer(CONFIG), tiers=["S", "A", "B", "C"])
     assert checkpoint.best_epoch == result.best_epoch
@@ -171,6 +175,7 @@ def test_all_splits_are_scored_by_models_that_saw_none_of_the_group(splits, cach
     assert not set(groups[first]) & set(groups[~first])
 
 
+@pytest.mark.slow
 def test_labels_that_were_flipped_are_the_label_issues(splits, cache) -> None:
     clear = cache.features.astype(np.float32)
     rank_by_key = splits.set_index("image_sha256")["tier_rank"]
@@ -185,6 +190,7 @@ def test_labels_that_were_flipped_are_the_label_issues(splits, cache) -> None:
     assert np.isin(flipped, label_issues(scores, rank, fold)["row"]).mean() > 0.5
 
 
+@pytest.mark.slow
 def test_more_folds_than_groups_are_an_error(splits, cache) -> None:
     checkpoint, _ = train_ranker(splits, cache, Trainer(CONFIG), tiers=["S", "A", "B", "C"])
     few = splits.assign(group_id=splits["group_id"] % 4)
@@ -192,6 +198,7 @@ def test_more_folds_than_groups_are_an_error(splits, cache) -> None:
         cross_fitted_scores(few, cache, checkpoint, n_folds=5, rng=np.random.default_rng(0))
 
 
+@pytest.mark.slow
 def test_the_test_split_has_no_say(splits, cache) -> None:
     """Not even in the standardisation: with the test split's features spoiled, the model is the same."""
     spoiled = cache.features.copy()
@@ -204,6 +211,7 @@ def test_the_test_split_has_no_say(splits, cache) -> None:
     assert first.temperature == second.temperature
 
 
+@pytest.mark.slow
 def test_a_training_can_be_interrupted_and_resumed(splits, cache, tmp_path) -> None:
     config = CONFIG.model_copy(update={"save_every_n_epochs": 3, "early_stopping_patience": 10})
     trainer = Trainer(config, checkpoint_dir=tmp_path)
@@ -228,6 +236,7 @@ def test_a_training_is_named_by_all_that_decides_it(splits, cache) -> None:
     assert len(set(keys)) == 5
 
 
+@pytest.mark.slow
 def test_the_checkpoint_knows_the_images_it_has_seen(splits, cache) -> None:
     checkpoint, _ = train_ranker(splits, cache, Trainer(CONFIG), tiers=["S", "A", "B", "C"])
     seen = np.isin(short_keys(splits["image_sha256"].tolist()), checkpoint.seen_images.numpy())

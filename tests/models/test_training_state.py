@@ -32,6 +32,7 @@ def scored(score, data: RankingData) -> np.ndarray:
         return score(torch.from_numpy(data.features)).numpy()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("images_per_step", [64, None])
 @pytest.mark.parametrize(
     "changes", [{}, {"loss": "margin", "dropout": 0.0}, {"pair_context": "same", "pair_balance": "balanced"}]
@@ -83,6 +84,7 @@ def test_the_same_seeds_give_the_same_bytes(images_per_step) -> None:
     assert first != other
 
 
+@pytest.mark.slow
 def test_a_run_of_several_seeds_resumes_to_the_same_bytes(tmp_path) -> None:
     settings = config(save_every_n_epochs=2, early_stopping_patience=3)
     through = Trainer(settings, checkpoint_dir=tmp_path).fit(TRAIN, VAL)
@@ -92,6 +94,7 @@ def test_a_run_of_several_seeds_resumes_to_the_same_bytes(tmp_path) -> None:
     assert resumed.members == through.members
 
 
+@pytest.mark.slow
 def test_a_run_ends_with_its_last_head_and_each_head_stops_at_its_own_patience() -> None:
     settings = config(early_stopping_patience=2, max_epochs=40, learning_rate=0.03)
     batched = Trainer(settings).fit(TRAIN, VAL)

@@ -51,6 +51,7 @@ class Fetched(HTMLParser):
         self.addresses += [v or "" for k, v in attributes if k in ("src", "href", "srcset", "data", "xlink:href")]
 
 
+@pytest.mark.slow
 def test_nothing_is_fetched_and_no_script_runs(page: str) -> None:
     fetched = Fetched()
     fetched.feed(page)
@@ -70,6 +71,7 @@ def test_accuracy_interval_and_verdict_are_shown(inputs: Inputs, page: str) -> N
     assert words[evaluate["verdict"]] in visible(page)
 
 
+@pytest.mark.slow
 def test_a_small_sample_is_warned_of(inputs: Inputs) -> None:
     assert "Small sample" in visible(render(with_metrics(inputs, "evaluate", small_sample=True)))
     assert "Small sample" not in visible(render(with_metrics(inputs, "evaluate", small_sample=False)))
@@ -89,6 +91,7 @@ def test_a_missing_value_reads_not_available(inputs: Inputs) -> None:
     assert "Within one context not available" in shown
 
 
+@pytest.mark.slow
 def test_without_contexts_there_is_no_accuracy_within_one(inputs: Inputs, page: str) -> None:
     params = inputs.params.model_copy(update={"data": inputs.params.data.model_copy(update={"context": ()})})
     assert "Within one context" in visible(page)
@@ -99,6 +102,7 @@ def test_a_predictor_below_one_half_is_said_to_have_learned_nothing(page: str) -
     assert "interval lies below 50 % has simply learned nothing" in visible(page)
 
 
+@pytest.mark.slow
 def test_a_page_of_empty_metrics_shows_no_value_as_if_measured(inputs: Inputs) -> None:
     shown = visible(render(replace(inputs, metrics={stage: {} for stage in inputs.metrics})))
     assert "Pairwise accuracy on the test split not available" in shown
@@ -108,6 +112,7 @@ def test_a_page_of_empty_metrics_shows_no_value_as_if_measured(inputs: Inputs) -
     assert "None" not in shown
 
 
+@pytest.mark.slow
 def test_file_names_and_advice_are_escaped(inputs: Inputs) -> None:
     attack = '<script>alert("x")</script>.jpg'
     splits = inputs.splits.copy()
@@ -175,6 +180,7 @@ def test_the_models_accuracy_next_to_shortcuts_is_the_one_out_of_fold(inputs: In
     assert "Near-duplicates 1 pair in two splits" in visible(page)
 
 
+@pytest.mark.slow
 def test_what_each_column_tells_is_shown_and_never_less_than_nothing(inputs: Inputs, page: str) -> None:
     assert "What each column tells about the tier" in visible(page)
     assert "department 34.0 % 0.0005 file_bytes 0.0 % 1.0000" in visible(page)

@@ -45,6 +45,7 @@ def files_of(folder: Path) -> dict[str, bytes]:
     return {str(file.relative_to(folder)): file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}
 
 
+@pytest.mark.slow
 def test_two_runs_write_the_same_bytes_however_many_processes_draw(sample, tmp_path):
     write_dataset(tmp_path / "again", 7, N_IMAGES, N_ARTISTS, workers=2)
     assert files_of(tmp_path / "again") == files_of(sample)

@@ -19,6 +19,7 @@ def spread(image):
     return np.percentile(grey, 99.5) - np.percentile(grey, 0.5)
 
 
+@pytest.mark.slow
 def test_a_master_uses_a_fuller_range_of_tone_than_a_beginner(artworks):
     wins = [
         spread(draw(replace(artwork, skill=2.0), SEED)) > spread(draw(replace(artwork, skill=-2.0), SEED))
@@ -39,6 +40,7 @@ def colourfulness(artwork, medium):
     return np.ptp(image - np.median(image, axis=(0, 1)), axis=2).mean()
 
 
+@pytest.mark.slow
 def test_watercolour_has_more_colour_than_the_dry_media(artworks):
     for artwork in artworks[:3]:
         watercolour = colourfulness(artwork, "watercolour")

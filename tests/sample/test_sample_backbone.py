@@ -13,6 +13,7 @@ def folder(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_the_size_told_is_that_of_the_files_and_under_60_mb(folder, tmp_path):
     size = write_backbone(tmp_path)
     assert size == sum(file.stat().st_size for file in tmp_path.iterdir()) < 60_000_000

@@ -22,6 +22,7 @@ def audited():
     return json.loads(WORKSPACE.metrics("audit").read_text()), shortcuts, findings
 
 
+@pytest.mark.slow
 def test_a_column_that_determines_the_tier_is_found_and_told(trained_project, capsys):
     metrics, shortcuts, findings = audited()
     assert metrics["best_shortcut"] in ("university", "all together")
@@ -90,6 +91,7 @@ def test_a_near_duplicate_across_the_split_is_found_and_no_path_is_written(train
     assert not any(b"images/" in written for written in trained_project.outputs().values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_where_features_say_nothing_no_target_is_met(trained_project, seed):
     splits = read_splits(WORKSPACE.splits)
@@ -105,6 +107,7 @@ def test_where_features_say_nothing_no_target_is_met(trained_project, seed):
     assert not any("margin" in name for name in findings.index)
 
 
+@pytest.mark.slow
 def test_it_fails_on_a_finding_as_grave_as_is_said_after_writing(trained_project):
     trained_project.write_params(audit={"fail_on": "critical"})
     with pytest.raises(
@@ -140,6 +143,7 @@ def test_what_every_column_and_context_tells_is_written_whether_found_or_not(tra
     assert (columns["p_value"] > 0.05).any()
 
 
+@pytest.mark.slow
 def test_a_second_run_gives_the_same_bytes(trained_project):
     run(audit.main)
     first = trained_project.outputs()

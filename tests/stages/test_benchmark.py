@@ -34,6 +34,7 @@ def measured(project_root: Path, recipe: dict) -> dict:
     return json.loads(Path("metrics/benchmark.json").read_text())
 
 
+@pytest.mark.slow
 def test_every_metric_is_there_and_off_gpu_the_gpu_requirements_are_not_measured(metrics) -> None:
     assert 0 < metrics["pair_latency_ms_p50"] <= metrics["pair_latency_ms_p95"]
     assert metrics["pair_latency_ms_p99"] is None  # of three runs there is none

@@ -13,6 +13,7 @@ def quick_training(trained_project) -> None:
     trained_project.write_params(train={"max_epochs": 3, "calibration_folds": 2, "images_per_step": 64})
 
 
+@pytest.mark.slow
 def test_prints_a_row_a_fold_and_the_metric_and_writes_both(trained_project, capsys):
     before = trained_project.outputs()
     assert main(["crossval", "--folds", "3", "--output", "out/crossval.json"]) == 0
@@ -24,6 +25,7 @@ def test_prints_a_row_a_fold_and_the_metric_and_writes_both(trained_project, cap
     assert metrics["n_images"] == sum(fold["n_images"] for fold in metrics["folds"]) == 240
 
 
+@pytest.mark.slow
 def test_leaves_out_one_context_at_a_time(capsys):
     assert main(["crossval", "--by", "context"]) == 0
     rows = [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:3]]

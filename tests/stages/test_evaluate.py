@@ -105,6 +105,7 @@ def test_a_second_run_gives_the_same_bytes_and_removes_old_tables(trained_projec
     assert trained_project.outputs() == first
 
 
+@pytest.mark.slow
 def test_from_the_second_model_on_it_says_how_many_were_evaluated_here(trained_project, capsys):
     run(evaluate.main)
     run(evaluate.main)

@@ -164,6 +164,7 @@ def test_an_error_is_one_line_and_leaves_nothing(workspace: Path) -> None:
     assert not (workspace / METRICS).exists()
 
 
+@pytest.mark.slow
 def test_a_stage_with_nothing_to_compute_imports_no_torch(workspace: Path, project_root: Path) -> None:
     extract.main()
     code = "import sys; from stages.extract import main; main(); print('torch' in sys.modules)"

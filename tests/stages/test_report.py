@@ -19,6 +19,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_it_writes_the_page_and_says_where(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     report.main()
     assert (folder / "metrics/report.html").read_text().startswith("<!doctype html>")
@@ -59,6 +60,7 @@ def test_a_table_that_lacks_a_column_is_an_error(folder: Path) -> None:
         report.main()
 
 
+@pytest.mark.slow
 def test_empty_tables_of_the_audit_are_fine(folder: Path) -> None:
     for name in ("findings", "label_issues", "outliers", "near_duplicates"):
         path = folder / f"metrics/audit/{name}.csv"
@@ -75,6 +77,7 @@ def test_how_many_models_were_evaluated_here_changes_no_byte(folder: Path) -> No
     assert (folder / "metrics/report.html").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_the_module_runs_alone_and_an_error_is_one_line(folder: Path, project_root: Path) -> None:
     (folder / "metrics/evaluate.json").unlink()
     done = subprocess.run(

@@ -118,6 +118,7 @@ def test_a_new_measurement_of_latency_is_the_same_run(folder: Path) -> None:
     assert run.data.metrics["benchmark.pair_latency_ms_p50"] == 400.0
 
 
+@pytest.mark.slow
 def test_an_experiments_name_and_baseline_are_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DVC_EXP_NAME", "puffy-cats")
     monkeypatch.setenv("DVC_EXP_BASELINE_REV", "a" * 40)
@@ -179,6 +180,7 @@ def no_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
+@pytest.mark.slow
 def test_results_that_found_no_server_are_published_later_though_others_followed(
     folder: Path, no_server: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -220,6 +222,7 @@ def test_a_result_is_kept_no_longer_once_the_store_that_it_was_meant_for_has_it(
     assert list((folder / ".mirip/unpublished").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_server_that_is_unavailable_is_a_warning_with_the_command_to_publish_later(
     folder: Path, project_root: Path, no_server: None
 ) -> None:

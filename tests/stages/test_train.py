@@ -45,6 +45,7 @@ def test_several_seeds_tell_their_spread_and_give_a_model_of_as_many_heads(proje
     assert state["score_head.layers.2.weight"].shape[0] == 2
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bytes(project) -> None:
     run(train.main)
     first = WORKSPACE.model.read_bytes()
@@ -55,6 +56,7 @@ def test_the_same_seed_gives_the_same_bytes(project) -> None:
     assert WORKSPACE.model.read_bytes() != first
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seeds", [1, 2])
 def test_an_interrupted_training_goes_on_and_ends_in_the_same_bytes(project, monkeypatch, seeds) -> None:
     project.write_params(train={**SHORT, "seeds": seeds})

@@ -111,6 +111,7 @@ def published() -> list[Published]:
     return [item for item in found if isinstance(item, Published)]
 
 
+@pytest.mark.slow
 def test_each_result_that_git_knows_becomes_a_run_in_the_order_it_was_made(repository: Repository) -> None:
     assert [item.status for item in published()][:3] == ["new", "new", "new"]
     runs = repository.runs()
@@ -121,6 +122,7 @@ def test_each_result_that_git_knows_becomes_a_run_in_the_order_it_was_made(repos
     assert runs[0].data.tags["git.commit"] == repository.git("rev-parse", "older")
 
 
+@pytest.mark.slow
 def test_an_experiment_keeps_its_name_and_baseline(repository: Repository) -> None:
     published()
     run = repository.runs()[-1]
@@ -128,6 +130,7 @@ def test_an_experiment_keeps_its_name_and_baseline(repository: Repository) -> No
     assert run.data.tags["dvc.baseline"] == repository.git("rev-parse", "main")
 
 
+@pytest.mark.slow
 def test_the_model_comes_from_the_cache_of_dvc(repository: Repository) -> None:
     published()
     first = repository.runs()[0]
@@ -136,6 +139,7 @@ def test_the_model_comes_from_the_cache_of_dvc(repository: Repository) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_model_that_is_nowhere_leaves_its_result_with_all_else_and_comes_later(repository: Repository) -> None:
     cache = repository.root / ".dvc/cache"
     cache.rename(repository.root / "away")
@@ -148,6 +152,7 @@ def test_a_model_that_is_nowhere_leaves_its_result_with_all_else_and_comes_later
     assert [item.path for item in repository.store().list_artifacts(run_id, "models")] == ["models/best_model.pt"]
 
 
+@pytest.mark.slow
 def test_again_it_changes_nothing(repository: Repository) -> None:
     published()
     before = [(run.info.run_id, run.data.tags, run.data.metrics) for run in repository.runs()]
@@ -157,6 +162,7 @@ def test_again_it_changes_nothing(repository: Repository) -> None:
         assert len(repository.store().get_metric_history(run_id, "pairwise_accuracy")) == 1
 
 
+@pytest.mark.slow
 def test_what_was_published_at_the_time_is_not_told_again(repository: Repository) -> None:
     run_id = publish_workspace().run_id
     edit_json(repository.root / "metrics/benchmark.json", pair_latency_ms_p50=1.0)
@@ -168,6 +174,7 @@ def test_what_was_published_at_the_time_is_not_told_again(repository: Repository
     assert [point.value for point in history][:2] == [412.3, 1.0]
 
 
+@pytest.mark.slow
 def test_a_commit_whose_params_did_not_run_is_left_out_with_the_reason(repository: Repository) -> None:
     text = (repository.root / "params.yaml").read_text()
     (repository.root / "params.yaml").write_text(text.replace("loss: margin", "loss: logistic"))
@@ -181,6 +188,7 @@ def test_a_commit_whose_params_did_not_run_is_left_out_with_the_reason(repositor
     assert len(repository.runs()) == 3
 
 
+@pytest.mark.slow
 def test_a_workspace_whose_params_did_not_run_is_not_published(repository: Repository) -> None:
     text = (repository.root / "params.yaml").read_text()
     (repository.root / "params.yaml").write_text(text.replace("loss: margin", "loss: logistic"))
@@ -200,6 +208,7 @@ def test_the_model_of_another_result_is_not_published(repository: Repository) ->
         publish_workspace()
 
 
+@pytest.mark.slow
 def test_nothing_is_left_behind(repository: Repository) -> None:
     published()
     assert [path.name for path in (repository.root / ".mirip").iterdir()] == ["track.lock"]
@@ -212,6 +221,7 @@ def test_where_there_is_no_project_it_says_so(tmp_path: Path, monkeypatch: pytes
         list(backfill())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["dvc.lock", "params.yaml"])
 def test_a_commit_that_cannot_be_read_is_left_out_and_the_others_are_published(
     repository: Repository, path: str
@@ -229,6 +239,7 @@ def test_a_commit_that_cannot_be_read_is_left_out_and_the_others_are_published(
     assert len(repository.runs()) == 3
 
 
+@pytest.mark.slow
 def test_a_run_begun_after_a_result_of_the_past_does_not_end_before_it(repository: Repository) -> None:
     store = repository.store()
     published()

@@ -201,6 +201,7 @@ def test_a_model_cut_off_at_any_step_is_completed_without_a_second(
     assert publish_ranker(checkpoint).status == "unchanged"
 
 
+@pytest.mark.slow
 def test_a_publication_does_not_load_torch(desk: Path, project_root: Path) -> None:
     checkpoint = write_checkpoint(desk / "best_model.pt")
     program = (

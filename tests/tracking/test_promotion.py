@@ -90,6 +90,7 @@ def test_the_first_model_is_promoted_and_that_is_said(desk: Path, capfd: pytest.
     assert champion().run_id == run_id
 
 
+@pytest.mark.slow
 def test_a_version_says_how_good_it_is_and_on_which_side(desk: Path) -> None:
     published("first", noise=4.0)
     promote("first")
@@ -116,6 +117,7 @@ def test_the_champion_is_what_models_are_loaded_by(desk: Path, monkeypatch: pyte
     assert len(loaded.predict(np.zeros((3, DIM), np.float32))) == 3
 
 
+@pytest.mark.slow
 def test_what_is_within_noise_or_worse_is_refused_and_the_champion_stays(
     desk: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -136,6 +138,7 @@ def test_what_is_within_noise_or_worse_is_refused_and_the_champion_stays(
     assert len(versions()) == 1
 
 
+@pytest.mark.slow
 def test_force_promotes_what_is_worse_and_says_so(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
     published("first")
     promote("first")
@@ -146,6 +149,7 @@ def test_force_promotes_what_is_worse_and_says_so(desk: Path, capsys: pytest.Cap
     assert champion().tags["verdict"] == "worse"
 
 
+@pytest.mark.slow
 def test_promoting_again_makes_no_second_version(desk: Path) -> None:
     published("first", noise=4.0)
     promote("first")
@@ -157,6 +161,7 @@ def test_promoting_again_makes_no_second_version(desk: Path) -> None:
     assert str(champion().version) == "1"
 
 
+@pytest.mark.slow
 def test_models_evaluated_on_different_splits_are_not_compared(desk: Path) -> None:
     published("first")
     promote("first")
@@ -191,6 +196,7 @@ def test_a_run_without_a_model_is_refused(desk: Path) -> None:
         promote("bare")
 
 
+@pytest.mark.slow
 def test_a_run_is_known_by_its_id_or_the_beginning_of_it(desk: Path) -> None:
     run_id = published("first")
     promote(run_id[:6])

@@ -245,6 +245,7 @@ def test_nothing_is_printed_and_no_warning_leaks(workspace: Path, capfd: pytest.
     assert captured.out == captured.err == ""
 
 
+@pytest.mark.slow
 def test_the_output_folder_of_mirip_train_is_one_run_however_often_it_is_published(
     workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

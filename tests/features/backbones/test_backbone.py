@@ -118,6 +118,7 @@ def test_an_image_has_the_same_bits_in_any_place_and_company_of_a_batch(recipe: 
     assert len(seen) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "device",
     [

@@ -188,6 +188,7 @@ def two_threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("two_threads")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_an_image_has_the_same_bits_wherever_it_is_in_its_batch(tmp_path: Path, dtype: torch.dtype) -> None:

@@ -13,6 +13,7 @@ from mirip.features.backbones.weights import is_hub_id, locate_backbone, weight_
 from mirip.files import sha256_bytes, sha256_file
 
 
+@pytest.mark.slow
 def test_a_folder_is_found_by_absolute_and_by_relative_path(dinov2: Path) -> None:
     assert locate_backbone(str(dinov2)).path == dinov2
     assert locate_backbone(dinov2.name, root=dinov2.parent).path == dinov2

@@ -139,6 +139,7 @@ def test_what_is_loaded_is_what_was_written(path: Path) -> None:
     assert cache.features.flags.writeable
 
 
+@pytest.mark.slow
 @given(row=st.integers(0, N - 1), column=st.integers(0, D - 1), bit=st.integers(0, 15))
 def test_a_cache_with_any_flipped_bit_is_refused(
     row: int, column: int, bit: int, resolved: ResolvedRecipe, tmp_path_factory: pytest.TempPathFactory
@@ -162,6 +163,7 @@ def test_a_cache_with_swapped_rows_is_refused(path: Path) -> None:
         FeatureCache.open(path)
 
 
+@pytest.mark.slow
 def test_loading_takes_little_more_memory_than_the_features(tmp_path: Path, resolved: ResolvedRecipe) -> None:
     n, dim = 60_000, 1024  # 123 MB
     path = tmp_path / "large.h5"

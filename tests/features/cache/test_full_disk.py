@@ -109,6 +109,7 @@ def rows_kept(project: Project) -> int:
     return sum(len(rows.keys) for rows in store._sound_shards())
 
 
+@pytest.mark.slow
 def test_a_full_store_keeps_what_was_computed_and_goes_on_when_there_is_room(
     project: Project, make_images: MakeImages, disk: SmallDisk
 ) -> None:

@@ -51,6 +51,7 @@ def test_names_may_be_of_any_bytes(path: Path, tmp_path: Path) -> None:
     assert isinstance(probe([odd])[0], Header)
 
 
+@pytest.mark.slow
 def test_no_damage_of_the_header_reaches_us(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With HDF5 2.0, one such flip in about 500 crashes the library or has it run for a minute.
 

@@ -79,6 +79,7 @@ def test_compaction_leaves_one_file_with_all_rows(store: FeatureStore) -> None:
     assert held(store, seeds) == seeds
 
 
+@pytest.mark.slow
 def test_a_long_extraction_leaves_few_files(store: FeatureStore) -> None:
     with store.locked():
         for seed in range(200):

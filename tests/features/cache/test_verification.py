@@ -55,6 +55,7 @@ def test_a_sound_cache_has_no_findings(path: Path, recipe: Recipe) -> None:
     assert len(found.rows.keys) == N
 
 
+@pytest.mark.slow
 @settings(max_examples=4)  # each starts a process; a checksum misses no single bit, the ends are what may be miscounted
 @given(row=st.integers(0, N - 1), bit=st.integers(0, 16 * D - 1))
 @example(row=0, bit=0)
@@ -74,6 +75,7 @@ def test_any_flipped_bit_of_a_row_names_the_row(
     assert "its content has digest" in found.problems[0]
 
 
+@pytest.mark.slow
 @settings(max_examples=4)  # each starts a process
 @given(row=st.integers(0, N - 1), bit=st.integers(0, 8 * 64 - 1))
 @example(row=0, bit=0)

@@ -69,6 +69,7 @@ def test_imported_rows_are_what_extraction_writes(workspace: Path) -> None:
     assert cache.features.dtype == np.float16
 
 
+@pytest.mark.slow
 def test_it_needs_neither_images_nor_torch(workspace: Path, project_root: Path) -> None:
     import subprocess
     import sys

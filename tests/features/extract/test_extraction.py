@@ -50,6 +50,7 @@ def test_features_are_those_of_the_backbone(project: Project, make_images: MakeI
         np.testing.assert_allclose(cache.rows([sha256]), expected.numpy(), atol=2e-3)
 
 
+@pytest.mark.slow
 def test_what_is_new_is_computed_and_the_bytes_are_those_from_scratch(
     project: Project, make_images: MakeImages
 ) -> None:
@@ -102,6 +103,7 @@ def test_from_recipe_to_recipe_and_back_computes_nothing(project: Project, make_
     assert project.extract(items, squash).computed == 0
 
 
+@pytest.mark.slow
 def test_native_batches_by_shape_and_gives_the_bytes_from_scratch(project: Project, make_images: MakeImages) -> None:
     from mirip.data.decoding import decode_image
     from mirip.features.backbones.backbone import DINOv2FeatureExtractor
@@ -158,6 +160,7 @@ def test_what_changes_no_value_of_a_local_backbone_computes_nothing(
     assert len(FeatureCache.open(project.path, changed)) == 3
 
 
+@pytest.mark.slow
 def test_images_that_wait_for_their_shape_are_bounded(
     project: Project, make_images: MakeImages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -315,6 +318,7 @@ def test_a_store_that_cannot_be_written_leaves_the_old_file(project: Project, ma
     assert project.path.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_what_was_computed(
     project: Project, make_images: MakeImages, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -522,6 +526,7 @@ def test_workers_and_company_change_no_bit(project: Project, make_images: MakeIm
     assert project.path.read_bytes() == project.from_scratch(items)
 
 
+@pytest.mark.slow
 def test_nothing_missing_loads_no_torch(project: Project, make_images: MakeImages) -> None:
     items = make_images(range(4))
     project.extract(items)
@@ -615,6 +620,7 @@ STEPS = st.lists(
 )
 
 
+@pytest.mark.slow
 @given(steps=STEPS, cut=st.floats(0, 1))
 @example(steps=crashed_at(3), cut=0.5)  # within the second of two parts
 @example(steps=crashed_at(6), cut=0.5)  # within the features file, when all rows are in the store
