@@ -105,6 +105,11 @@ class Workspace:
         return self._in("metrics", "scores.csv")
 
     @property
+    def out_of_fold(self) -> Path:
+        """The scores of all images by models that saw none of their group, with hashed ids."""
+        return self.tables("audit") / "out_of_fold.csv"
+
+    @property
     def receipt(self) -> Path:
         """Which result was published: not in Git, so that a fresh clone publishes into its own store."""
         return self.metrics("track")

@@ -6,8 +6,8 @@ from numpy.typing import ArrayLike
 from mirip.metrics.intervals import (
     Interval,
     bootstrap_accuracies,
+    difference_interval,
     group_support,
-    percentile_interval,
     resampled_accuracy_interval,
 )
 from mirip.metrics.pairwise import pairwise_accuracy
@@ -48,13 +48,15 @@ def paired_difference_interval(
 
     Both are counted on the same resamples, so that what makes a resample easy or hard for both cancels.
     """
+    sets = np.stack([np.asarray(scores_a, dtype=np.float64), np.asarray(scores_b, dtype=np.float64)])
     replicates = bootstrap_accuracies(
-        np.stack([np.asarray(scores_a, dtype=np.float64), np.asarray(scores_b, dtype=np.float64)]),
+        sets,
         tier_rank,
         group_id,
         rng=rng,
         n_bootstrap=n_bootstrap,
         context=context,
     )
-    support = group_support(tier_rank, group_id)
-    return percentile_interval(replicates[:, 0] - replicates[:, 1], support, confidence=confidence, limits=(-1.0, 1.0))
+    support = group_support(tier_rank, group_id, context)
+    a, b = (pairwise_accuracy(scores, tier_rank, context=context) for scores in sets)
+    return difference_interval(a - b, replicates[:, 0] - replicates[:, 1], support, confidence=confidence)

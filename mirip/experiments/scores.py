@@ -2,10 +2,14 @@
 
 The table names no image and no person, and is in Git: any two results that were evaluated on one test split can be
 compared later, without images, features or models.
+
+A small test split decides nothing. Where both results hold metrics/audit/out_of_fold.csv, which the stage audit writes,
+they are then compared on these scores of all images, by pairs within a fold: each image was scored by a model that saw
+none of its group.
 """
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +23,7 @@ from mirip.randomness import stream
 from mirip.workspace import Workspace
 
 _SCORES = Workspace().scores
+_OUT_OF_FOLD = Workspace().out_of_fold
 _COLUMNS = ("id", "group", "tier", "tier_rank", "score")
 _MEMBER = "score_seed_"
 
@@ -31,11 +36,15 @@ class ModelScores:
         source: what messages call it.
         images: N rows, sorted by id: id, group, tier, tier_rank.
         members: (n, N) float64 scores of each of its n members; of a model of one seed its scores.
+        fold: (N,) labels; only scores of one fold can be compared. None: all can.
+        out_of_fold: scores of all images by models that saw none of their group; None: there are none.
     """
 
     source: str
     images: pd.DataFrame
     members: NDArray[np.float64]
+    fold: NDArray[np.generic] | None = None
+    out_of_fold: "ModelScores | None" = None
 
 
 def read_scores(source: str, *, name: str | None = None) -> ModelScores:
@@ -56,14 +65,22 @@ def read_scores(source: str, *, name: str | None = None) -> ModelScores:
             problem = f"{path} holds neither {_SCORES.as_posix()} nor {_SCORES.name}"
             raise DataError(problem, "run `dvc repro evaluate` there")
         path = found
-    text = path.read_text(encoding="utf-8") if path.is_file() else _from_git(source)
-    return _parsed(name or source, text)
+    more: str | None = None
+    if path.is_file():
+        text = path.read_text(encoding="utf-8")
+        beside = path.parent / _OUT_OF_FOLD.relative_to(_SCORES.parent)
+        if path.name == _SCORES.name and beside.is_file():
+            more = beside.read_text(encoding="utf-8")
+    else:
+        text, more = _from_git(source)
+    scores = _parsed(name or source, text)
+    return scores if more is None else replace(scores, out_of_fold=_parsed(scores.source, more))
 
 
 def compare_scores(
     a: ModelScores, b: ModelScores, *, confidence: float = 0.95, n_bootstrap: int = 2000, seed: int = 42
 ) -> ModelComparison:
-    """Compare two models on the test split that both were evaluated on.
+    """Compare two models on the test split that both were evaluated on, or out of fold where that is small.
 
     Raises:
         DataError: they were evaluated on different images, or their tiers differ.
@@ -74,15 +91,25 @@ def compare_scores(
     if n_bootstrap < 100:
         raise ParamsError(f"{n_bootstrap} resamples are too few for an interval", "give 100 or more")
     _check_same_split(a, b)
-    return compare_models(
-        a.members,
-        b.members,
-        a.images["tier_rank"].to_numpy(),
-        a.images["group"].to_numpy(),
-        rng=stream(seed, "bootstrap"),
-        n_bootstrap=n_bootstrap,
-        confidence=confidence,
-    )
+
+    def compared(a: ModelScores, b: ModelScores) -> ModelComparison:
+        return compare_models(
+            a.members,
+            b.members,
+            a.images["tier_rank"].to_numpy(),
+            a.images["group"].to_numpy(),
+            rng=stream(seed, "bootstrap"),
+            n_bootstrap=n_bootstrap,
+            confidence=confidence,
+            context=a.fold,
+        )
+
+    found = compared(a, b)
+    if not found.support.small_sample or a.out_of_fold is None or b.out_of_fold is None:
+        return found
+    if _differences(a.out_of_fold, b.out_of_fold):
+        return found
+    return compared(a.out_of_fold, b.out_of_fold)._replace(out_of_fold=True)
 
 
 def comparison_scalars(found: ModelComparison) -> dict[str, float | int | str | bool]:
@@ -100,6 +127,8 @@ def comparison_scalars(found: ModelComparison) -> dict[str, float | int | str | 
         "verdict": found.verdict,
         "members_a": found.members_a,
         "members_b": found.members_b,
+        "out_of_fold": found.out_of_fold,
+        "n_images": found.n_images,
         "n_groups": found.support.n_groups,
         "small_sample": found.support.small_sample,
     }
@@ -109,13 +138,14 @@ def comparison_lines(a: ModelScores, b: ModelScores, found: ModelComparison, con
     """Say a comparison in a few lines."""
     said = comparison_text(found.verdict, "A", "B")
     models = (("A", a, found.accuracy_a, found.interval_a), ("B", b, found.accuracy_b, found.interval_b))
+    what = "out-of-fold pairwise accuracy" if found.out_of_fold else "pairwise accuracy"
     return [
         *(
-            f"{name}  {scores.source}: pairwise accuracy {accuracy:.3f}, interval {own.low:.3f} to {own.high:.3f}"
+            f"{name}  {scores.source}: {what} {accuracy:.3f}, interval {own.low:.3f} to {own.high:.3f}"
             for name, scores, accuracy, own in models
         ),
         f"A - B  {found.difference:+.3f}, interval {found.interval.low:+.3f} to {found.interval.high:+.3f} at "
-        f"{confidence:.3g} ({len(a.images)} images in {found.support.n_groups} groups): {said}",
+        f"{confidence:.3g} ({found.n_images} images in {found.support.n_groups} groups): {said}",
         *remarks(found, "A", "B"),
     ]
 
@@ -128,8 +158,16 @@ def remarks(found: ModelComparison, a: str, b: str) -> list[str]:
             f"one training seed of {' and of '.join(single)}: the interval does not hold the spread over seeds, so "
             "another seed may turn the verdict (train with train.seeds above 1)"
         )
+    if found.out_of_fold:
+        said.append(
+            "the test split is too small for a verdict: this is out of fold, over all images, each scored by a model "
+            "that saw none of its group"
+        )
     if found.support.small_sample:
-        said.append("small sample: fewer than 30 groups, or than 5 in a tier; the intervals are rough ones")
+        said.append(
+            f"small sample: {found.support.n_groups} groups, {found.support.fewest_in_tier} in the tier that has "
+            "fewest; the intervals are rough ones, and no verdict is given on them"
+        )
     return said
 
 
@@ -144,6 +182,7 @@ def _parsed(source: str, text: str) -> ModelScores:
         names = [name for name in table if str(name).startswith(_MEMBER)] or ["score"]
         members = table[names].to_numpy(dtype=np.float64).T
         images = table[["id", "group", "tier", "tier_rank"]].astype({"tier_rank": np.int64})
+        fold = table["fold"].to_numpy() if "fold" in table else None
     except ValueError as error:
         reason = " ".join(str(error).split())
         raise DataError(f"the scores of {source} are damaged ({reason})", advice) from None
@@ -151,10 +190,19 @@ def _parsed(source: str, text: str) -> ModelScores:
         raise DataError(f"the scores of {source} are damaged (one is not a finite number)", advice)
     if images["id"].duplicated().any():
         raise DataError(f"the scores of {source} are damaged (an id is there twice)", advice)
-    return ModelScores(source, images, members)
+    return ModelScores(source, images, members, fold)
 
 
 def _check_same_split(a: ModelScores, b: ModelScores) -> None:
+    if differ := _differences(a, b):
+        raise DataError(
+            f"A ({a.source}) and B ({b.source}) were evaluated on different test splits: {', '.join(differ)}",
+            "evaluate both on one split, then compare them",
+        )
+
+
+def _differences(a: ModelScores, b: ModelScores) -> list[str]:
+    """Say how the images of two tables differ, and the folds; nothing where their scores can be compared."""
     in_a, in_b = (scores.images.set_index("id") for scores in (a, b))
     both = in_a.index.intersection(in_b.index)
     only_a, only_b = len(in_a) - len(both), len(in_b) - len(both)
@@ -170,15 +218,13 @@ def _check_same_split(a: ModelScores, b: ModelScores) -> None:
         groups_a, groups_b = (pd.factorize(scores.images["group"])[0] for scores in (a, b))
         if not np.array_equal(groups_a, groups_b):
             differ.append("their groups differ")
-    if differ:
-        raise DataError(
-            f"A ({a.source}) and B ({b.source}) were evaluated on different test splits: {', '.join(differ)}",
-            "evaluate both on one split, then compare them",
-        )
+        if not np.array_equal(np.asarray(a.fold), np.asarray(b.fold)):
+            differ.append("their folds differ")
+    return differ
 
 
-def _from_git(source: str) -> str:
-    """Read the table of a revision, or of a DVC experiment of that name."""
+def _from_git(source: str) -> tuple[str, str | None]:
+    """Read the tables of a revision, or of a DVC experiment of that name: scores, and out of fold if there are any."""
     revision = source
     if git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{source}^{{commit}}") is None:
         experiments = (
@@ -191,4 +237,4 @@ def _from_git(source: str) -> str:
     if text is None:
         problem = f"the revision {source} holds no {_SCORES.as_posix()}"
         raise DataError(problem, "give one in which `dvc repro` was committed")
-    return text
+    return text, git("show", "--end-of-options", f"{revision}:./{_OUT_OF_FOLD.as_posix()}")

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from mirip.metrics.columns import ALL_TOGETHER, Column
 from mirip.metrics.comparison import Comparison, compare_with_model
 from mirip.metrics.findings import SEVERITIES, Finding, as_table, column_findings, shortcut_findings
-from mirip.metrics.intervals import bootstrap_accuracies, group_support
+from mirip.metrics.intervals import Interval, bootstrap_accuracies, group_support
 from mirip.metrics.pairwise import PairCounter
 from mirip.metrics.permutation import against_chance, entropy, family_wise_p, tier_information
 from mirip.metrics.shortcuts import Shortcuts
@@ -37,13 +37,14 @@ class Audit:
     """What `audit_ranker` found.
 
     Attributes:
-        metrics: flat scalars, the names of metrics/audit.json.
+        metrics: flat scalars, the names of metrics/audit.json. `small_sample`: too few groups for any verdict.
         shortcuts: shortcut, pairwise_accuracy, ci_low, ci_high, margin (model minus shortcut), margin_ci_low,
             margin_ci_high, p_value; the strongest first.
         columns: column, information (nats by which it lowers the tier's entropy), expected (the same under chance),
             share (of the tier's entropy, beyond what chance would), p_value (family-wise); the most telling first.
         findings: name, severity, value, p_value (empty where it is no test), advice; the gravest first.
         verdict: of the model against the best shortcut.
+        out_of_fold: interval of the model's accuracy.
     """
 
     metrics: dict[str, float | int | str]
@@ -51,6 +52,7 @@ class Audit:
     columns: pd.DataFrame
     findings: pd.DataFrame
     verdict: Comparison
+    out_of_fold: Interval
 
 
 def audit_ranker(
@@ -141,6 +143,7 @@ def audit_ranker(
             "out_of_fold_accuracy_ci_high": model.interval.high,
             "n_images": len(tier_rank),
             "n_groups": support.n_groups,
+            "small_sample": support.small_sample,
             "n_effective_images": effective_images(by_image[:, 0], resampled[:, 0], len(tier_rank), support.n_groups),
             "n_pairs": int(counts[0].pairs.sum()),
             "n_folds": int(fold.max()) + 1,
@@ -159,6 +162,7 @@ def audit_ranker(
         ).sort_values("share", ascending=False, kind="stable", ignore_index=True),
         findings,
         best.verdict,
+        model.interval,
     )
 
 

@@ -1,6 +1,7 @@
 """Is one model better than another on the same test split, beyond the luck of the sample and of the training seeds?
 
-The verdict is one of COMPARISONS; `comparison_text` says it in words. Nobody else decides or translates it.
+The verdict is one of COMPARISONS; `comparison_text` says it in words. Nobody else decides or translates it. It is
+"undecided" where there are too few groups for any, and "within noise" where there are enough and no difference shows.
 
 Both models are counted on the same resamples over groups, so what is hard for both cancels. An ensemble of n members,
 each trained with its own seed, would differ with other seeds. How much its accuracy varies with them is measured by the
@@ -12,7 +13,7 @@ pigeonhole bootstrap, Annals of Applied Statistics 1). Resampling images adds th
 members once more. The variance is reduced by that growth, and the rest, which moves all images together, is added to
 every resample as a normal draw. Three seeds say little about the variance over seeds: Student's quantile is taken at
 the degrees of freedom of the whole variance by Welch & Satterthwaite (Satterthwaite 1946, Biometrics Bulletin 2),
-groups - 1 for the images' part and n - 1 for a model's members.
+those of `group_support` for the images' part and n - 1 for a model's members.
 
 benchmarks/seed_comparison.py simulates how often equal models come out different: at 95 % in 2 to 3 of 100 where
 seeds move single images only, in 6 (five members) to 8 (three) where they move all images together by much.
@@ -28,27 +29,33 @@ from mirip.metrics.intervals import (
     GroupSupport,
     Interval,
     bootstrap_accuracies,
+    difference_interval,
     group_support,
-    percentile_interval,
     resampled_accuracy_interval,
 )
 from mirip.metrics.pairwise import PairCounter
 
 Floats = NDArray[np.float64]
 
-Comparison = Literal["better", "worse", "within noise"]
+Comparison = Literal["better", "worse", "within noise", "undecided"]
 
 BETTER: Comparison = "better"
 WORSE: Comparison = "worse"
 WITHIN_NOISE: Comparison = "within noise"
-COMPARISONS = (BETTER, WORSE, WITHIN_NOISE)
+UNDECIDED: Comparison = "undecided"
+COMPARISONS = (BETTER, WORSE, WITHIN_NOISE, UNDECIDED)
 
 # The variance over members is a mean over these resamples, so a few are enough.
 _RESAMPLES_OF_MEMBERS = 200
 
 
 def comparison(difference: Interval) -> Comparison:
-    """Return whether a paired difference is beyond noise, which it is when its interval excludes 0."""
+    """Return whether a paired difference is beyond noise, which it is when its interval excludes 0.
+
+    Too few groups decide nothing, see `GroupSupport.small_sample`.
+    """
+    if difference.small_sample:
+        return UNDECIDED
     if difference.low > 0:
         return BETTER
     return WORSE if difference.high < 0 else WITHIN_NOISE
@@ -60,6 +67,7 @@ def comparison_text(verdict: Comparison, subject: str, other: str) -> str:
         BETTER: f"{subject} is better than {other}",
         WORSE: f"{subject} is worse than {other}",
         WITHIN_NOISE: f"{subject} is within noise of {other}: no difference is shown",
+        UNDECIDED: f"whether {subject} is better than {other} is undecided: there are too few groups",
     }[verdict]
 
 
@@ -125,9 +133,13 @@ def compare_with_model(
             accuracy,
             resampled_accuracy_interval(accuracy, of_one, support, confidence=confidence),
             accuracies[model] - accuracy,
-            percentile_interval(replicates[:, model] - of_one, support, confidence=confidence, limits=(-1.0, 1.0)),
+            Interval(0.0, 0.0, support.small_sample)  # of the model and itself
+            if k == model % len(names)
+            else difference_interval(
+                accuracies[model] - accuracy, replicates[:, model] - of_one, support, confidence=confidence
+            ),
         )
-        for name, accuracy, of_one in zip(names, accuracies, replicates.T, strict=True)
+        for k, (name, accuracy, of_one) in enumerate(zip(names, accuracies, replicates.T, strict=True))
     ]
 
 
@@ -145,6 +157,8 @@ class ModelComparison(NamedTuple):
         members_a: number of a's members; with 1, the spread over a's training seeds is in none of the intervals.
         members_b: of b's.
         support: the groups behind it all.
+        n_images: N.
+        out_of_fold: whether the scores are of models that saw none of the image's group, rather than of a test split.
     """
 
     accuracy_a: float
@@ -157,6 +171,8 @@ class ModelComparison(NamedTuple):
     members_a: int
     members_b: int
     support: GroupSupport
+    n_images: int
+    out_of_fold: bool = False
 
 
 def compare_models(
@@ -212,15 +228,27 @@ def compare_models(
         for k, accuracy in enumerate((a, b))
     ]
     between = replicates[:, 0] - replicates[:, 1]
-    interval = percentile_interval(
+    interval = difference_interval(
+        a - b,
         np.clip(between + noise[0] - noise[1], -1.0, 1.0),
         support,
         confidence=confidence,
-        limits=(-1.0, 1.0),
         degrees=_degrees(between, support, spreads),
     )
+    if np.array_equal(*means):
+        interval = Interval(0.0, 0.0, interval.small_sample)
     return ModelComparison(
-        a, own[0], b, own[1], a - b, interval, comparison(interval), len(models[0]), len(models[1]), support
+        a,
+        own[0],
+        b,
+        own[1],
+        a - b,
+        interval,
+        comparison(interval),
+        len(models[0]),
+        len(models[1]),
+        support,
+        means.shape[1],
     )
 
 
@@ -258,6 +286,6 @@ def _degrees(replicates: Floats, support: GroupSupport, spreads: Sequence[_SeedS
     of_images = float(finite.var()) if len(finite) else 0.0
     whole = of_images + sum(spread.beyond_images for spread in spreads)
     # What is left of a spread is a difference of two estimates, so it is less sure than each of them.
-    unsure = of_images**2 / max(support.n_groups - 1, 1)
+    unsure = of_images**2 / support.degrees
     unsure += sum(spread.beyond_images * spread.in_all / spread.degrees for spread in spreads if spread.degrees)
-    return whole**2 / unsure if unsure else max(support.n_groups - 1.0, 1.0)
+    return whole**2 / unsure if unsure else support.degrees

@@ -121,6 +121,14 @@ class PairCounter:
             wins[chunk], pairs[chunk] = self._count(many[chunk])
         return TierPairCounts(wins, pairs) if rows.ndim == 2 else TierPairCounts(wins[0], pairs[0])
 
+    def count_each(self) -> tuple[Floats, Floats]:
+        """Return, for each row, how many rows of worse tiers it beats and how many there are, (N,) float64 both."""
+        wins, pairs = np.zeros(self.n_images), np.zeros(self.n_images)
+        for better, _, below, up_to, start, end in self._pairs:
+            wins[self._rows[better]] += (below + up_to) * 0.5 - start
+            pairs[self._rows[better]] += end - start
+        return wins, pairs
+
     def _count(self, weights: NDArray[np.generic]) -> tuple[Floats, Floats]:
         # Weight vectors lie side by side, (n, R): a row is gathered in one piece.
         own = [np.ascontiguousarray(weights[:, rows].T, dtype=np.float64) for rows in self._rows]

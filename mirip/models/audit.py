@@ -19,11 +19,12 @@ from mirip.features.cache.feature_cache import FeatureCache
 from mirip.files import write_json
 from mirip.metrics.audit import Audit, audit_ranker
 from mirip.metrics.columns import shortcut_columns
-from mirip.metrics.comparison import BETTER, WITHIN_NOISE, WORSE, comparison_text
+from mirip.metrics.comparison import BETTER, UNDECIDED, WITHIN_NOISE, WORSE, comparison_text
 from mirip.metrics.findings import at_least, duplicate_findings
 from mirip.metrics.image_issues import NearDuplicates, label_issues, near_duplicates, outliers
+from mirip.metrics.intervals import target_verdict
 from mirip.models.checkpoint import load_checkpoint
-from mirip.models.evaluation import check_trained_on
+from mirip.models.evaluation import Scores, check_trained_on, public_scores
 from mirip.models.training import cross_fitted_scores
 from mirip.params import Params
 from mirip.randomness import stream
@@ -34,6 +35,7 @@ _ADVICE = {
     BETTER: "",
     WORSE: ", so do not claim that it evaluates quality",
     WITHIN_NOISE: ", so give more images or do not claim that it evaluates quality",
+    UNDECIDED: ", so give artworks of more groups or do not claim that it evaluates quality",
 }
 
 
@@ -85,7 +87,7 @@ def audit(workspace: Workspace, params: Params, *, verbose: bool = True) -> Mode
 
     Args:
         workspace: holds manifest, splits, features and the model.
-        params: the sections data, extract, recipes, audit, and evaluate.confidence.
+        params: the sections data, extract, recipes, audit, and evaluate.confidence and evaluate.target_accuracy.
         verbose: show progress on stderr.
 
     Raises:
@@ -139,7 +141,12 @@ def audit(workspace: Workspace, params: Params, *, verbose: bool = True) -> Mode
     folder = workspace.tables("audit")
     for name, table in tables.items():
         write_csv(folder / f"{name}.csv", table)
-    more = {"n_near_duplicates": len(pairs), "columns_left_out": ", ".join(left_out)}
+    write_csv(workspace.out_of_fold, public_scores(splits, Scores(scores, {})).assign(fold=fold), digits=9)
+    more = {
+        "out_of_fold_verdict": target_verdict(found.out_of_fold, params.evaluate.target_accuracy),
+        "n_near_duplicates": len(pairs),
+        "columns_left_out": ", ".join(left_out),
+    }
     write_json(workspace.metrics("audit"), {**found.metrics, **more})
     paths = splits["image_path"].to_numpy()
     firsts = near.pairs[["row", "other_row"]][:_PAIRS_NAMED].to_numpy(dtype=int)

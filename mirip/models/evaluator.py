@@ -153,7 +153,7 @@ class Evaluation:
         if m["small_sample"]:
             lines.append(
                 f"small sample: {m['n_groups']} groups, {m['min_groups_in_tier']} in the tier that has fewest; "
-                "the interval is a rough one, and the verdict at best undecided"
+                "the interval is a rough one, and no verdict is given on it"
             )
         if "pairwise_accuracy_seed_sd" in m:
             lines.append(
@@ -291,7 +291,7 @@ class Evaluator:
         accuracies = [float(PairCounter(row, rank, block).count().micro) for row in score_sets]
         # Chance orders every pair by a coin: exactly one half in any resample that has a pair.
         by_chance = np.where(np.isnan(resampled[:, -1]), np.nan, 0.5)
-        return compare_with_model(
+        chance, *others = compare_with_model(
             [CHANCE, *baselines, MODEL_NAME],
             [0.5 if np.isfinite(accuracies[-1]) else float("nan"), *accuracies],
             np.column_stack([by_chance, resampled]),
@@ -299,6 +299,8 @@ class Evaluator:
             support=support,
             confidence=self.confidence,
         )
+        exactly = Interval(chance.accuracy, chance.accuracy, support.small_sample)  # known, not estimated
+        return [chance._replace(interval=exactly), *others]
 
 
 def tier_pair_table(counts: TierPairCounts, tiers: Sequence[str]) -> pd.DataFrame:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from mirip.metrics.comparison import BETTER, WITHIN_NOISE, WORSE, comparison, comparison_text
+from mirip.metrics.comparison import BETTER, UNDECIDED, WITHIN_NOISE, WORSE, comparison, comparison_text
 from mirip.metrics.intervals import Interval
 
 NOT_AVAILABLE = "not available"
@@ -19,6 +19,7 @@ COMPARISONS: dict[str, tuple[str, Tone]] = {
     BETTER: ("better, beyond noise", "good"),
     WORSE: ("worse, beyond noise", "bad"),
     WITHIN_NOISE: ("within noise: no difference is shown", "open"),
+    UNDECIDED: ("undecided: too few groups", "open"),
 }
 _TARGETS: dict[str, tuple[str, Tone]] = {
     "met": ("Target met", "good"),
@@ -41,19 +42,20 @@ def known(value: Any) -> bool:
     return value is not None and not (isinstance(value, float) and not math.isfinite(value))
 
 
-def interval_of(values: Mapping[Any, Any], name: str = "", *, small_sample: bool = False) -> Interval | None:
+def interval_of(values: Mapping[Any, Any], name: str = "", *, small_sample: bool | None = None) -> Interval | None:
     """Return the interval of a metric from flat values or a table's row; None where a bound is not known.
 
     Args:
         values: with `<name>_ci_low` and `<name>_ci_high`, or `ci_low` and `ci_high` for no name.
         name: of the metric.
-        small_sample: whether too few groups are behind it.
+        small_sample: whether too few groups are behind it; None: what the values say.
     """
     prefix = f"{name}_" if name else ""
     low, high = values.get(f"{prefix}ci_low"), values.get(f"{prefix}ci_high")
     if low is None or high is None or not (known(low) and known(high)):
         return None
-    return Interval(float(low), float(high), small_sample)
+    small = bool(values.get("small_sample")) if small_sample is None else small_sample
+    return Interval(float(low), float(high), small)
 
 
 def percent(value: Any, digits: int = 1) -> str:
@@ -114,25 +116,36 @@ def target_verdict(evaluate: Mapping[str, Any]) -> TargetVerdict:
         return TargetVerdict(label, tone, f"The interval is {NOT_AVAILABLE}, so there is no verdict on the target.")
     said = f"The {percent(evaluate.get('confidence', 0.95), 0)} interval, {span(interval)},"
     aim = f"the target of {percent(target, 0)}"
-    if interval.low >= target:
-        said += f" lies wholly at or above {aim}"
-        # Such an interval is met, unless so few groups are behind it that its bounds are rough.
+    if interval.low >= target or interval.high < target:
+        said += f" lies wholly {'at or above' if interval.low >= target else 'below'} {aim}"
+        # Such an interval decides, unless so few groups are behind it that its bounds are rough.
         said += ", but the sample is too small to rely on it." if tone == "open" else "."
-    elif interval.high < target:
-        said += f" lies wholly below {aim}."
     else:
         said += f" holds {aim}: this test split cannot tell whether it is reached."
     return TargetVerdict(label, tone, said)
 
 
-def small_sample_warning(evaluate: Mapping[str, Any]) -> str | None:
-    """Say how small the test split is, where it is too small to rely on its interval."""
+def small_sample_warning(evaluate: Mapping[str, Any], audit: Mapping[str, Any]) -> str | None:
+    """Say how small the test split is, where it is too small for a verdict, and what is known out of fold."""
     if not evaluate.get("small_sample"):
         return None
     return (
         f"Small sample: {plural(evaluate.get('n_images'), 'image')} in {plural(evaluate.get('n_groups'), 'group')}, "
         f"{number(evaluate.get('min_groups_in_tier'), 0)} in the tier that has fewest. "
-        "The interval is a rough one, and the verdict is at best undecided."
+        f"The interval is a rough one, and no verdict is given on it. {out_of_fold(audit)}"
+    ).rstrip()
+
+
+def out_of_fold(audit: Mapping[str, Any]) -> str:
+    """Say the accuracy out of fold, its interval and its verdict, from metrics/audit.json; nothing without them."""
+    accuracy, interval = audit.get("out_of_fold_accuracy"), interval_of(audit, "out_of_fold_accuracy")
+    if interval is None or not known(accuracy):
+        return ""
+    images, groups = (plural(audit.get(f"n_{what}s"), what) for what in ("image", "group"))
+    verdict = f": target {audit['out_of_fold_verdict']}" if audit.get("out_of_fold_verdict") else ""
+    return (
+        f"Over all {images} in {groups}, each scored by a model that saw none of its group, the accuracy is "
+        f"{percent(accuracy)} ({span(interval)}){verdict}."
     )
 
 

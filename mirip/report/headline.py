@@ -77,12 +77,12 @@ def tiles(
     ]
 
 
-def baselines(table: pd.DataFrame) -> list[dict[str, str]]:
+def baselines(table: pd.DataFrame, *, small_sample: bool) -> list[dict[str, str]]:
     """Say of each simpler model, the strongest first, how ours compares: name, what, verdict, tone, margin."""
     rows = []
     simpler = table[~table["model"].isin(["chance", MODEL])].sort_values("pairwise_accuracy", ascending=False)
     for row in simpler.to_dict("records"):
-        interval = fmt.interval_of(row, "margin")
+        interval = fmt.interval_of(row, "margin", small_sample=small_sample)
         label, tone = (fmt.NOT_AVAILABLE, "open") if interval is None else fmt.COMPARISONS[comparison(interval)]
         rows.append(
             {

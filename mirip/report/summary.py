@@ -7,6 +7,7 @@ from typing import Any
 
 from mirip.errors import DataError
 from mirip.features.extract.history import ExtractionSummary, last_extraction
+from mirip.metrics.comparison import BETTER, comparison
 from mirip.models.evaluation_count import models_evaluated
 from mirip.params import Params
 from mirip.report import formatting as fmt
@@ -24,7 +25,9 @@ def summary_rows(
         n_models_evaluated: on this test split, from this repository.
     """
     evaluate, audit, benchmark = metrics["evaluate"], metrics["audit"], metrics["benchmark"]
-    small = ", a small sample" if evaluate.get("small_sample") else ""
+    is_small = bool(evaluate.get("small_sample"))
+    small = ", a small sample" if is_small else ""
+    aim = f"target {fmt.number(evaluate.get('target_accuracy'))}"
     images, groups = (fmt.plural(evaluate.get(f"n_{what}s"), what) for what in ("image", "group"))
     rows = [
         (
@@ -32,7 +35,7 @@ def summary_rows(
             fmt.number(evaluate.get("pairwise_accuracy"), 3),
             f"{fmt.percent(evaluate.get('confidence'), 0)} interval {_bounds(evaluate)}, {images} in {groups}{small}",
         ),
-        ("verdict", fmt.text(evaluate.get("verdict")), f"target {fmt.number(evaluate.get('target_accuracy'))}"),
+        ("verdict", fmt.text(evaluate.get("verdict")), aim),
         ("ridge baseline", fmt.number(evaluate.get("baseline_ridge_accuracy"), 3), "linear, on the same features"),
         ("k-NN baseline", fmt.number(evaluate.get("baseline_knn_accuracy"), 3), "on the same features"),
         (
@@ -47,6 +50,18 @@ def summary_rows(
             f"{fmt.text(benchmark.get('hardware'))}",
         ),
     ]
+    if is_small and (outside := fmt.interval_of(audit, "out_of_fold_accuracy")) is not None:
+        images, groups = (fmt.plural(audit.get(f"n_{what}s"), what) for what in ("image", "group"))
+        why = "the test split is too small to decide"
+        rows = [
+            (
+                "out-of-fold accuracy",
+                fmt.number(audit.get("out_of_fold_accuracy"), 3),
+                f"{outside.low:.3f} to {outside.high:.3f}, all {images} in {groups}: {why}",
+            ),
+            ("verdict out of fold", fmt.text(audit.get("out_of_fold_verdict")), aim),
+            *rows,
+        ]
     if n_models_evaluated > 1:
         remark = "on this test split: choose by val_pairwise_accuracy"
         rows.append(("models evaluated", str(n_models_evaluated), remark))
@@ -95,7 +110,8 @@ def _above_shortcut(audit: Mapping[str, Any]) -> str:
     if interval is None:
         return fmt.NOT_AVAILABLE
     margin = f"{audit['margin_over_shortcut']:+.3f} ({interval.low:+.3f} to {interval.high:+.3f})"
-    return f"above it, {margin}" if interval.low > 0 else f"not shown to be above it, {margin}"
+    above = comparison(interval) == BETTER
+    return f"above it, {margin}" if above else f"not shown to be above it, {margin}"
 
 
 def _bounds(evaluate: Mapping[str, Any]) -> str:

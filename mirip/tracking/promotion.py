@@ -8,6 +8,7 @@ the tables of scores that both runs hold, or by force.
 import re
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -133,11 +134,17 @@ def _scores(client: "MlflowClient", run: "Run") -> ModelScores:
     Raises:
         DataError: the run holds no such table, or a damaged one.
     """
+    from mlflow.exceptions import MlflowException
+
     place = next(_places_of_scores(client, run.info.run_id, None), None)
     if place is None:
         raise DataError(f"run {_named(run)} holds no {Workspace().scores.name}")
+    more = (Path(place).parent / Workspace().out_of_fold.relative_to(Workspace().scores.parent)).as_posix()
     with tempfile.TemporaryDirectory() as folder:
-        read = read_scores(client.download_artifacts(run.info.run_id, place, folder))
+        path = client.download_artifacts(run.info.run_id, place, folder)
+        with suppress(MlflowException, OSError):  # a run of an older version, or of `mirip train`, has none
+            client.download_artifacts(run.info.run_id, more, folder)
+        read = read_scores(path)
     return replace(read, source=_named(run))
 
 

@@ -29,7 +29,7 @@ stages:
 def started(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A DVC project with a result on `main`, on the branch `work`; the branch `margin` holds another loss's result."""
     root = tmp_path_factory.mktemp("project")
-    made = ResultRepository(root, write_result_folder(tmp_path_factory.mktemp("results"), n_images=400))
+    made = ResultRepository(root, write_result_folder(tmp_path_factory.mktemp("results"), n_images=900))
     (root / "dvc.yaml").write_text(PIPELINE)
     dvc(root, "init", "-q")
     dvc(root, "commit", "-q", "-f")

@@ -164,3 +164,54 @@ def test_what_is_no_result_is_one_line(repository, source, says, capsys) -> None
 def test_an_option_out_of_range_is_one_line(repository, flag, value, capsys) -> None:
     assert main(["compare-models", "HEAD", "HEAD~1", flag, value]) == 1
     assert value in capsys.readouterr().err
+
+
+def small_result(folder: Path, seed: int, *, noise: float) -> Path:
+    """A project whose test split has 8 of 40 groups, and whose scores out of fold are those of all."""
+    whole = table(seed, noise=noise)
+    write(folder / "metrics/scores.csv", whole[whole["group"].isin(whole["group"].unique()[:8])])
+    write(folder / "metrics/audit/out_of_fold.csv", whole.assign(fold=np.arange(N) % 40 % 4))
+    return folder
+
+
+def test_a_small_test_split_is_compared_out_of_fold(tmp_path, capsys) -> None:
+    poor, good = small_result(tmp_path / "poor", 1, noise=6.0), small_result(tmp_path / "good", 2, noise=0.3)
+    found = compare_scores(read_scores(str(good)), read_scores(str(poor)))
+    assert (found.verdict, found.out_of_fold, found.n_images) == ("better", True, N)
+    fold, scores = np.arange(N) % 40 % 4, table(2, noise=0.3)
+    assert found.accuracy_a == pytest.approx(pairwise_accuracy(scores["score"], scores["tier_rank"], context=fold))
+    assert main(["compare-models", str(good), str(poor)]) == 0
+    printed = capsys.readouterr().out
+    assert "out-of-fold pairwise accuracy" in printed
+    assert "the test split is too small for a verdict" in printed
+
+
+@pytest.mark.parametrize("damage", ["is missing", "has other folds"])
+def test_without_scores_out_of_fold_that_fit_a_small_test_split_stays_undecided(tmp_path, damage) -> None:
+    poor, good = small_result(tmp_path / "poor", 1, noise=6.0), small_result(tmp_path / "good", 2, noise=0.3)
+    path = good / "metrics/audit/out_of_fold.csv"
+    if damage == "is missing":
+        path.unlink()
+    else:
+        write(path, pd.read_csv(path, dtype={"id": str, "group": str}).assign(fold=np.arange(N) % 2))
+    found = compare_scores(read_scores(str(good)), read_scores(str(poor)))
+    assert (found.verdict, found.out_of_fold) == ("undecided", False)
+
+
+def test_a_revision_is_compared_out_of_fold_too(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b"]
+    subprocess.run([*git, "init", "-q"], check=True)
+    for seed, noise in ((1, 6.0), (2, 0.3)):
+        small_result(tmp_path, seed, noise=noise)
+        subprocess.run([*git, "add", "-A"], check=True)
+        subprocess.run([*git, "commit", "-qm", "a result"], check=True)
+    found = compare_scores(read_scores("HEAD"), read_scores("HEAD~1"))
+    assert (found.verdict, found.out_of_fold) == ("better", True)
+
+
+def test_a_large_test_split_is_compared_on_itself(tmp_path) -> None:
+    poor, good = small_result(tmp_path / "poor", 1, noise=6.0), small_result(tmp_path / "good", 2, noise=0.3)
+    for folder, seed, noise in ((poor, 1, 6.0), (good, 2, 0.3)):
+        write(folder / "metrics/scores.csv", table(seed, noise=noise))
+    assert not compare_scores(read_scores(str(good)), read_scores(str(poor))).out_of_fold

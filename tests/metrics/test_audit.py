@@ -44,12 +44,14 @@ def test_clean_data_rarely_show_a_finding(sizes, noise):
     assert np.mean(found) <= 0.05
 
 
-def test_an_undecided_margin_is_a_verdict_and_no_finding():
-    audits = [Collection(seed, 60, 40, noise=1.5).audit(n_bootstrap=200) for seed in range(4)]
-    undecided = [audit for audit in audits if audit.metrics["margin_over_shortcut_ci_low"] <= 0]
-    assert undecided
-    assert {audit.metrics["margin_over_shortcut_verdict"] for audit in undecided} == {"within noise"}
-    assert not any("margin" in name for audit in undecided for name in names(audit))
+@pytest.mark.parametrize(("n", "n_groups", "verdict"), [(80, 60, "within noise"), (30, 20, "undecided")])
+def test_a_margin_that_is_not_shown_is_a_verdict_and_no_finding(n, n_groups, verdict):
+    audits = [Collection(seed, n, n_groups, noise=1.5).audit(n_bootstrap=200) for seed in range(4)]
+    not_shown = [audit for audit in audits if audit.metrics["margin_over_shortcut_ci_low"] <= 0]
+    assert not_shown
+    assert {audit.metrics["margin_over_shortcut_verdict"] for audit in not_shown} == {verdict}
+    assert {audit.metrics["small_sample"] for audit in not_shown} == {verdict == "undecided"}
+    assert not any("margin" in name for audit in not_shown for name in names(audit))
 
 
 def test_a_file_size_that_determines_the_tier_is_found():

@@ -51,6 +51,29 @@ def test_a_clear_difference_is_seen_from_both_sides():
     assert forth.interval.low < forth.difference < forth.interval.high
 
 
+@pytest.mark.parametrize(
+    ("a", "b", "rank"),
+    [
+        ([0, 1, 2, 3, 4, 5], [5, 4, 3, 2, 1, 0], [0, 0, 0, 1, 1, 1]),
+        ([0, 1, 2, 3, 4, 5], [0, 0, 0, 0, 0, 0], [0, 0, 0, 1, 1, 1]),
+        ([0, 0, 0, 0, 0, 0], [1, 1, 1, 1, 1, 1], [0, 0, 0, 1, 1, 1]),
+        ([0, 1], [1, 0], [0, 1]),
+    ],
+)
+def test_a_handful_of_artworks_decides_nothing_and_has_a_width(a, b, rank):
+    found = compare_models(a, b, rank, np.arange(len(rank)), rng=np.random.default_rng(0))
+    assert found.verdict == "undecided"
+    for interval in (found.interval, found.interval_a, found.interval_b):
+        assert interval.high - interval.low > 0.2
+
+
+def test_of_equal_scores_the_difference_is_none():
+    rng = np.random.default_rng(0)
+    rank, group, hard = side(rng)
+    found = compare_models(hard, hard, rank, group, rng=rng)
+    assert (found.interval[:2], found.verdict) == ((0, 0), "within noise")
+
+
 def test_of_single_heads_it_is_the_paired_bootstrap():
     rng = np.random.default_rng(2)
     rank, group, hard = side(rng)
@@ -103,7 +126,7 @@ def test_of_one_tier_nothing_is_known():
     found = compare_models(heads, heads + 1, np.zeros(40, int), np.arange(40), rng=np.random.default_rng(0))
     assert np.isnan(found.difference)
     assert found.interval[:2] == (-1, 1)
-    assert found.verdict == "within noise"
+    assert found.verdict == "undecided"
 
 
 def test_only_pairs_of_one_context_count():

@@ -37,14 +37,38 @@ def test_a_resample_draws_whole_groups_and_as_many_as_there_are():
     assert weights.mean(axis=0) == pytest.approx(1, abs=0.2)
 
 
-def test_replicates_equal_the_accuracy_of_the_repeated_rows():
-    rng = np.random.default_rng(1)
-    scores, rank, group = simulated(rng, 10, 20)
-    replicates = bootstrap_accuracies(scores, rank, group, rng=np.random.default_rng(5), n_bootstrap=20)[:, 0]
-    weights = np.concatenate(list(group_weights(group, 20, np.random.default_rng(5)))).astype(int)
-    for replicate, times in zip(replicates, weights, strict=True):
-        rows = np.repeat(np.arange(20), times)
-        assert replicate == pytest.approx(pairwise_accuracy(scores[rows], rank[rows]))
+@pytest.mark.parametrize("n_contexts", [1, 2])
+def test_a_group_that_is_drawn_twice_has_its_inner_pairs_twice(n_contexts):
+    """And each of its pairs with another group that is drawn twice four times, by a double loop over all pairs."""
+    scores, rank, group = simulated(np.random.default_rng(1), 8, 24)
+    scores = np.round(scores)  # some tie
+    context = np.arange(24) % n_contexts
+    rng = np.random.default_rng(5)
+    found = bootstrap_accuracies(scores, rank, group, rng=rng, n_bootstrap=20, context=context)[:, 0]
+    weights = np.concatenate(list(group_weights(group, 20, np.random.default_rng(5))))
+    n_groups = len(np.unique(group))
+    for replicate, drawn in zip(found, weights, strict=True):
+        right = whole = 0.0
+        for better in range(24):
+            for worse in np.flatnonzero((rank < rank[better]) & (context == context[better])):
+                same = group[better] == group[worse]
+                weight = drawn[better] * (n_groups - 1) / n_groups if same else drawn[better] * drawn[worse]
+                right += weight * ((scores[better] > scores[worse]) + 0.5 * (scores[better] == scores[worse]))
+                whole += weight
+        assert replicate == pytest.approx(right / whole)
+
+
+def test_few_large_groups_do_not_move_the_mean_of_resamples():
+    """Six groups of twenty whose images are ordered better within a group than between groups."""
+    rng = np.random.default_rng(0)
+    group = np.repeat(np.arange(6), 20)
+    shifts = []
+    for _ in range(60):
+        rank = rng.integers(0, 3, 120)
+        scores = 0.7 * rank + 1.5 * rng.normal(size=6)[group] + 0.5 * rng.normal(size=120)
+        resampled = bootstrap_accuracies(scores, rank, group, rng=rng, n_bootstrap=100)
+        shifts.append(resampled.mean() - pairwise_accuracy(scores, rank))
+    assert abs(np.mean(shifts)) < 0.004
 
 
 def test_the_same_generator_gives_the_same_interval():
@@ -77,7 +101,7 @@ def test_images_of_one_group_widen_the_interval():
 
 
 def test_a_small_sample_is_flagged_and_wider_than_its_percentiles():
-    support = GroupSupport(10, 4, 5.0)
+    support = GroupSupport(10, 4, 5.0, 9.0)
     replicates = np.random.default_rng(0).normal(0.7, 0.05, 5000)
     low, high, small = percentile_interval(replicates, support)
     plain = np.quantile(replicates, [0.025, 0.975])
@@ -88,7 +112,7 @@ def test_a_small_sample_is_flagged_and_wider_than_its_percentiles():
 
 def test_with_many_groups_it_is_the_plain_percentile():
     replicates = np.random.default_rng(0).normal(0.7, 0.05, 5000)
-    interval = percentile_interval(replicates, GroupSupport(10_000, 100, 5000.0), confidence=0.9)
+    interval = percentile_interval(replicates, GroupSupport(10_000, 100, 5000.0, 9999.0), confidence=0.9)
     assert interval[:2] == pytest.approx(np.quantile(replicates, [0.05, 0.95]), abs=1e-4)
 
 
@@ -128,7 +152,7 @@ def test_verdict_is_met_only_by_the_whole_interval_of_a_large_sample(a, b, targe
     low, high = min(a, b), max(a, b)
     found = target_verdict(Interval(low, high, small), target)
     assert (found == "met") == (low >= target and not small)
-    assert (found == "missed") == (high < target)
+    assert (found == "missed") == (high < target and not small)
 
 
 def test_verdict_of_no_number_is_undecided():
@@ -171,17 +195,52 @@ def test_near_the_end_the_interval_holds_the_truth_as_well(n_images, truth):
     assert np.mean(covered) >= 0.92
 
 
-def test_what_ties_every_pair_is_surely_one_half():
+def test_what_ties_every_pair_is_about_one_half():
     rank = np.repeat([0, 1], 20)
-    found = accuracy_interval(np.zeros(40), rank, np.arange(40), rng=np.random.default_rng(0))
-    assert found[:2] == pytest.approx((0.5, 0.5))
+    low, high, _ = accuracy_interval(np.zeros(40), rank, np.arange(40), rng=np.random.default_rng(0))
+    assert 0.3 < low < 0.45
+    assert high == pytest.approx(1 - low)
+
+
+def test_where_all_resamples_agree_a_difference_has_a_width():
+    """Perfect against reversed, against constant, and two that are perfect; of six images and of sixty."""
+    widths = []
+    for n in (3, 30):
+        rank = np.repeat([0, 1], n)
+        for other, difference in ((-rank, 1.0), (np.zeros(2 * n), 0.5), (rank * 2.0 + np.arange(2 * n), 0.0)):
+            both = ((rank, other), (other, rank))
+            found, turned = (
+                paired_difference_interval(a, b, rank, np.arange(2 * n), rng=np.random.default_rng(0)) for a, b in both
+            )
+            assert found.low < difference - 0.01
+            assert difference <= found.high <= 1
+            assert found[:2] == pytest.approx((-turned.high, -turned.low))
+            assert found.small_sample == (n == 3)
+            widths.append(found.high - found.low)
+    assert max(widths[3:]) < min(widths[:3])
 
 
 @pytest.mark.parametrize(
-    ("n_groups", "fewest", "small"), [(29, 9, True), (30, 5, False), (30, 4, True), (500, 4, True)]
+    ("n_groups", "degrees", "small"), [(29, 20.0, True), (30, 7.0, False), (30, 6.9, True), (500, 6.9, True)]
 )
-def test_what_counts_as_a_small_sample(n_groups, fewest, small):
-    assert GroupSupport(n_groups, fewest, 20.0).small_sample is small
+def test_what_counts_as_a_small_sample(n_groups, degrees, small):
+    assert GroupSupport(n_groups, 4, 20.0, degrees).small_sample is small
+
+
+def test_degrees_are_groups_less_one_where_all_weigh_the_same():
+    assert group_support(np.arange(40) % 4, np.arange(40)).degrees == pytest.approx(39)
+    assert group_support(np.tile(np.arange(4), 10), np.repeat(np.arange(10), 4)).degrees == pytest.approx(9)
+
+
+@pytest.mark.parametrize("rare", [1, 2, 4, 8, 16])
+def test_of_two_tiers_the_rare_one_decides_the_degrees(rare):
+    found = group_support([1] * rare + [0] * 1000, np.arange(1000 + rare))
+    assert found.degrees == pytest.approx(max(rare - 1, 1), rel=0.05)
+
+
+def test_of_four_tiers_a_rare_one_is_in_few_pairs_and_decides_little():
+    tier = np.repeat([0, 1, 2, 3], [10, 49, 37, 4])
+    assert group_support(tier, np.arange(100)).degrees > 70
 
 
 def test_support_counts_groups_not_images():
@@ -221,8 +280,8 @@ def test_only_pairs_of_one_context_count():
 
 
 def test_of_one_tier_there_is_no_pair():
-    assert group_support([1, 1], [0, 1]) == GroupSupport(2, 2, 0.0)
-    assert group_support([], []) == GroupSupport(0, 0, 0.0)
+    assert group_support([1, 1], [0, 1]) == GroupSupport(2, 2, 0.0, 1.0)
+    assert group_support([], []) == GroupSupport(0, 0, 0.0, 1.0)
 
 
 def test_the_spread_over_seeds_is_flat_scalars():

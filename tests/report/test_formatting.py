@@ -60,10 +60,10 @@ def test_without_an_interval_there_is_no_verdict() -> None:
 
 def test_only_a_small_sample_is_warned_of() -> None:
     small = {"small_sample": True, "n_images": 40, "n_groups": 12, "min_groups_in_tier": 2}
-    warning = fmt.small_sample_warning(small)
+    warning = fmt.small_sample_warning(small, {})
     assert warning is not None
     assert "40 images in 12 groups, 2 in the tier that has fewest" in warning
-    assert fmt.small_sample_warning({"small_sample": False}) is None
+    assert fmt.small_sample_warning({"small_sample": False}, {}) is None
 
 
 @pytest.mark.parametrize(

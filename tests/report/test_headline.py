@@ -18,7 +18,7 @@ SCORES = pd.DataFrame({"id": ["a"], "tier": ["S"], "score": [1.0]})
 
 
 def test_each_simpler_model_is_compared_the_strongest_first() -> None:
-    rows = headline.baselines(BASELINES)
+    rows = headline.baselines(BASELINES, small_sample=False)
     assert [(row["name"], row["verdict"]) for row in rows] == [
         ("unheard of", "worse, beyond noise"),
         ("ridge", "within noise: no difference is shown"),
@@ -29,8 +29,13 @@ def test_each_simpler_model_is_compared_the_strongest_first() -> None:
     assert rows[0]["what"] == ""
 
 
+def test_a_small_test_split_decides_nothing() -> None:
+    rows = headline.baselines(BASELINES, small_sample=True)
+    assert {row["verdict"] for row in rows} == {"undecided: too few groups", "not available"}
+
+
 def test_chance_alone_is_no_baseline() -> None:
-    assert headline.baselines(BASELINES.iloc[[0, 5]]) == []
+    assert headline.baselines(BASELINES.iloc[[0, 5]], small_sample=False) == []
 
 
 def test_the_spread_over_seeds_is_shown_where_there_is_one() -> None:

@@ -77,6 +77,14 @@ def test_a_small_sample_is_warned_of(inputs: Inputs) -> None:
     assert "Small sample" not in visible(render(with_metrics(inputs, "evaluate", small_sample=False)))
 
 
+def test_of_a_small_test_split_the_accuracy_out_of_fold_leads(inputs: Inputs) -> None:
+    small = with_metrics(with_metrics(inputs, "audit", out_of_fold_verdict="met"), "evaluate", small_sample=True)
+    assert (
+        "each scored by a model that saw none of its group, the accuracy is 66.7 % (63.1 % to 70.2 %): target met"
+        in (visible(render(small)))
+    )
+
+
 def test_the_notice_of_the_active_recipe_is_shown_and_no_other(inputs: Inputs) -> None:
     report = inputs.params.report.model_copy(
         update={"notices": {"sample": "Weights are random.", "other": "Not this."}}

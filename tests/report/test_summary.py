@@ -56,6 +56,19 @@ def test_the_model_is_above_the_shortcut_only_if_the_whole_interval_is() -> None
         assert said in remarks["best shortcut"]
 
 
+def test_of_a_small_test_split_the_accuracy_out_of_fold_leads_and_says_why(folder: Path) -> None:
+    metrics = {name: json.loads((folder / f"metrics/{name}.json").read_text()) for name in ("evaluate", "audit")}
+    for small, first in ((True, "out-of-fold accuracy"), (False, "pairwise accuracy")):
+        metrics["evaluate"]["small_sample"] = small
+        rows = summary_rows(NOTHING | metrics, None)
+        assert rows[0][0] == first
+    metrics["evaluate"]["small_sample"] = True
+    (_, value, remark), (name, verdict, _), *_ = summary_rows(NOTHING | metrics, None)
+    assert (value, name, verdict) == ("0.667", "verdict out of fold", "met")
+    assert remark.startswith("0.631 to 0.702, all ")
+    assert remark.endswith("the test split is too small to decide")
+
+
 def test_history_is_told_where_there_is_any() -> None:
     extraction = ExtractionSummary(
         rows=3, computed=1, reused=2, dim=4, fingerprint="a", content_digest="b", seconds=7.0

@@ -23,13 +23,13 @@ N = 160
 SPLIT = "5" * 64
 
 
-def write_scores(noise: float, seed: int, works: int) -> None:
+def write_scores(noise: float, seed: int, works: int, n_groups: int = 80) -> None:
     """Write metrics/scores.csv of a model that errs by `noise`, on a test split that `works` names."""
     rank = np.random.default_rng(works).choice(4, size=N, p=[0.25, 0.4, 0.25, 0.1])
     table = pd.DataFrame(
         {
             "id": [f"{works}-{k:04d}" for k in range(N)],
-            "group": [f"{k % 80:04d}" for k in range(N)],
+            "group": [f"{k % n_groups:04d}" for k in range(N)],
             "tier": ["CBAS"[r] for r in rank],
             "tier_rank": rank,
             "context": "0",
@@ -41,10 +41,17 @@ def write_scores(noise: float, seed: int, works: int) -> None:
 
 
 def published(
-    name: str, *, noise: float = 1.0, seed: int = 0, works: int = 0, split: str = SPLIT, model: bool = True
+    name: str,
+    *,
+    noise: float = 1.0,
+    seed: int = 0,
+    works: int = 0,
+    split: str = SPLIT,
+    model: bool = True,
+    n_groups: int = 80,
 ) -> str:
     """Publish a run with the scores of a model that errs by `noise`; return its id."""
-    write_scores(noise, seed, works)
+    write_scores(noise, seed, works, n_groups)
     checkpoint = write_checkpoint(Path("models/best_model.pt"))
     metrics = {
         "evaluate.pairwise_accuracy": 0.7,
@@ -220,6 +227,17 @@ def test_a_beginning_that_fits_several_runs_is_refused_with_those(desk: Path) ->
     with pytest.raises(PromotionError) as caught:
         promote(ids[-1][0])
     assert all(run_id[:12] in str(caught.value) for run_id in twins)
+
+
+def test_of_a_small_test_split_nobody_is_promoted_without_force(desk: Path) -> None:
+    published("first", noise=4.0, n_groups=20)
+    promote("first")
+    published("second", noise=0.3, n_groups=20)
+    with pytest.raises(
+        PromotionError, match=r"not promoted: whether it is better than .* is undecided: there are too few groups"
+    ):
+        promote("second")
+    assert "by force" in promote("second", force=True)
 
 
 @pytest.mark.parametrize("wanted", ["nobody", 'it\'s "me"', "0000", ""])

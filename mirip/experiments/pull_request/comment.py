@@ -86,10 +86,12 @@ def _no_verdict(before: Revision, after: Revision, why: str) -> Verdict:
 
 def _compared(found: ModelComparison, before: ModelScores, after: ModelScores) -> tuple[str, ...]:
     label, _ = fmt.COMPARISONS[found.verdict]
+    what = "Out-of-fold pairwise accuracy" if found.out_of_fold else "Test pairwise accuracy"
+    which = f"all {found.n_images} images" if found.out_of_fold else f"the {found.n_images} test images"
     return (
-        f"Test pairwise accuracy **{fmt.percent(found.accuracy_b)} → {fmt.percent(found.accuracy_a)}**, "
+        f"{what} **{fmt.percent(found.accuracy_b)} → {fmt.percent(found.accuracy_a)}**, "
         f"{fmt.margin(found.difference, found.interval)} points: **{label}**.",
-        f"By a paired bootstrap over the {found.support.n_groups} groups of the {len(after.images)} test images, "
+        f"By a paired bootstrap over the {found.support.n_groups} groups of {which}, "
         f"{fmt.percent(CONFIDENCE, 0)} interval.",
         *(fmt.sentence(remark) for remark in remarks(found, code(after.source), code(before.source))),
     )

@@ -7,7 +7,7 @@ from result_repository import ResultRepository
 
 @pytest.fixture(scope="session")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_result_folder(tmp_path_factory.mktemp("results"), n_images=400)
+    return write_result_folder(tmp_path_factory.mktemp("results"), n_images=900)
 
 
 @pytest.fixture
