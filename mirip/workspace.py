@@ -107,7 +107,7 @@ class Workspace:
     @property
     def out_of_fold(self) -> Path:
         """The scores of all images by models that saw none of their group, with hashed ids."""
-        return self.tables("audit") / "out_of_fold.csv"
+        return self._in("metrics", "out_of_fold_scores.csv")
 
     @property
     def receipt(self) -> Path:

@@ -3,9 +3,9 @@
 The table names no image and no person, and is in Git: any two results that were evaluated on one test split can be
 compared later, without images, features or models.
 
-A small test split decides nothing. Where both results hold metrics/audit/out_of_fold.csv, which the stage audit writes,
-they are then compared on these scores of all images, by pairs within a fold: each image was scored by a model that saw
-none of its group.
+A small test split decides nothing. Where both results hold metrics/out_of_fold_scores.csv, which the stage audit
+writes, they are then compared on these scores of all images, by pairs within a fold: each image was scored by a model
+that saw none of its group. Where the images are of several contexts, only the pairs within one count: these are fair.
 """
 
 import io
@@ -27,6 +27,8 @@ _OUT_OF_FOLD = Workspace().out_of_fold
 _COLUMNS = ("id", "group", "tier", "tier_rank", "score")
 _MEMBER = "score_seed_"
 
+Labels = NDArray[np.generic]
+
 
 @dataclass(frozen=True)
 class ModelScores:
@@ -37,13 +39,15 @@ class ModelScores:
         images: N rows, sorted by id: id, group, tier, tier_rank.
         members: (n, N) float64 scores of each of its n members; of a model of one seed its scores.
         fold: (N,) labels; only scores of one fold can be compared. None: all can.
+        context: (N,) labels; only pairs of one context count. None: there is one.
         out_of_fold: scores of all images by models that saw none of their group; None: there are none.
     """
 
     source: str
     images: pd.DataFrame
     members: NDArray[np.float64]
-    fold: NDArray[np.generic] | None = None
+    fold: Labels | None = None
+    context: Labels | None = None
     out_of_fold: "ModelScores | None" = None
 
 
@@ -68,7 +72,7 @@ def read_scores(source: str, *, name: str | None = None) -> ModelScores:
     more: str | None = None
     if path.is_file():
         text = path.read_text(encoding="utf-8")
-        beside = path.parent / _OUT_OF_FOLD.relative_to(_SCORES.parent)
+        beside = path.parent / _OUT_OF_FOLD.name
         if path.name == _SCORES.name and beside.is_file():
             more = beside.read_text(encoding="utf-8")
     else:
@@ -93,6 +97,7 @@ def compare_scores(
     _check_same_split(a, b)
 
     def compared(a: ModelScores, b: ModelScores) -> ModelComparison:
+        context = a.context if _same_labels(a.context, b.context) else None  # data.context may be what was changed
         return compare_models(
             a.members,
             b.members,
@@ -101,8 +106,8 @@ def compare_scores(
             rng=stream(seed, "bootstrap"),
             n_bootstrap=n_bootstrap,
             confidence=confidence,
-            context=a.fold,
-        )
+            context=_blocks(a.fold, context),
+        )._replace(within_context=context is not None)
 
     found = compared(a, b)
     if not found.support.small_sample or a.out_of_fold is None or b.out_of_fold is None:
@@ -128,6 +133,7 @@ def comparison_scalars(found: ModelComparison) -> dict[str, float | int | str | 
         "members_a": found.members_a,
         "members_b": found.members_b,
         "out_of_fold": found.out_of_fold,
+        "within_context": found.within_context,
         "n_images": found.n_images,
         "n_groups": found.support.n_groups,
         "small_sample": found.support.small_sample,
@@ -138,7 +144,8 @@ def comparison_lines(a: ModelScores, b: ModelScores, found: ModelComparison, con
     """Say a comparison in a few lines."""
     said = comparison_text(found.verdict, "A", "B")
     models = (("A", a, found.accuracy_a, found.interval_a), ("B", b, found.accuracy_b, found.interval_b))
-    what = "out-of-fold pairwise accuracy" if found.out_of_fold else "pairwise accuracy"
+    what = f"{'out-of-fold ' if found.out_of_fold else ''}pairwise accuracy"
+    what += " within context" if found.within_context else ""
     return [
         *(
             f"{name}  {scores.source}: {what} {accuracy:.3f}, interval {own.low:.3f} to {own.high:.3f}"
@@ -183,6 +190,8 @@ def _parsed(source: str, text: str) -> ModelScores:
         members = table[names].to_numpy(dtype=np.float64).T
         images = table[["id", "group", "tier", "tier_rank"]].astype({"tier_rank": np.int64})
         fold = table["fold"].to_numpy() if "fold" in table else None
+        several = "context" in table and table["context"].nunique() > 1
+        context = table["context"].to_numpy() if several else None
     except ValueError as error:
         reason = " ".join(str(error).split())
         raise DataError(f"the scores of {source} are damaged ({reason})", advice) from None
@@ -190,7 +199,23 @@ def _parsed(source: str, text: str) -> ModelScores:
         raise DataError(f"the scores of {source} are damaged (one is not a finite number)", advice)
     if images["id"].duplicated().any():
         raise DataError(f"the scores of {source} are damaged (an id is there twice)", advice)
-    return ModelScores(source, images, members, fold)
+    return ModelScores(source, images, members, fold, context)
+
+
+def _blocks(*labels: Labels | None) -> NDArray[np.int64] | None:
+    """Number N images by several labels, so that only pairs that share all count; None where there are none."""
+    named = [of_one for of_one in labels if of_one is not None]
+    if not named:
+        return None
+    blocks = pd.DataFrame(dict(enumerate(named))).groupby(list(range(len(named)))).ngroup()
+    return np.asarray(blocks, dtype=np.int64)
+
+
+def _same_labels(a: Labels | None, b: Labels | None) -> bool:
+    """Say whether two labellings of the same rows put the same rows together."""
+    if a is None or b is None:
+        return a is b
+    return np.array_equal(pd.factorize(a)[0], pd.factorize(b)[0])
 
 
 def _check_same_split(a: ModelScores, b: ModelScores) -> None:
@@ -218,7 +243,7 @@ def _differences(a: ModelScores, b: ModelScores) -> list[str]:
         groups_a, groups_b = (pd.factorize(scores.images["group"])[0] for scores in (a, b))
         if not np.array_equal(groups_a, groups_b):
             differ.append("their groups differ")
-        if not np.array_equal(np.asarray(a.fold), np.asarray(b.fold)):
+        if not _same_labels(a.fold, b.fold):
             differ.append("their folds differ")
     return differ
 

@@ -159,6 +159,7 @@ class ModelComparison(NamedTuple):
         support: the groups behind it all.
         n_images: N.
         out_of_fold: whether the scores are of models that saw none of the image's group, rather than of a test split.
+        within_context: whether only pairs within a context count, since the images are of several.
     """
 
     accuracy_a: float
@@ -173,6 +174,7 @@ class ModelComparison(NamedTuple):
     support: GroupSupport
     n_images: int
     out_of_fold: bool = False
+    within_context: bool = False
 
 
 def compare_models(

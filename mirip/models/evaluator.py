@@ -26,6 +26,7 @@ from mirip.metrics.intervals import (
     Interval,
     bootstrap_accuracies,
     group_support,
+    resampled_accuracy_interval,
     seed_spread,
     target_verdict,
 )
@@ -55,6 +56,9 @@ class Measured(NamedTuple):
         counts: of all pairs that count.
         within: of the pairs within one context.
         interval: of the accuracy over all pairs.
+        within_interval: of the accuracy over the pairs within one context; without contexts, `interval`.
+        within_support: the groups behind that accuracy.
+        contexts: whether the images are of several contexts: the verdict is then on the pairs within one.
         seed_spread: of that accuracy over the members of an ensemble, by metric name; empty for one member.
         tau_b: Kendall's.
         spearman: Spearman's rho.
@@ -69,6 +73,9 @@ class Measured(NamedTuple):
     counts: TierPairCounts
     within: TierPairCounts
     interval: Interval
+    within_interval: Interval
+    within_support: GroupSupport
+    contexts: bool
     seed_spread: Mapping[str, float]
     tau_b: float
     spearman: float
@@ -90,6 +97,8 @@ METRICS: dict[str, Callable[[Measured], Scalar | None]] = {
     "pairwise_accuracy_seed_max": lambda m: m.seed_spread.get("pairwise_accuracy_seed_max"),
     "pairwise_accuracy_macro": lambda m: float(m.counts.macro),
     "pairwise_accuracy_within_context": lambda m: float(m.within.micro),
+    "pairwise_accuracy_within_context_ci_low": lambda m: float(m.within_interval.low),
+    "pairwise_accuracy_within_context_ci_high": lambda m: float(m.within_interval.high),
     "kendall_tau_b": lambda m: m.tau_b,
     "spearman": lambda m: m.spearman,
     "ece": lambda m: expected_calibration_error(m.better_wins),
@@ -103,10 +112,11 @@ METRICS: dict[str, Callable[[Measured], Scalar | None]] = {
     "n_pairs": lambda m: int(m.counts.pairs.sum()),
     "n_pairs_within_context": lambda m: int(m.within.pairs.sum()),
     "min_groups_in_tier": lambda m: m.support.fewest_in_tier,
-    "small_sample": lambda m: m.support.small_sample,
+    "small_sample": lambda m: m.within_support.small_sample,
     "confidence": lambda m: m.evaluator.confidence,
     "target_accuracy": lambda m: m.evaluator.target_accuracy,
-    "verdict": lambda m: target_verdict(m.interval, m.evaluator.target_accuracy),
+    "verdict_on": lambda m: "within_context" if m.contexts else "all_pairs",
+    "verdict": lambda m: target_verdict(m.within_interval, m.evaluator.target_accuracy),
 }
 
 
@@ -145,11 +155,24 @@ class Evaluation:
     def summary(self) -> str:
         """Say the result in a few lines of words."""
         m = self.metrics
+        aim = f": target {m['target_accuracy']:.2f} {m['verdict']}"
+        within, low, high = (float(m[f"pairwise_accuracy_within_context{end}"]) for end in ("", "_ci_low", "_ci_high"))
+        beyond = float(m["pairwise_accuracy"]) - within
         lines = [
             f"pairwise accuracy {m['pairwise_accuracy']:.3f}, interval {self.interval.low:.3f} to "
             f"{self.interval.high:.3f} at {m['confidence']:.0%} ({m['n_images']} images, "
-            f"{m['n_groups']} groups, {m['n_pairs']} pairs): target {m['target_accuracy']:.2f} {m['verdict']}"
+            f"{m['n_groups']} groups, {m['n_pairs']} pairs){aim if m['verdict_on'] == 'all_pairs' else ''}"
         ]
+        if m["verdict_on"] == "within_context":
+            lines.append(
+                f"within one context {within:.3f}, interval {low:.3f} to {high:.3f} ({m['n_pairs_within_context']} "
+                f"pairs, the fair ones){aim}"
+            )
+            if not low <= within + beyond <= high:
+                lines.append(
+                    f"over all pairs it is {beyond:+.3f}, beyond that interval: the context tells something of the "
+                    "tier, so go by the pairs within one"
+                )
         if m["small_sample"]:
             lines.append(
                 f"small sample: {m['n_groups']} groups, {m['min_groups_in_tier']} in the tier that has fewest; "
@@ -231,6 +254,9 @@ class Evaluator:
         counts = PairCounter(values, rank, block, n_tiers=len(tiers)).count()
         support = group_support(rank, group, block)
         compared = self._compared(values, rank, group, block, baselines or {}, support)
+        within = PairCounter(values, rank, fair, n_tiers=len(tiers)).count()
+        contexts = context is not None and len(np.unique(np.asarray(context))) > 1
+        within_support = group_support(rank, group, fair) if contexts else support
         better, worse = sample_pairs(rank, rng=stream(self.seed, "calibration pairs"), max_pairs=_MAX_CALIBRATION_PAIRS)
         better, worse = (rows[block[better] == block[worse]] for rows in (better, worse))
         better_wins = win_probability(values[better] - values[worse], temperature)
@@ -240,8 +266,13 @@ class Evaluator:
         by_seed = [pairwise_accuracy(one, rank, context=block) for one in (seed_scores or {}).values()]
         measured = Measured(
             counts=counts,
-            within=PairCounter(values, rank, fair, n_tiers=len(tiers)).count(),
+            within=within,
             interval=compared[-1].interval,
+            within_interval=self._within(values, rank, group, fair, float(within.micro), within_support)
+            if contexts
+            else compared[-1].interval,
+            within_support=within_support,
+            contexts=contexts,
             seed_spread=seed_spread("pairwise_accuracy", by_seed),
             tau_b=tau_b,
             spearman=spearman,
@@ -262,6 +293,20 @@ class Evaluator:
             reliability,
             coverage_table(better_wins),
         )
+
+    def _within(
+        self,
+        scores: Floats,
+        rank: Codes,
+        group: NDArray[np.generic],
+        fair: Codes,
+        accuracy: float,
+        support: GroupSupport,
+    ) -> Interval:
+        """Return the interval of the accuracy over the pairs that share a label of `fair`, by the same resamples."""
+        rng = stream(self.seed, "bootstrap")
+        resampled = bootstrap_accuracies(scores, rank, group, rng=rng, n_bootstrap=self.n_bootstrap, context=fair)
+        return resampled_accuracy_interval(accuracy, resampled[:, 0], support, confidence=self.confidence)
 
     def _reliability(
         self, better_wins: Floats, tier_probability: ArrayLike | None, block: Codes

@@ -132,8 +132,12 @@ class Trainer:
             DataError: a split holds no cross-tier pair.
             CheckpointError: `resume_from` cannot be read or belongs to another training.
         """
-        if not count_cross_tier_pairs(val.tier_rank):
-            raise DataError("the validation split holds no cross-tier pair", "give more images, or make another split")
+        fair = val.context if self.config.pair_context == "same" else None
+        if not count_cross_tier_pairs(val.tier_rank, fair):
+            where = " within one context" if fair is not None else ""
+            raise DataError(
+                f"the validation split holds no cross-tier pair{where}", "give more images, or make another split"
+            )
         run = TrainingState(self.config, train, self.make_model)
         data = f"{train.digest()} {val.digest()}" if self.checkpoint_dir or resume_from else ""
         if resume_from is not None:
@@ -153,7 +157,7 @@ class Trainer:
         accuracy = members[0].val_pairwise_accuracy
         if len(members) > 1:
             with torch.inference_mode():
-                accuracy = pairwise_accuracy(model.score(val_tensors[0].cpu()).numpy(), val.tier_rank)
+                accuracy = pairwise_accuracy(model.score(val_tensors[0].cpu()).numpy(), val.tier_rank, context=fair)
         best_epoch = int(np.median(run.best_epochs))
         result = TrainingResult(model, pd.DataFrame(run.mean_curves()), best_epoch, accuracy, members)
         if isinstance(self.config, TrainingConfig) and self.config.tracking:

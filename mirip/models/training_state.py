@@ -59,9 +59,11 @@ class TrainingState:
     """
 
     def __init__(self, config: TrainParams, train: RankingData, make_model: ModelFactory) -> None:
-        fair = train.context if config.pair_context == "same" else None
-        if not count_cross_tier_pairs(train.tier_rank, fair):
-            where = " within one context" if fair is not None else ""
+        self._fair = (
+            config.pair_context == "same"
+        )  # whether only pairs within one context count, here and in validation
+        if not count_cross_tier_pairs(train.tier_rank, train.context if self._fair else None):
+            where = " within one context" if self._fair else ""
             raise DataError(f"the training split holds no cross-tier pair{where}", "give images of two tiers")
         self.config = config
         self.device = resolve_device(config.device)
@@ -117,14 +119,21 @@ class TrainingState:
                     "epoch": self.epoch,
                     "train_loss": float(np.mean(losses[member])) if losses[member] else float("nan"),
                     "val_loss": float("nan"),
-                    "train_pairwise_accuracy": pairwise_accuracy(seen[member, visited], self._train.tier_rank[visited]),
+                    "train_pairwise_accuracy": pairwise_accuracy(
+                        seen[member, visited],
+                        self._train.tier_rank[visited],
+                        context=self._train.context[visited] if self._fair else None,
+                    ),
                     "val_pairwise_accuracy": float("nan"),
                     "learning_rate": learning_rate,
                 }
             )
 
     def validate(self, features: torch.Tensor, tier_rank: torch.Tensor, context: torch.Tensor) -> None:
-        """Evaluate this epoch on features (M, D), tier_rank (M,) and context (M,); a member that improved keeps it."""
+        """Evaluate this epoch on features (M, D), tier_rank (M,) and context (M,); a member that improved keeps it.
+
+        What counts are the pairs that training uses: all, or those within one context.
+        """
         self.model.eval()
         with torch.inference_mode():
             by_member = self.model.score_members(features)  # (n, M)
@@ -140,7 +149,9 @@ class TrainingState:
                 ]
                 row = self.curves[member][-1]
                 row["val_loss"] = float(np.mean(losses)) if losses else float("nan")
-                row["val_pairwise_accuracy"] = pairwise_accuracy(scores.cpu().numpy(), tier_rank.cpu().numpy())
+                row["val_pairwise_accuracy"] = pairwise_accuracy(
+                    scores.cpu().numpy(), tier_rank.cpu().numpy(), context=context.cpu().numpy() if self._fair else None
+                )
         for member in range(len(self.seeds)):
             # After this epoch's training a member may have been past its patience before this epoch's validation.
             if self._waited(member) <= self.config.early_stopping_patience and self._improved(member):

@@ -111,10 +111,13 @@ def sentence(text: str) -> str:
 def target_verdict(evaluate: Mapping[str, Any]) -> TargetVerdict:
     """Say whether the target is met, from the scalars of metrics/evaluate.json."""
     label, tone = _TARGETS.get(evaluate.get("verdict", ""), ("No verdict", "open"))
-    interval, target = interval_of(evaluate, "pairwise_accuracy"), evaluate.get("target_accuracy")
+    fair = evaluate.get("verdict_on") == "within_context"
+    name = "pairwise_accuracy_within_context" if fair else "pairwise_accuracy"
+    interval, target = interval_of(evaluate, name), evaluate.get("target_accuracy")
     if interval is None or target is None or not known(target):
         return TargetVerdict(label, tone, f"The interval is {NOT_AVAILABLE}, so there is no verdict on the target.")
-    said = f"The {percent(evaluate.get('confidence', 0.95), 0)} interval, {span(interval)},"
+    which = "of the accuracy within one context, " if fair else ""
+    said = f"The {percent(evaluate.get('confidence', 0.95), 0)} interval, {which}{span(interval)},"
     aim = f"the target of {percent(target, 0)}"
     if interval.low >= target or interval.high < target:
         said += f" lies wholly {'at or above' if interval.low >= target else 'below'} {aim}"

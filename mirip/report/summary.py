@@ -8,6 +8,7 @@ from typing import Any
 from mirip.errors import DataError
 from mirip.features.extract.history import ExtractionSummary, last_extraction
 from mirip.metrics.comparison import BETTER, comparison
+from mirip.metrics.intervals import Interval
 from mirip.models.evaluation_count import models_evaluated
 from mirip.params import Params
 from mirip.report import formatting as fmt
@@ -29,12 +30,19 @@ def summary_rows(
     small = ", a small sample" if is_small else ""
     aim = f"target {fmt.number(evaluate.get('target_accuracy'))}"
     images, groups = (fmt.plural(evaluate.get(f"n_{what}s"), what) for what in ("image", "group"))
+    fair = fmt.interval_of(evaluate, "pairwise_accuracy_within_context")
+    within = (
+        "within one context",
+        fmt.number(evaluate.get("pairwise_accuracy_within_context"), 3),
+        f"interval {_ends(fair)}, the fair pairs: the verdict is on these",
+    )
     rows = [
         (
             "pairwise accuracy",
             fmt.number(evaluate.get("pairwise_accuracy"), 3),
             f"{fmt.percent(evaluate.get('confidence'), 0)} interval {_bounds(evaluate)}, {images} in {groups}{small}",
         ),
+        *([within] if evaluate.get("verdict_on") == "within_context" else []),
         ("verdict", fmt.text(evaluate.get("verdict")), aim),
         ("ridge baseline", fmt.number(evaluate.get("baseline_ridge_accuracy"), 3), "linear, on the same features"),
         ("k-NN baseline", fmt.number(evaluate.get("baseline_knn_accuracy"), 3), "on the same features"),
@@ -115,7 +123,10 @@ def _above_shortcut(audit: Mapping[str, Any]) -> str:
 
 
 def _bounds(evaluate: Mapping[str, Any]) -> str:
-    interval = fmt.interval_of(evaluate, "pairwise_accuracy")
+    return _ends(fmt.interval_of(evaluate, "pairwise_accuracy"))
+
+
+def _ends(interval: Interval | None) -> str:
     return fmt.NOT_AVAILABLE if interval is None else f"{interval.low:.3f} to {interval.high:.3f}"
 
 

@@ -139,7 +139,7 @@ def _scores(client: "MlflowClient", run: "Run") -> ModelScores:
     place = next(_places_of_scores(client, run.info.run_id, None), None)
     if place is None:
         raise DataError(f"run {_named(run)} holds no {Workspace().scores.name}")
-    more = (Path(place).parent / Workspace().out_of_fold.relative_to(Workspace().scores.parent)).as_posix()
+    more = (Path(place).parent / Workspace().out_of_fold.name).as_posix()
     with tempfile.TemporaryDirectory() as folder:
         path = client.download_artifacts(run.info.run_id, place, folder)
         with suppress(MlflowException, OSError):  # a run of an older version, or of `mirip train`, has none

@@ -170,7 +170,7 @@ def small_result(folder: Path, seed: int, *, noise: float) -> Path:
     """A project whose test split has 8 of 40 groups, and whose scores out of fold are those of all."""
     whole = table(seed, noise=noise)
     write(folder / "metrics/scores.csv", whole[whole["group"].isin(whole["group"].unique()[:8])])
-    write(folder / "metrics/audit/out_of_fold.csv", whole.assign(fold=np.arange(N) % 40 % 4))
+    write(folder / "metrics/out_of_fold_scores.csv", whole.assign(fold=np.arange(N) % 40 % 4))
     return folder
 
 
@@ -189,7 +189,7 @@ def test_a_small_test_split_is_compared_out_of_fold(tmp_path, capsys) -> None:
 @pytest.mark.parametrize("damage", ["is missing", "has other folds"])
 def test_without_scores_out_of_fold_that_fit_a_small_test_split_stays_undecided(tmp_path, damage) -> None:
     poor, good = small_result(tmp_path / "poor", 1, noise=6.0), small_result(tmp_path / "good", 2, noise=0.3)
-    path = good / "metrics/audit/out_of_fold.csv"
+    path = good / "metrics/out_of_fold_scores.csv"
     if damage == "is missing":
         path.unlink()
     else:
@@ -215,3 +215,23 @@ def test_a_large_test_split_is_compared_on_itself(tmp_path) -> None:
     for folder, seed, noise in ((poor, 1, 6.0), (good, 2, 0.3)):
         write(folder / "metrics/scores.csv", table(seed, noise=noise))
     assert not compare_scores(read_scores(str(good)), read_scores(str(poor))).out_of_fold
+
+
+def test_of_several_contexts_the_pairs_within_one_are_compared(tmp_path, capsys) -> None:
+    context = [f"{k % 3:016x}" for k in range(N)]
+    for name, seed, noise in (("poor", 1, 6.0), ("good", 2, 0.3)):
+        write(tmp_path / name / "scores.csv", table(seed, noise=noise).assign(context=context))
+    good, poor = (read_scores(str(tmp_path / name)) for name in ("good", "poor"))
+    found, scores = compare_scores(good, poor), table(2, noise=0.3)
+    assert (found.verdict, found.within_context) == ("better", True)
+    assert found.accuracy_a == pytest.approx(pairwise_accuracy(scores["score"], scores["tier_rank"], context=context))
+    assert main(["compare-models", str(tmp_path / "good"), str(tmp_path / "poor")]) == 0
+    assert "pairwise accuracy within context" in capsys.readouterr().out
+
+
+def test_where_the_contexts_are_others_all_pairs_are_compared(tmp_path) -> None:
+    context = [f"{k % 3:016x}" for k in range(N)]
+    write(tmp_path / "good/scores.csv", table(2, noise=0.3).assign(context=context))
+    write(tmp_path / "poor/scores.csv", table(1, noise=6.0))
+    good, poor = (read_scores(str(tmp_path / name)) for name in ("good", "poor"))
+    assert not compare_scores(good, poor).within_context

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import published_names
 import pytest
-from whole_intervals import paired_difference_interval
+from whole_intervals import accuracy_interval, paired_difference_interval
 
 from mirip.metrics.calibration import tier_probabilities
 from mirip.metrics.pairwise import pairwise_accuracy
@@ -50,7 +50,40 @@ def test_headline_values_are_those_of_the_metrics(scored):
 
 def test_without_context_every_pair_is_within_it(scored):
     metrics = evaluate(scored, context=None).metrics
-    assert metrics["pairwise_accuracy_within_context"] == metrics["pairwise_accuracy"]
+    for end in ("", "_ci_low", "_ci_high"):
+        assert metrics[f"pairwise_accuracy_within_context{end}"] == metrics[f"pairwise_accuracy{end}"]
+    assert metrics["verdict_on"] == "all_pairs"
+
+
+def test_of_several_contexts_the_verdict_is_on_the_pairs_within_one(scored):
+    scores, rank, group, context = scored
+    metrics = evaluate(scored).metrics
+    rng = stream(Evaluator().seed, "bootstrap")
+    expected = accuracy_interval(scores, rank, group, rng=rng, context=context)
+    assert metrics["verdict_on"] == "within_context"
+    found = [metrics[f"pairwise_accuracy_within_context_ci_{end}"] for end in ("low", "high")]
+    assert found == pytest.approx(expected[:2], abs=0.02)
+
+
+def test_where_the_school_decides_the_tier_its_model_meets_no_target():
+    """Good schools have good tiers, and the model knows the school alone: over all pairs it looks excellent."""
+    rng = np.random.default_rng(0)
+    school = np.repeat(np.arange(10), 30)
+    rank = np.clip((school + rng.normal(0, 0.8, 300)) // 2.5, 0, 3).astype(int)
+    scores = school + 0.01 * rng.normal(size=300)
+    found = evaluate((scores, rank, np.arange(300), school))
+    assert found.metrics["pairwise_accuracy"] > 0.9
+    assert found.metrics["pairwise_accuracy_ci_low"] > found.metrics["target_accuracy"]
+    assert found.metrics["pairwise_accuracy_within_context"] < 0.6
+    assert found.metrics["verdict"] != "met"
+    assert "beyond that interval: the context tells something of the tier" in found.summary()
+
+
+def test_where_each_school_has_one_tier_nothing_is_decided():
+    school = np.repeat(np.arange(4), 20)
+    found = evaluate((school + 0.0, school, np.arange(80), school)).metrics
+    assert np.isnan(found["pairwise_accuracy_within_context"])
+    assert (found["verdict"], found["verdict_on"]) == ("undecided", "within_context")
 
 
 def test_the_target_is_held_against_the_interval(scored):

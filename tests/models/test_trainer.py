@@ -6,6 +6,7 @@ import torch
 from made_ranking_data import SMALL, made_data
 
 from mirip.errors import CheckpointError, DataError
+from mirip.metrics.pairwise import pairwise_accuracy
 from mirip.models.checkpoint import save_state
 from mirip.models.ranking_data import RankingData
 from mirip.models.trainer import Trainer, TrainingConfig
@@ -25,6 +26,22 @@ def weights(model) -> dict[str, bytes]:
 def test_it_learns_to_rank_unseen_images(changes) -> None:
     result = Trainer(config(**changes)).fit(made_data(300, 0), made_data(100, 1))
     assert result.val_pairwise_accuracy > 0.85
+
+
+def test_the_epoch_is_chosen_by_the_pairs_that_training_uses() -> None:
+    train, val = made_data(300, 0), made_data(100, 1)
+    for pairs, context in (("same", val.context), ("any", None)):
+        result = Trainer(config(pair_context=pairs)).fit(train, val)
+        with torch.inference_mode():
+            scores = result.model.score(torch.from_numpy(val.features.astype(np.float32))).numpy()
+        assert result.val_pairwise_accuracy == pairwise_accuracy(scores, val.tier_rank, context=context)
+
+
+def test_without_a_pair_within_a_context_nothing_chooses_the_epoch() -> None:
+    val = made_data(100, 1)
+    alone = RankingData(val.features, val.tier_rank, val.tier_rank)  # each tier is a context of its own
+    with pytest.raises(DataError, match="the validation split holds no cross-tier pair within one context"):
+        Trainer(config(pair_context="same")).fit(made_data(300, 0), alone)
 
 
 def test_it_learns_from_batches_of_pairs() -> None:

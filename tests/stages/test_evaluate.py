@@ -81,8 +81,8 @@ def test_a_comparison_of_the_public_scores_shows_the_same_interval(trained_proje
     metrics, scores = json.loads(WORKSPACE.metrics("evaluate").read_text()), read_scores(str(WORKSPACE.scores))
     settings = load_params().evaluate
     found = compare_scores(scores, scores, n_bootstrap=settings.n_bootstrap, seed=settings.seed).interval_a
-    assert found.low == pytest.approx(metrics["pairwise_accuracy_ci_low"])
-    assert found.high == pytest.approx(metrics["pairwise_accuracy_ci_high"])
+    assert found.low == pytest.approx(metrics["pairwise_accuracy_within_context_ci_low"])
+    assert found.high == pytest.approx(metrics["pairwise_accuracy_within_context_ci_high"])
 
 
 def test_a_model_of_several_seeds_shows_its_spread(trained_project):

@@ -87,6 +87,7 @@ def _no_verdict(before: Revision, after: Revision, why: str) -> Verdict:
 def _compared(found: ModelComparison, before: ModelScores, after: ModelScores) -> tuple[str, ...]:
     label, _ = fmt.COMPARISONS[found.verdict]
     what = "Out-of-fold pairwise accuracy" if found.out_of_fold else "Test pairwise accuracy"
+    what += " within a context" if found.within_context else ""
     which = f"all {found.n_images} images" if found.out_of_fold else f"the {found.n_images} test images"
     return (
         f"{what} **{fmt.percent(found.accuracy_b)} → {fmt.percent(found.accuracy_a)}**, "
