@@ -6,6 +6,7 @@ from typing import get_args
 import published_names
 import pytest
 
+from mirip.data.statistics import FAMILIES
 from mirip.metrics.columns import file_predictors
 from mirip.metrics.comparison import COMPARISONS
 from mirip.models.baselines import BASELINES
@@ -17,7 +18,7 @@ REGISTRIES = {
     "Metrics of metrics/evaluate.json": METRICS,
     "Baselines": BASELINES,
     "Verdicts of a comparison": COMPARISONS,
-    "Predictors of the audit": file_predictors([]),
+    "Predictors of the audit": file_predictors([], FAMILIES),
     "Losses": LOSSES,
 }
 

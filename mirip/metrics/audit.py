@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mirip.metrics.columns import ALL_TOGETHER, Column
+from mirip.metrics.columns import ALL_TOGETHER, ROW_ORDER, Column
 from mirip.metrics.comparison import Comparison, compare_with_model
 from mirip.metrics.findings import SEVERITIES, Finding, as_table, column_findings, shortcut_findings
 from mirip.metrics.intervals import Interval, bootstrap_accuracies, group_support
@@ -71,8 +71,8 @@ def audit_ranker(
 
     Args:
         model_scores: (N,) of models that saw no image of the fold, higher is better.
-        shortcuts: name -> columns of N values each; all of them together are added as one more. A column that
-            several look at is one object.
+        shortcuts: name -> columns of N values each; all of them together are added as one more, but for the row
+            order, which no model sees and which is therefore in no margin. A column that several look at is one object.
         tier_rank: (N,) integers from 0, higher is better.
         group_id: (N,) labels of what is resampled and permuted together.
         fold: (N,) int64 from 0, three or more; all rows of a group are in one, and only pairs within one count.
@@ -85,9 +85,12 @@ def audit_ranker(
         ValueError: the shapes do not fit, a score is not finite, or there are fewer than three folds.
     """
     predictors = {name: list(parts) for name, parts in shortcuts.items()}
+    order = predictors.pop(ROW_ORDER, None)
     columns = list({id(column): column for parts in predictors.values() for column in parts}.values())
     if len(predictors) > 1:
         predictors[ALL_TOGETHER] = columns
+    if order is not None:
+        predictors[ROW_ORDER] = order
     fitted = Shortcuts(predictors or {"none": []}, fold)
     sets = np.vstack([np.asarray(model_scores, dtype=np.float64), fitted.scores(tier_rank)])
     resampled = bootstrap_accuracies(
@@ -100,7 +103,7 @@ def audit_ranker(
         ["model", *fitted.names], accuracies, resampled, model=0, support=support, confidence=confidence
     )
     # The first of equals, in the order in which they were given.
-    best = max(predicted, key=lambda one: one.accuracy)
+    best = max((one for one in predicted if one.name != ROW_ORDER), key=lambda one: one.accuracy, default=predicted[0])
     table = pd.DataFrame([{"shortcut": one.name, **one.row()} for one in predicted])
     agreement, information = against_chance(
         [fitted.agreement, tier_information([column.codes for column in columns])],

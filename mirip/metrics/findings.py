@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mirip.metrics.columns import ALL_TOGETHER, Column
+from mirip.metrics.columns import ALL_TOGETHER, ROW_ORDER, Column
 from mirip.metrics.image_issues import NearDuplicates
 
 Floats = NDArray[np.float64]
@@ -22,6 +22,11 @@ DETERMINES_ACCURACY = 0.95
 # Share of the searched images with a near-duplicate in another split above which no number can be trusted.
 MANY_DUPLICATES = 0.05
 _NOT_A_TEST = float("nan")
+_SORTED = (
+    "The order of the rows in the metadata tells the tier (accuracy {:.3f} on held-out images): the table is sorted. "
+    "No model sees that order, so no accuracy rests on it. If the order says when artworks were collected, name a "
+    'column with that time in data.context; else name "row" in audit.ignore.'
+)
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,9 @@ def shortcut_findings(table: pd.DataFrame) -> list[Finding]:
     found = []
     for row in table[table["p_value"] < SIGNIFICANCE].to_dict("records"):
         name, accuracy = row["shortcut"], row["pairwise_accuracy"]
+        if name == ROW_ORDER:
+            found.append(Finding("row order", "info", accuracy, row["p_value"], _SORTED.format(accuracy)))
+            continue
         looked_at = "all file data and columns together" if name == ALL_TOGETHER else name
         seen = f"The tier can be predicted from {looked_at} alone (accuracy {accuracy:.3f} on held-out images)."
         # The interval may be unknown (NaN): then the model is not shown to be better.
@@ -113,7 +121,8 @@ def column_findings(
             advice = (
                 f"The mix of tiers differs with {column.name}: {takes}. A model can use that instead of quality. "
                 "Collect images that do not differ in it across tiers. A column of the metadata may be named in "
-                "data.context (compare within it) or, if it is quality itself, in audit.ignore."
+                "data.context (compare within it), in data.group (keep each of its values in one split) or, if it is "
+                "quality itself, in audit.ignore."
             )
         found.append(Finding(name, severity, told, p_value, advice))  # type: ignore[arg-type]
     return found

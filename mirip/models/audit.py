@@ -12,7 +12,7 @@ import pandas as pd
 
 from mirip.data.manifest import read_manifest
 from mirip.data.split import public_ids, read_splits
-from mirip.data.statistics import STATISTICS
+from mirip.data.statistics import FAMILIES, STATISTICS
 from mirip.data.tables import write_csv
 from mirip.errors import AuditError, DataError
 from mirip.features.cache.feature_cache import FeatureCache
@@ -70,7 +70,8 @@ class ModelAudit:
             f"audit: out of fold the model reaches {m['out_of_fold_accuracy']:.3f}; {said} "
             f"({m['best_shortcut_accuracy']:.3f}; difference {m['margin_over_shortcut']:+.3f}, "
             f"{m['margin_over_shortcut_ci_low']:+.3f} to {m['margin_over_shortcut_ci_high']:+.3f})"
-            f"{_ADVICE[verdict]}; {m['n_findings']} findings",
+            f"{_ADVICE[verdict]}; {m['n_findings']} findings. What features tell beyond these {len(shown)} predictors "
+            "stays open",
         ]
 
     def check(self, fail_on: Literal["warning", "critical"] | None) -> None:
@@ -104,6 +105,7 @@ def audit(workspace: Workspace, params: Params, *, verbose: bool = True) -> Mode
     shortcuts, left_out = shortcut_columns(
         manifest,
         statistics=list(STATISTICS),
+        families=FAMILIES,
         group=params.data.group,
         context=params.data.context,
         ignore=settings.ignore,

@@ -49,7 +49,7 @@ def summary_rows(
         (
             "best shortcut",
             fmt.number(audit.get("best_shortcut_accuracy"), 3),
-            f"{fmt.text(audit.get('best_shortcut'))}, blind to what is depicted: the model is {_above_shortcut(audit)}",
+            f"{fmt.text(audit.get('best_shortcut'))}, the best of many: the model is {_above_shortcut(audit)}",
         ),
         (
             "latency of a pair",
@@ -119,7 +119,7 @@ def _above_shortcut(audit: Mapping[str, Any]) -> str:
         return fmt.NOT_AVAILABLE
     margin = f"{audit['margin_over_shortcut']:+.3f} ({interval.low:+.3f} to {interval.high:+.3f})"
     above = comparison(interval) == BETTER
-    return f"above it, {margin}" if above else f"not shown to be above it, {margin}"
+    return f"above these, {margin}" if above else f"not shown to be above it, {margin}"
 
 
 def _bounds(evaluate: Mapping[str, Any]) -> str:

@@ -1,9 +1,11 @@
 import numpy as np
+import pandas as pd
 import published_names
 import pytest
 
+from mirip.data.statistics import FAMILIES, STATISTICS, measure
 from mirip.metrics.audit import ALL_TOGETHER, audit_ranker, effective_images
-from mirip.metrics.columns import Column
+from mirip.metrics.columns import Column, shortcut_columns
 from mirip.metrics.findings import Finding
 from mirip.metrics.intervals import Interval, bootstrap_accuracies, target_verdict
 
@@ -77,11 +79,21 @@ def test_a_column_that_determines_the_tier_is_found():
     assert findings.loc["label leak: university", "p_value"] < 0.05
 
 
-def test_rows_sorted_by_tier_are_found():
+def test_a_sorted_table_is_one_finding_and_changes_nothing_else():
+    """No model sees the order of the rows: it is in no margin, and no part of all columns together."""
     artworks = Collection(2)
+    before = artworks.audit()
     place = np.argsort(np.argsort(artworks.rank, kind="stable")).astype(float)
     artworks.columns["row order"] = [Column("row", "number", place)]
-    assert "shortcut: row order" in names(artworks.audit())
+    sorted_table = artworks.audit()
+    assert names(sorted_table) - names(before) == {"row order"}
+    assert sorted_table.findings.set_index("name").loc["row order", "severity"] == "info"
+    for name in ("best_shortcut", "best_shortcut_accuracy", "margin_over_shortcut", "margin_over_shortcut_verdict"):
+        assert sorted_table.metrics[name] == before.metrics[name]
+    table = sorted_table.shortcuts.set_index("shortcut")
+    assert table.loc["row order", "pairwise_accuracy"] > 0.95
+    assert table.loc["all together", "pairwise_accuracy"] < 0.7
+    assert "row" not in set(sorted_table.columns["column"])
 
 
 def test_a_group_of_one_tier_is_no_finding():
@@ -201,3 +213,40 @@ def test_nothing_to_look_at_leaves_chance_to_beat():
     assert audit.metrics["best_shortcut"] == "none"
     assert audit.metrics["best_shortcut_accuracy"] == 0.5
     assert names(audit) == set()
+
+
+def framed(rank, rng):
+    image = rng.integers(60, 200, (40, 50, 3), dtype=np.uint8)
+    image[:3], image[-3:], image[:, :3], image[:, -3:] = ([120 + 25 * rank, 120, 180 - 25 * rank],) * 4
+    return image
+
+
+def cast(rank, rng):
+    return np.clip(rng.integers(40, 200, (40, 50, 3)) + np.array([8 * rank, 0, -8 * rank]), 0, 255).astype(np.uint8)
+
+
+def with_a_logo(rank, rng):
+    image = np.full((40, 50, 3), rng.integers(100, 156), dtype=np.uint8)
+    image[-5:-1, -6:-1] = np.where(np.indices((4, 5)).sum(axis=0)[..., None] % 2, 128 - 30 * rank, 128 + 30 * rank)
+    return image
+
+
+@pytest.mark.parametrize(
+    ("draw", "predictor"), [(framed, "frame"), (cast, "colour cast"), (with_a_logo, "corners"), (None, None)]
+)
+def test_what_the_pixels_give_away_is_found(draw, predictor):
+    """A border, a cast or a logo that follows a tier which is otherwise random; and images that give away nothing."""
+    rng = np.random.default_rng(5)
+    rank = rng.integers(0, 4, 160)
+    plain = [rng.integers(60, 200, (40, 50, 3), dtype=np.uint8) for _ in rank] if draw is None else None
+    images = plain or [draw(int(tier), rng) for tier in rank]
+    table = pd.DataFrame([measure(image) for image in images]).assign(
+        image_path="a.png", width_px=50, height_px=40, file_bytes=1, format="PNG", jpeg_quality=None, row=0, context=""
+    )
+    options = {"group": [], "context": [], "ignore": []}
+    shortcuts, _ = shortcut_columns(table, statistics=list(STATISTICS), families=FAMILIES, **options)
+    found = audit_ranker(rng.normal(size=160), shortcuts, rank, np.arange(160), np.arange(160) % 5, n_bootstrap=300)
+    shown = {name for name in names(found) if name.startswith("shortcut: ")}
+    assert (f"shortcut: {predictor}" in shown) if predictor else not shown
+    if predictor:
+        assert found.findings.set_index("name").loc[f"shortcut: {predictor}", "severity"] == "critical"

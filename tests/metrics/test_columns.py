@@ -4,11 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mirip.errors import ParamsError
 from mirip.metrics import columns
 from mirip.metrics.columns import Column, column_of
 
 STATISTICS = ("brightness", "contrast", "colourfulness", "edge_density")
-shortcut_columns = partial(columns.shortcut_columns, statistics=STATISTICS)
+shortcut_columns = partial(columns.shortcut_columns, statistics=STATISTICS, families={})
 
 
 @pytest.mark.parametrize(
@@ -49,7 +50,15 @@ def test_a_number_is_cut_into_tenths_and_missing():
 
 def manifest_of_two(**columns):
     n = 30
-    known = {"width_px": range(20, 50), "height_px": 30, "file_bytes": range(n), "format": "JPEG", "row": range(n)}
+    paths = [f"images/{k}.jpg" for k in range(n)]
+    known = {
+        "image_path": paths,
+        "width_px": range(20, 50),
+        "height_px": 30,
+        "file_bytes": range(n),
+        "format": "JPEG",
+        "row": range(n),
+    }
     statistics = dict.fromkeys((*STATISTICS, "jpeg_quality"), range(n))
     table = pd.DataFrame({**known, **statistics}, index=range(n))
     return table.assign(context="here", **{f"meta_{name}": values for name, values in columns.items()})
@@ -105,3 +114,58 @@ def test_a_column_named_like_one_of_ours_is_looked_at_as_well():
     assert left_out["format"] == "one value throughout"
     _, left_out = shortcut_columns(table, group=[], context=[], ignore=["format"])
     assert left_out["column format"] == "in audit.ignore"
+
+
+def test_a_family_of_statistics_is_one_predictor():
+    table = manifest_of_two(school=["a", "b"] * 15).assign(frame_step=range(30), frame_warm=range(30, 0, -1))
+    shortcuts, _ = columns.shortcut_columns(
+        table,
+        statistics=(*STATISTICS, "frame_step", "frame_warm"),
+        families={"frame": "frame"},
+        group=[],
+        context=[],
+        ignore=[],
+    )
+    assert [column.name for column in shortcuts["frame"]] == ["frame_step", "frame_warm"]
+    assert not {"frame step", "frame warm"} & set(shortcuts)
+    assert {"frame_step", "brightness"} <= {column.name for column in shortcuts["brightness and colour"]}
+
+
+def test_the_order_of_the_rows_can_be_ignored():
+    shortcuts, left_out = shortcut_columns(manifest_of_two(), group=[], context=[], ignore=["row"])
+    assert "row order" not in shortcuts
+    assert left_out["row order"] == "in audit.ignore"
+    with pytest.raises(ParamsError, match=r"audit\.ignore names line"):
+        shortcut_columns(manifest_of_two(), group=[], context=[], ignore=["line"])
+
+
+def test_what_a_path_tells():
+    paths = pd.Series(
+        [
+            "entries/2023/seoul/IMG_20230412_0007.jpg",
+            "entries/2023/busan/scan-2023-05-01 (3).png",
+            "entries/2024/seoul/12.jpg",
+            "entries\\2024\\가\\그림_99999999.jpg",
+        ],
+        index=[3, 1, 2, 0],
+    )
+    told = columns.path_columns(paths)
+    assert told.index.tolist() == [3, 1, 2, 0]
+    assert told["folder"].tolist() == ["2023", "2023", "2024", "2024"]
+    assert told["folder_of_two"].tolist() == ["2023/seoul", "2023/busan", "2024/seoul", "2024/가"]
+    assert told["name_word"].fillna("").tolist() == ["img", "scan", "", "그림"]
+    assert told["name_number"].tolist() == [7, 3, 12, 99999999]
+    assert told["name_date"].dt.strftime("%Y-%m-%d").fillna("").tolist() == ["2023-04-12", "2023-05-01", "", ""]
+
+
+@pytest.mark.parametrize("paths", [["a.jpg"] * 3, ["x/a.jpg", "x/b.jpg"], ["a", "b/c"], []])
+def test_paths_without_folders_or_with_one_tell_no_folder_or_that_they_differ(paths):
+    told = columns.path_columns(pd.Series(paths, dtype=object))
+    assert len(told) == len(paths)
+    assert told["folder"].nunique() <= 1
+
+
+def test_folder_and_date_of_the_file_are_predictors():
+    paths = [f"images/{'good' if k % 2 else 'poor'}/work_2024-01-{k % 28 + 1:02d}.jpg" for k in range(30)]
+    shortcuts, _ = shortcut_columns(manifest_of_two().assign(image_path=paths), group=[], context=[], ignore=[])
+    assert {"folder", "date in the file name"} <= set(shortcuts)

@@ -48,7 +48,7 @@ def test_what_is_not_there_is_not_available() -> None:
 def test_the_model_is_above_the_shortcut_only_if_the_whole_interval_is() -> None:
     margin = {"margin_over_shortcut": 0.05, "margin_over_shortcut_ci_high": 0.1}
     for low, said in (
-        (0.01, "the model is above it, +0.050"),
+        (0.01, "the model is above these, +0.050"),
         (-0.01, "the model is not shown to be above it, +0.050"),
     ):
         audit = margin | {"margin_over_shortcut_ci_low": low}

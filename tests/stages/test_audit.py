@@ -135,7 +135,7 @@ def test_what_every_column_and_context_tells_is_written_whether_found_or_not(tra
     _, _, findings = audited()
     columns = pd.read_csv(WORKSPACE.tables("audit") / "columns.csv").set_index("column")
     assert list(columns) == ["information", "expected", "share", "p_value"]
-    assert {"university", "medium", "file_bytes", "row"} <= set(columns.index)
+    assert {"university", "medium", "file_bytes", "frame_step"} <= set(columns.index)
     assert columns.index.is_unique
     assert columns["share"].is_monotonic_decreasing
     leak = findings.loc["label leak: university"]
