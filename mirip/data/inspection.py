@@ -10,6 +10,7 @@ from typing import Any
 
 from mirip.data.decoding import decode_image, encode_jpeg, read_image_bytes, shrink
 from mirip.data.duplicates import perceptual_hash
+from mirip.data.file_data import file_data
 from mirip.data.statistics import LONGEST_PX, measure
 from mirip.errors import ImageError
 from mirip.files import sha256_bytes
@@ -121,6 +122,7 @@ def _inspect(data: bytes, max_pixels: int, thumbnail_px: int) -> Accepted:
         "perceptual_hash": perceptual_hash(small),
         **measure(small),
         "jpeg_quality": image.jpeg_quality,
+        **file_data(data),
     }
     return Accepted(values, encode_jpeg(shrink(small, thumbnail_px)), image.conversions)
 

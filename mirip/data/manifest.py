@@ -11,6 +11,7 @@ import pandas as pd
 
 from mirip.data.decoding import CONVERSIONS, MAX_PIXELS
 from mirip.data.duplicates import connected_groups, near_duplicate_labels
+from mirip.data.file_data import FILE_DATA
 from mirip.data.inspection import REJECT_KINDS, Accepted, Rejected, inspect_all, refused_by_table
 from mirip.data.metadata import column_text, read_metadata, require_columns
 from mirip.data.statistics import STATISTICS
@@ -30,13 +31,15 @@ _IMAGE_TYPES = {
     "perceptual_hash": "uint64",
     **dict.fromkeys(STATISTICS, "float32"),
     "jpeg_quality": "float32",
+    **{name: dtype for name, (_, dtype) in FILE_DATA.items()},
 }
+_OF_THE_AUDIT = (*STATISTICS, *FILE_DATA)
 _ROWS_SHOWN = 3
-# Not the statistics: a manifest that was written before one of them existed serves all but the audit.
+# Not what the audit alone reads: a manifest that was written before one of these existed serves all else.
 _COLUMNS = (
     "image_path",
     "row",
-    *(name for name in _IMAGE_TYPES if name not in STATISTICS),
+    *(name for name in _IMAGE_TYPES if name not in _OF_THE_AUDIT),
     "tier",
     "tier_rank",
     "group_id",
@@ -220,12 +223,12 @@ def read_manifest(path: Path | str, *, statistics: bool = False) -> pd.DataFrame
 
     Args:
         path: the file.
-        statistics: whether the columns of `STATISTICS` are needed.
+        statistics: whether the columns of `STATISTICS` and `FILE_DATA` are needed.
 
     Raises:
         DataError: the file is missing, is not a manifest, or lacks a statistic that is needed.
     """
-    return read_table(path, (*_COLUMNS, *STATISTICS) if statistics else _COLUMNS, "dvc repro prepare")
+    return read_table(path, (*_COLUMNS, *_OF_THE_AUDIT) if statistics else _COLUMNS, "dvc repro prepare")
 
 
 def first_paths(manifest: pd.DataFrame) -> dict[str, str]:

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from mirip.data.file_data import FILE_DATA
 from mirip.data.manifest import Prepared, build_manifest, read_manifest
 from mirip.data.metadata import read_metadata
 from mirip.data.statistics import STATISTICS
@@ -112,6 +113,7 @@ def test_the_manifest_tells_what_the_file_is(tmp_path: Path) -> None:
         "perceptual_hash": "uint64",
         **dict.fromkeys(STATISTICS, "float32"),
         "jpeg_quality": "float32",
+        **{name: dtype for name, (_, dtype) in FILE_DATA.items()},
         "tier": "str",
         "tier_rank": "int8",
         "group_id": "int64",

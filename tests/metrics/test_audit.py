@@ -3,6 +3,7 @@ import pandas as pd
 import published_names
 import pytest
 
+from mirip.data.file_data import FILE_DATA
 from mirip.data.statistics import FAMILIES, STATISTICS, measure
 from mirip.metrics.audit import ALL_TOGETHER, audit_ranker, effective_images
 from mirip.metrics.columns import Column, shortcut_columns
@@ -241,8 +242,9 @@ def test_what_the_pixels_give_away_is_found(draw, predictor):
     plain = [rng.integers(60, 200, (40, 50, 3), dtype=np.uint8) for _ in rank] if draw is None else None
     images = plain or [draw(int(tier), rng) for tier in rank]
     table = pd.DataFrame([measure(image) for image in images]).assign(
-        image_path="a.png", width_px=50, height_px=40, file_bytes=1, format="PNG", jpeg_quality=None, row=0, context=""
-    )
+        image_path="a.png", width_px=50, height_px=40, file_bytes=1, format="PNG", jpeg_quality=None, row=0, context="",
+        **dict.fromkeys(FILE_DATA, ""),
+    )  # fmt: skip
     options = {"group": [], "context": [], "ignore": []}
     shortcuts, _ = shortcut_columns(table, statistics=list(STATISTICS), families=FAMILIES, **options)
     found = audit_ranker(rng.normal(size=160), shortcuts, rank, np.arange(160), np.arange(160) % 5, n_bootstrap=300)

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mirip.data.file_data import FILE_DATA
 from mirip.errors import ParamsError
 from mirip.metrics import columns
 from mirip.metrics.columns import Column, column_of
@@ -60,7 +61,7 @@ def manifest_of_two(**columns):
         "row": range(n),
     }
     statistics = dict.fromkeys((*STATISTICS, "jpeg_quality"), range(n))
-    table = pd.DataFrame({**known, **statistics}, index=range(n))
+    table = pd.DataFrame({**known, **statistics, **dict.fromkeys(FILE_DATA, "")}, index=range(n))
     return table.assign(context="here", **{f"meta_{name}": values for name, values in columns.items()})
 
 

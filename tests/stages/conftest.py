@@ -12,6 +12,7 @@ import pytest
 import yaml
 from numpy.typing import NDArray
 
+from mirip.data.file_data import FILE_DATA
 from mirip.data.split import DataSplitter, read_splits
 from mirip.data.statistics import STATISTICS
 from mirip.data.tables import write_table
@@ -134,6 +135,7 @@ def _manifest() -> pd.DataFrame:
             "perceptual_hash": rng.integers(1, 2**64, size=N, dtype=np.uint64),
             **{name: rng.random(N).astype(np.float32) for name in STATISTICS},
             "jpeg_quality": np.full(N, 75, np.float32),
+            **{name: np.full(N, "" if dtype == "str" else 1, dtype) for name, (_, dtype) in FILE_DATA.items()},
             "tier": ["CBAS"[r] for r in rank],
             "tier_rank": rank.astype(np.int8),
             "group_id": pd.factorize(artist)[0].astype(np.int64),

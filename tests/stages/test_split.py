@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from mirip.data.file_data import FILE_DATA
 from mirip.data.split import read_splits, split_digest, tier_drift
 from mirip.data.statistics import STATISTICS
 from mirip.data.tables import write_table
@@ -34,6 +35,7 @@ def _manifest(n: int) -> pd.DataFrame:
             "perceptual_hash": rng.integers(1, 2**64, size=n, dtype=np.uint64),
             **{name: np.zeros(n, np.float32) for name in STATISTICS},
             "jpeg_quality": np.full(n, 75, np.float32),
+            **{name: np.full(n, "" if dtype == "str" else 1, dtype) for name, (_, dtype) in FILE_DATA.items()},
             "tier": ["CBAS"[r] for r in rank],
             "tier_rank": rank.astype(np.int8),
             "group_id": pd.factorize(rng.integers(n, size=n))[0],
