@@ -49,6 +49,30 @@ def test_a_constant_feature_and_few_images_are_survived(baseline, drawn):
     assert np.isfinite(baseline(x[:5], rank[:5], x[5:])).all()
 
 
+@pytest.mark.parametrize(("n", "d"), [(60, 100), (300, 40)])
+def test_ridge_is_that_of_scikit_learn_at_every_penalty(n, d):
+    from sklearn.linear_model import Ridge
+
+    rng = np.random.default_rng(0)
+    x, rank, test = rng.normal(size=(n, d)), rng.integers(0, 4, n).astype(float), rng.normal(size=(7, d))
+    alphas = np.array([0.1, 10.0, 1e4])
+    found = baselines._ridge_path(x, rank, test, alphas)
+    expected = np.stack([Ridge(alpha=alpha).fit(x, rank).predict(test) for alpha in alphas], axis=1)
+    assert np.allclose(found, expected, atol=1e-8)
+
+
+def test_the_penalty_of_ridge_is_chosen_on_groups_it_has_not_seen():
+    """Features that name the group predict its tier; an image left out alone leaves others of its group."""
+    rng = np.random.default_rng(3)
+    group = np.repeat(np.arange(60), 5)
+    tier = rng.integers(0, 4, 60)[group]
+    name = rng.normal(size=(60, 120))[group]
+    unseen = rng.normal(size=(50, 120))
+    by_group = ridge_scores(name, tier, unseen, group_id=group)
+    by_image = ridge_scores(name, tier, unseen)
+    assert by_group.std() < 0.3 * by_image.std()
+
+
 def test_with_useless_features_ridge_shrinks_to_the_mean():
     rng = np.random.default_rng(1)
     x, rank = rng.normal(size=(150, 300)), rng.integers(0, 4, 150)
