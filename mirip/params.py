@@ -172,7 +172,7 @@ class TrainParams(_Section):
     learning_rate: Annotated[float, Field(gt=0)] = 1e-4
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    loss: Literal["logistic", "margin"] = "logistic"
+    loss: Literal["logistic", "margin", "squared"] = "logistic"
     margin: Annotated[float, Field(ge=0)] = 1.0
     pair_balance: Literal["natural", "balanced"] = "natural"
     pair_context: Literal["any", "same"] = "any"

@@ -13,29 +13,43 @@ from mirip.errors import ParamsError
 from mirip.params import TrainParams
 
 
-def logistic(difference: torch.Tensor, config: TrainParams) -> torch.Tensor:
+def logistic(difference: torch.Tensor, gap: torch.Tensor, config: TrainParams) -> torch.Tensor:
     """Return log(1 + exp(-d)): the negative log-likelihood of Bradley & Terry (1952), as in RankNet (2005)."""
     return functional.softplus(-difference)
 
 
-def margin(difference: torch.Tensor, config: TrainParams) -> torch.Tensor:
+def margin(difference: torch.Tensor, gap: torch.Tensor, config: TrainParams) -> torch.Tensor:
     """Return max(0, margin - d): a pair costs nothing once it is ordered by more than `config.margin`."""
     return functional.relu(config.margin - difference)
 
 
-# Name in train.loss -> (score(better) - score(worse) of any shape, config) -> the loss of each pair, same shape.
-LOSSES: dict[str, Callable[[torch.Tensor, TrainParams], torch.Tensor]] = {"logistic": logistic, "margin": margin}
+def squared(difference: torch.Tensor, gap: torch.Tensor, config: TrainParams) -> torch.Tensor:
+    """Return (d - g)^2, g being how many tiers the two are apart: RankRLS (Pahikkala et al. 2007)."""
+    return (difference - gap) ** 2
 
 
-def pair_loss(difference: torch.Tensor, config: TrainParams) -> torch.Tensor:
-    """Return the loss of each pair, given score(better) - score(worse), any shape, float32; same shape out.
+# Name in train.loss -> (score(better) - score(worse) of any shape, tiers apart, config) -> the loss of each pair.
+LOSSES: dict[str, Callable[[torch.Tensor, torch.Tensor, TrainParams], torch.Tensor]] = {
+    "logistic": logistic,
+    "margin": margin,
+    "squared": squared,
+}
+
+
+def pair_loss(difference: torch.Tensor, gap: torch.Tensor, config: TrainParams) -> torch.Tensor:
+    """Return the loss of each pair, float32 of the shape of `difference`.
+
+    Args:
+        difference: score(better) - score(worse), float32 of any shape.
+        gap: how many tiers the two are apart, 1 or more; of a shape that fits.
+        config: the loss.
 
     Raises:
         ParamsError: no loss has the name `config.loss`.
     """
     if config.loss not in LOSSES:
         raise ParamsError(f"train.loss is {config.loss!r}, which is no loss", f"set it to one of {', '.join(LOSSES)}")
-    return LOSSES[config.loss](difference, config)
+    return LOSSES[config.loss](difference, gap, config)
 
 
 def all_pairs_loss(
@@ -52,12 +66,13 @@ def all_pairs_loss(
     Returns:
         A scalar, or None where the images hold no such pair.
     """
-    by_tier = [(scores[members], context[members]) for members in _tier_members(tier_rank)]
+    by_tier = [(tier_rank[members[0]], scores[members], context[members]) for members in _tier_members(tier_rank)]
     sums: list[torch.Tensor] = []
     counts: list[torch.Tensor] = []
-    for worse, (worse_scores, worse_context) in enumerate(by_tier):
-        for better_scores, better_context in by_tier[worse + 1 :]:
-            losses = pair_loss(better_scores[:, None] - worse_scores[None, :], config)  # (P,), (Q,) -> (P, Q)
+    for worse, (worse_rank, worse_scores, worse_context) in enumerate(by_tier):
+        for better_rank, better_scores, better_context in by_tier[worse + 1 :]:
+            difference = better_scores[:, None] - worse_scores[None, :]  # (P,), (Q,) -> (P, Q)
+            losses = pair_loss(difference, better_rank - worse_rank, config)
             if config.pair_context == "same":
                 fair = better_context[:, None] == worse_context[None, :]
                 losses, count = losses * fair, fair.sum()
@@ -74,18 +89,19 @@ def all_pairs_loss(
 
 
 def weighted_pair_loss(
-    scores: torch.Tensor, places: torch.Tensor, weight: torch.Tensor, config: TrainParams
+    scores: torch.Tensor, places: torch.Tensor, gap: torch.Tensor, weight: torch.Tensor, config: TrainParams
 ) -> torch.Tensor:
     """Weighted mean loss, a scalar, of P pairs among M images, each scored once.
 
     Args:
         scores: (M,) float32.
         places: (2, P) int64, the places in `scores` of the better and the worse image of each pair.
+        gap: (P,) int64, how many tiers the two are apart.
         weight: (P,) float32.
         config: the loss.
     """
     better, worse = scores[places]  # (M,) at (2, P) -> (2, P)
-    return (weight * pair_loss(better - worse, config)).mean()
+    return (weight * pair_loss(better - worse, gap, config)).mean()
 
 
 def _tier_members(tier_rank: torch.Tensor) -> list[torch.Tensor]:

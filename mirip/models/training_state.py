@@ -273,7 +273,8 @@ class TrainingState:
             images, places = np.unique(pairs, return_inverse=True)
             at = self._tensor(places.reshape(pairs.shape))  # (2, P)
             weight = torch.from_numpy(weights).to(self.device, torch.float32)
-            yield images, partial(weighted_pair_loss, places=at, weight=weight, config=self.config)
+            better, worse = self._tier_rank[self._tensor(pairs)]
+            yield images, partial(weighted_pair_loss, places=at, gap=better - worse, weight=weight, config=self.config)
 
     def _tensor(self, indices: Indices) -> torch.Tensor:
         return torch.from_numpy(indices).to(self.device)

@@ -59,7 +59,7 @@ def test_batches_of_pairs_estimate_the_loss_over_all_pairs(balance, fair) -> Non
     estimates = []
     for seed in range(3000):
         for pairs, weights in pair_batches(tier, context, config, np.random.default_rng(seed)):
-            losses = pair_loss(scores[pairs[0]] - scores[pairs[1]], config).numpy()
+            losses = pair_loss(scores[pairs[0]] - scores[pairs[1]], torch.tensor(1), config).numpy()
             estimates.append((weights * losses).mean())
     assert expected is not None
     assert np.mean(estimates) == pytest.approx(expected.item(), rel=0.03)

@@ -22,7 +22,9 @@ def weights(model) -> dict[str, bytes]:
     return {name: value.numpy().tobytes() for name, value in model.state_dict().items()}
 
 
-@pytest.mark.parametrize("changes", [{}, {"loss": "margin"}, {"pair_balance": "balanced"}, {"pair_context": "same"}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"loss": "margin"}, {"loss": "squared"}, {"pair_balance": "balanced"}, {"pair_context": "same"}]
+)
 def test_it_learns_to_rank_unseen_images(changes) -> None:
     result = Trainer(config(**changes)).fit(made_data(300, 0), made_data(100, 1))
     assert result.val_pairwise_accuracy > 0.85
