@@ -21,12 +21,12 @@ Graubard 1998, Survey Methodology 24; Dean & Pagano 2015, Journal of Survey Stat
 2006 (Statistics in Medicine 25) for this very accuracy. Percentiles alone collapse there: a sample without a wrong pair
 has no resample with one. Away from the ends the two nearly agree.
 
-How often it holds the truth is simulated in benchmarks/interval_coverage.py (2,000 test splits a setting, tier shares
-of 4/37/49/10 %, half of the variance in the group; 95 % nominal, give or take 0.5 points). At a true accuracy of 0.72
-with 92 groups, mixed and of one tier each, 94.8 % and 94.8 %, with 40 groups 95.2 to 96.7 %, with 15 96.6 to 97.4 %; at
-0.95 and 0.98 94.0 to 95.8 % with 92 and 40, where percentiles fall to 86.4 %; the binomial formula on all pairs holds
-it in 11 to 41 %. On small test splits of two tiers it is a cautious one, above 99 %. No formula helps where a tier
-has only a handful of groups: of 15 groups of one tier each, one has tier S, and the interval is 46 points wide.
+How often it holds the truth is simulated in benchmarks/interval_coverage.py (1,000 test splits a setting, tier shares
+of 4/37/49/10 %, half of the variance in the group; 95 % nominal, give or take 0.7 points). At a true accuracy of 0.72
+with 92 groups, mixed and of one tier each, 94.6 % and 95.4 %, with 40 groups 95.6 to 97.0 %, with 15 97.7 to 98.8 %; at
+0.95 and 0.98 94.7 to 96.8 % with 92 and 40, where percentiles fall to 87.3 %; the binomial formula on all pairs holds
+it in 11 to 42 %. On small test splits of two tiers it is a cautious one, above 99 %. No formula helps where a tier
+has only a handful of groups: of 15 groups of one tier each, one has tier S, and the interval is 51 points wide.
 Below 30 groups, or 7 degrees of freedom, an interval is therefore flagged as of a small sample, and decides nothing:
 benchmarks/rare_tiers.py simulates what verdicts come out where one tier has 1 to 16 groups.
 """
