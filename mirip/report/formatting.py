@@ -116,8 +116,8 @@ def target_verdict(evaluate: Mapping[str, Any]) -> TargetVerdict:
     interval, target = interval_of(evaluate, name), evaluate.get("target_accuracy")
     if interval is None or target is None or not known(target):
         return TargetVerdict(label, tone, f"The interval is {NOT_AVAILABLE}, so there is no verdict on the target.")
-    which = "of the accuracy within one context, " if fair else ""
-    said = f"The {percent(evaluate.get('confidence', 0.95), 0)} interval, {which}{span(interval)},"
+    which = " of the accuracy within one context" if fair else ""
+    said = f"The {percent(evaluate.get('confidence', 0.95), 0)} interval{which}, {span(interval)},"
     aim = f"the target of {percent(target, 0)}"
     if interval.low >= target or interval.high < target:
         said += f" lies wholly {'at or above' if interval.low >= target else 'below'} {aim}"
