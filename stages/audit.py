@@ -2,6 +2,7 @@
 
 Reads   data/manifest.parquet, data/splits.parquet, features/<recipe>.h5, models/best_model.pt
 Writes  metrics/audit.json, metrics/audit/{shortcuts,columns,findings,near_duplicates,label_issues,outliers}.csv
+        metrics/out_of_fold_scores.csv   of all images, by models that saw none of their group; in Git, as scores.csv is
 Run     python -m stages.audit          (or `dvc repro audit`)
 
 It fails after writing where a finding is as grave as audit.fail_on says.

@@ -82,7 +82,14 @@ def test_temporary_and_queued_experiments_publish_here_with_all_their_files(proj
         run = by_name[name]
         assert run.data.tags["dvc.experiment"] == name
         assert run.info.artifact_uri.startswith((project.root / "mlartifacts").as_uri())
-        for path in ("params.yaml", "dvc.lock", "metrics/report.html", "models/best_model.pt", "metrics/scores.csv"):
+        for path in (
+            "params.yaml",
+            "dvc.lock",
+            "metrics/report.html",
+            "models/best_model.pt",
+            "metrics/scores.csv",
+            "metrics/out_of_fold_scores.csv",
+        ):
             assert Path(client().download_artifacts(run.info.run_id, path)).stat().st_size > 0
         shown = Path(client().download_artifacts(run.info.run_id, "params.yaml")).read_text()
         assert f"learning_rate: {run.data.params['train.learning_rate']}" in shown

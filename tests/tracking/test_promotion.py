@@ -240,6 +240,16 @@ def test_of_a_small_test_split_nobody_is_promoted_without_force(desk: Path) -> N
     assert "by force" in promote("second", force=True)
 
 
+def test_of_a_small_test_split_the_scores_out_of_fold_decide(desk: Path) -> None:
+    for name, noise in (("first", 4.0), ("second", 0.3)):
+        write_scores(noise, 0, 0)
+        whole = pd.read_csv("metrics/scores.csv", dtype={"id": str, "group": str})
+        whole.assign(fold=np.arange(N) % 80 % 4).to_csv("metrics/out_of_fold_scores.csv", index=False)
+        published(name, noise=noise, n_groups=20)
+    promote("first")
+    assert "better than the champion, version 1" in promote("second")
+
+
 @pytest.mark.parametrize("wanted", ["nobody", 'it\'s "me"', "0000", ""])
 def test_an_unknown_run_is_one_line(desk: Path, wanted: str, capsys: pytest.CaptureFixture[str]) -> None:
     published("first", model=False)
