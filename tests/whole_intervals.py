@@ -1,4 +1,4 @@
-"""Intervals in one call, from scores to bounds: what tests compare the pieces with."""
+"""The interval of a paired difference in one call, from scores to bounds: what tests compare the pieces with."""
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -8,29 +8,8 @@ from mirip.metrics.intervals import (
     bootstrap_accuracies,
     difference_interval,
     group_support,
-    resampled_accuracy_interval,
 )
 from mirip.metrics.pairwise import pairwise_accuracy
-
-
-def accuracy_interval(
-    scores: ArrayLike,
-    tier_rank: ArrayLike,
-    group_id: ArrayLike,
-    *,
-    rng: np.random.Generator,
-    n_bootstrap: int = 2000,
-    confidence: float = 0.95,
-    context: ArrayLike | None = None,
-) -> Interval:
-    """Return the interval of the pairwise accuracy of scores (N,); arguments as `bootstrap_accuracies`."""
-    replicates = bootstrap_accuracies(scores, tier_rank, group_id, rng=rng, n_bootstrap=n_bootstrap, context=context)
-    return resampled_accuracy_interval(
-        pairwise_accuracy(scores, tier_rank, context=context),
-        replicates[:, 0],
-        group_support(tier_rank, group_id, context),
-        confidence=confidence,
-    )
 
 
 def paired_difference_interval(

@@ -37,7 +37,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mirip.metrics.pairwise import PairCounter, chunks, context_codes
+from mirip.metrics.pairwise import PairCounter, chunks, context_codes, pairwise_accuracy
 from mirip.metrics.products import times
 
 Floats = NDArray[np.float64]
@@ -242,6 +242,27 @@ def resampled_accuracy_interval(
         worth = min(worth, support.independent_pairs)
     low, high = _wilson(accuracy, _expanded_quantile(support.degrees, confidence, degrees) ** 2 / worth)
     return Interval(float(min(found.low, low)), float(max(found.high, high)), found.small_sample)
+
+
+def accuracy_interval(
+    scores: ArrayLike,
+    tier_rank: ArrayLike,
+    group_id: ArrayLike,
+    *,
+    rng: np.random.Generator,
+    n_bootstrap: int = 2000,
+    confidence: float = 0.95,
+    context: ArrayLike | None = None,
+) -> Interval:
+    """Return the interval of the pairwise accuracy of scores (N,); arguments as `bootstrap_accuracies`.
+
+    Raises:
+        ValueError: shapes differ, or a score is not finite.
+    """
+    replicates = bootstrap_accuracies(scores, tier_rank, group_id, rng=rng, n_bootstrap=n_bootstrap, context=context)
+    accuracy = pairwise_accuracy(scores, tier_rank, context=context)
+    support = group_support(tier_rank, group_id, context)
+    return resampled_accuracy_interval(accuracy, replicates[:, 0], support, confidence=confidence)
 
 
 def difference_interval(

@@ -22,7 +22,8 @@ from mirip.metrics.columns import shortcut_columns
 from mirip.metrics.comparison import BETTER, UNDECIDED, WITHIN_NOISE, WORSE, comparison_text
 from mirip.metrics.findings import at_least, duplicate_findings
 from mirip.metrics.image_issues import NearDuplicates, label_issues, near_duplicates, outliers
-from mirip.metrics.intervals import target_verdict
+from mirip.metrics.intervals import accuracy_interval, target_verdict
+from mirip.metrics.pairwise import pairwise_accuracy
 from mirip.models.checkpoint import load_checkpoint
 from mirip.models.evaluation import Scores, check_trained_on, public_scores
 from mirip.models.training import cross_fitted_scores
@@ -144,8 +145,24 @@ def audit(workspace: Workspace, params: Params, *, verbose: bool = True) -> Mode
     for name, table in tables.items():
         write_csv(folder / f"{name}.csv", table)
     write_csv(workspace.out_of_fold, public_scores(splits, Scores(scores, {})).assign(fold=fold), digits=9)
-    more = {
-        "out_of_fold_verdict": target_verdict(found.out_of_fold, params.evaluate.target_accuracy),
+    more: dict[str, float | str] = {}
+    decisive = found.out_of_fold
+    if splits["context"].nunique() > 1:  # a verdict is on the fair pairs, those within one context
+        fair = pd.factorize(splits["context"])[0] * (int(fold.max()) + 1) + fold
+        decisive = accuracy_interval(
+            scores,
+            rank,
+            splits["group_id"].to_numpy(),
+            rng=stream(settings.seed, "bootstrap"),
+            n_bootstrap=settings.n_bootstrap,
+            confidence=params.evaluate.confidence,
+            context=fair,
+        )
+        within = "out_of_fold_accuracy_within_context"
+        more[within] = pairwise_accuracy(scores, rank, context=fair)
+        more |= {f"{within}_ci_low": decisive.low, f"{within}_ci_high": decisive.high}
+    more |= {
+        "out_of_fold_verdict": target_verdict(decisive, params.evaluate.target_accuracy),
         "n_near_duplicates": len(pairs),
         "columns_left_out": ", ".join(left_out),
     }

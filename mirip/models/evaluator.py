@@ -24,9 +24,9 @@ from mirip.metrics.comparison import WORSE, Compared, compare_with_model, compar
 from mirip.metrics.intervals import (
     GroupSupport,
     Interval,
+    accuracy_interval,
     bootstrap_accuracies,
     group_support,
-    resampled_accuracy_interval,
     seed_spread,
     target_verdict,
 )
@@ -268,7 +268,15 @@ class Evaluator:
             counts=counts,
             within=within,
             interval=compared[-1].interval,
-            within_interval=self._within(values, rank, group, fair, float(within.micro), within_support)
+            within_interval=accuracy_interval(
+                values,
+                rank,
+                group,
+                rng=stream(self.seed, "bootstrap"),  # the same resamples
+                n_bootstrap=self.n_bootstrap,
+                confidence=self.confidence,
+                context=fair,
+            )
             if contexts
             else compared[-1].interval,
             within_support=within_support,
@@ -293,20 +301,6 @@ class Evaluator:
             reliability,
             coverage_table(better_wins),
         )
-
-    def _within(
-        self,
-        scores: Floats,
-        rank: Codes,
-        group: NDArray[np.generic],
-        fair: Codes,
-        accuracy: float,
-        support: GroupSupport,
-    ) -> Interval:
-        """Return the interval of the accuracy over the pairs that share a label of `fair`, by the same resamples."""
-        rng = stream(self.seed, "bootstrap")
-        resampled = bootstrap_accuracies(scores, rank, group, rng=rng, n_bootstrap=self.n_bootstrap, context=fair)
-        return resampled_accuracy_interval(accuracy, resampled[:, 0], support, confidence=self.confidence)
 
     def _reliability(
         self, better_wins: Floats, tier_probability: ArrayLike | None, block: Codes

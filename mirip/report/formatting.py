@@ -139,15 +139,23 @@ def small_sample_warning(evaluate: Mapping[str, Any], audit: Mapping[str, Any]) 
     ).rstrip()
 
 
+def decisive_out_of_fold(audit: Mapping[str, Any]) -> str:
+    """Name the accuracy that the verdict out of fold is on: within one context, where there are several."""
+    within = "out_of_fold_accuracy_within_context"
+    return within if within in audit else "out_of_fold_accuracy"
+
+
 def out_of_fold(audit: Mapping[str, Any]) -> str:
     """Say the accuracy out of fold, its interval and its verdict, from metrics/audit.json; nothing without them."""
-    accuracy, interval = audit.get("out_of_fold_accuracy"), interval_of(audit, "out_of_fold_accuracy")
+    name = decisive_out_of_fold(audit)
+    accuracy, interval = audit.get(name), interval_of(audit, name)
     if interval is None or not known(accuracy):
         return ""
     images, groups = (plural(audit.get(f"n_{what}s"), what) for what in ("image", "group"))
+    within = "" if name == "out_of_fold_accuracy" else "within one context "
     verdict = f": target {audit['out_of_fold_verdict']}" if audit.get("out_of_fold_verdict") else ""
     return (
-        f"Over all {images} in {groups}, each scored by a model that saw none of its group, the accuracy is "
+        f"Over all {images} in {groups}, each scored by a model that saw none of its group, the accuracy {within}is "
         f"{percent(accuracy)} ({span(interval)}){verdict}."
     )
 

@@ -58,13 +58,14 @@ def summary_rows(
             f"{fmt.text(benchmark.get('hardware'))}",
         ),
     ]
-    if is_small and (outside := fmt.interval_of(audit, "out_of_fold_accuracy")) is not None:
+    name = fmt.decisive_out_of_fold(audit)
+    if is_small and (outside := fmt.interval_of(audit, name)) is not None:
         images, groups = (fmt.plural(audit.get(f"n_{what}s"), what) for what in ("image", "group"))
         why = "the test split is too small to decide"
         rows = [
             (
-                "out-of-fold accuracy",
-                fmt.number(audit.get("out_of_fold_accuracy"), 3),
+                "out-of-fold accuracy" if name == "out_of_fold_accuracy" else "out of fold, in context",
+                fmt.number(audit.get(name), 3),
                 f"{outside.low:.3f} to {outside.high:.3f}, all {images} in {groups}: {why}",
             ),
             ("verdict out of fold", fmt.text(audit.get("out_of_fold_verdict")), aim),

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
-from whole_intervals import accuracy_interval, paired_difference_interval
+from whole_intervals import paired_difference_interval
 
 from mirip.metrics.comparison import compare_models
+from mirip.metrics.intervals import accuracy_interval
 from mirip.metrics.pairwise import pairwise_accuracy
 
 

@@ -5,12 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm
-from whole_intervals import accuracy_interval, paired_difference_interval
+from whole_intervals import paired_difference_interval
 
 from mirip.metrics.comparison import comparison
 from mirip.metrics.intervals import (
     GroupSupport,
     Interval,
+    accuracy_interval,
     bootstrap_accuracies,
     group_support,
     group_weights,

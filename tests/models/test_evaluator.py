@@ -3,9 +3,10 @@ import math
 import numpy as np
 import published_names
 import pytest
-from whole_intervals import accuracy_interval, paired_difference_interval
+from whole_intervals import paired_difference_interval
 
 from mirip.metrics.calibration import tier_probabilities
+from mirip.metrics.intervals import accuracy_interval
 from mirip.metrics.pairwise import pairwise_accuracy
 from mirip.models.evaluator import Evaluator
 from mirip.randomness import stream

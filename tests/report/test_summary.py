@@ -69,6 +69,15 @@ def test_of_a_small_test_split_the_accuracy_out_of_fold_leads_and_says_why(folde
     assert remark.endswith("the test split is too small to decide")
 
 
+def test_of_several_contexts_it_is_the_accuracy_within_one_that_leads() -> None:
+    within = "out_of_fold_accuracy_within_context"
+    audit = {"out_of_fold_accuracy": 0.9, within: 0.56, f"{within}_ci_low": 0.5, f"{within}_ci_high": 0.62}
+    audit |= {"out_of_fold_verdict": "undecided"}
+    rows = summary_rows(NOTHING | {"evaluate": {"small_sample": True}, "audit": audit}, None)
+    assert rows[0][:2] == ("out of fold, in context", "0.560")
+    assert rows[1][:2] == ("verdict out of fold", "undecided")
+
+
 def test_history_is_told_where_there_is_any() -> None:
     extraction = ExtractionSummary(
         rows=3, computed=1, reused=2, dim=4, fingerprint="a", content_digest="b", seconds=7.0

@@ -9,6 +9,8 @@ import yaml
 from mirip.data.manifest import read_manifest
 from mirip.data.split import read_splits
 from mirip.data.tables import write_table
+from mirip.metrics.pairwise import pairwise_accuracy
+from mirip.params import load_params
 from mirip.workspace import Workspace
 from stages import audit, evaluate, extract, prepare, run, split, train
 
@@ -214,3 +216,17 @@ def test_on_real_paintings_the_column_that_tiers_were_cut_from_is_a_leak(paintin
     _, shortcuts, findings = audited()
     assert findings.loc["label leak: complexity", "severity"] == "critical"
     assert shortcuts.loc["complexity", "pairwise_accuracy"] > 0.99
+
+
+def test_the_verdict_out_of_fold_is_on_the_pairs_within_a_context(trained_project):
+    run(audit.main)
+    found = json.loads(WORKSPACE.metrics("audit").read_text())
+    scores = pd.read_csv(WORKSPACE.out_of_fold, dtype={"context": str})
+    assert scores["context"].nunique() > 1
+    within = found["out_of_fold_accuracy_within_context"]
+    assert within == pytest.approx(
+        pairwise_accuracy(scores["score"], scores["tier_rank"], context=scores["context"] + scores["fold"].astype(str))
+    )
+    low = found["out_of_fold_accuracy_within_context_ci_low"]
+    assert low < within < found["out_of_fold_accuracy_within_context_ci_high"]
+    assert found["out_of_fold_verdict"] == ("met" if low >= load_params().evaluate.target_accuracy else "undecided")
