@@ -146,7 +146,7 @@ def test_a_base_without_results(repository: ResultRepository) -> None:
     text = report("empty")
     assert "## Mirip: no verdict" in text
     assert "empty has no metrics/scores.csv" in text
-    assert "Test pairwise accuracy: **69.9 %** after." in text
+    assert "Test pairwise accuracy: **71.4 %** after." in text
     assert "| Validation pairwise accuracy | – | 70.8 % |  |" in text
     assert "`empty` has no measurement" in text
 

@@ -117,7 +117,7 @@ def test_it_fails_on_a_finding_as_grave_as_is_said_after_writing(trained_project
     ) as end:
         run(audit.main)
     assert "\n" not in str(end.value)
-    assert len(trained_project.outputs()) == 7
+    assert len(trained_project.outputs()) == 8
     trained_project.write_params(audit={"fail_on": "critical", "ignore": ["university"]})
     run(audit.main)
 
@@ -152,7 +152,8 @@ def test_a_second_run_gives_the_same_bytes(trained_project):
     run(audit.main)
     assert trained_project.outputs() == first
     tables = ("columns", "findings", "label_issues", "near_duplicates", "outliers", "shortcuts")
-    assert sorted(first) == ["metrics/audit.json", *(f"metrics/audit/{name}.csv" for name in tables)]
+    of_tables = [f"metrics/audit/{name}.csv" for name in tables]
+    assert sorted(first) == ["metrics/audit.json", *of_tables, "metrics/out_of_fold_scores.csv"]
 
 
 def test_to_ignore_a_column_that_is_not_there_is_an_error(trained_project):
