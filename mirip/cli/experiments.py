@@ -49,7 +49,8 @@ def add_commands(commands: Any) -> None:
 def compare_models(options: argparse.Namespace) -> None:
     """Say whether one model is better than another on the test split that both were evaluated on.
 
-    A and B are each a scores.csv, a folder that holds one, or a Git revision or DVC experiment of this repository.
+    Where that split is too small for a verdict, the scores of all images out of fold are compared. A and B are each a
+    scores.csv, a folder that holds one, or a Git revision or DVC experiment of this repository.
     """
     from mirip.experiments.scores import compare_scores, comparison_lines, comparison_scalars, read_scores
     from mirip.files import write_json
