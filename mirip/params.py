@@ -19,6 +19,8 @@ IMPORTED = "import:"
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Device = Literal["auto", "cpu", "cuda"]
+LinearMethod = Literal["ridge", "logistic"]
+Member = Literal["head", "ridge", "logistic"]
 
 
 class _InvalidError(ValueError):
@@ -168,6 +170,7 @@ class TrainParams(_Section):
 
     seed: int = 42
     seeds: Annotated[int, Field(ge=1, le=100)] = 1
+    members: Annotated[tuple[Member, ...], BeforeValidator(_as_names)] = ("head",)
     device: Device = "auto"
     learning_rate: Annotated[float, Field(gt=0)] = 1e-4
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
@@ -187,6 +190,20 @@ class TrainParams(_Section):
     calibration_folds: Annotated[int, Field(ge=2)] = 5
     head: HeadParams = HeadParams()
 
+    @model_validator(mode="after")
+    def _members_fit(self) -> Self:
+        if self.members[:1] != ("head",) or len(set(self.members)) < len(self.members):
+            raise _InvalidError(
+                f"members must be head, then each linear member once, got [{', '.join(self.members)}]",
+                "write [head], or for example [head, ridge, logistic]",
+            )
+        return self
+
+    @property
+    def linear_members(self) -> tuple[LinearMethod, ...]:
+        """The members beside the head."""
+        return tuple(name for name in self.members if name != "head")
+
 
 class EvaluateParams(_Section):
     """Evaluation on the test split."""
@@ -203,9 +220,16 @@ class AuditParams(_Section):
 
     seed: int = 42
     ignore: Names = ()
-    folds: Annotated[int, Field(ge=3)] = 5
     n_bootstrap: Annotated[int, Field(ge=100)] = 2000
     fail_on: Literal["warning", "critical"] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_folds(cls, values: Any) -> Any:
+        """Leave out `folds` of an earlier version: what is audited are the folds of train.calibration_folds."""
+        return (
+            {name: value for name, value in values.items() if name != "folds"} if isinstance(values, dict) else values
+        )
 
 
 class BenchmarkParams(_Section):

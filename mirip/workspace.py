@@ -105,6 +105,11 @@ class Workspace:
         return self._in("metrics", "scores.csv")
 
     @property
+    def cross_fit(self) -> Path:
+        """The scores of training and validation split by models that saw none of the image's group."""
+        return self._in("models", "out_of_fold.parquet")
+
+    @property
     def out_of_fold(self) -> Path:
         """The scores of all images by models that saw none of their group, with hashed ids."""
         return self._in("metrics", "out_of_fold_scores.csv")

@@ -23,7 +23,7 @@ def write_checkpoint(path: Path, *, seeds: int = 1, dim: int = DIM, recipe: Reci
         model = PairwiseRankingModel(feature_dim=dim, config=config).eval()
         rows = torch.randn(200, dim)
     model.projector.fit_standardizer(rows)
-    model.fit_member_scales(rows)
+    model.fit_head_scales(rows)
     with torch.no_grad():
         scores = model.score(rows).numpy()
     found = resolve(recipe)

@@ -64,6 +64,8 @@ def write_result_folder(root: Path, *, n_images: int = 600, seed: int = 0) -> Pa
         tier_probability=tier_probabilities(scores, 1.0, [-1.0, 0.5, 2.0]),
     )
     _json(root / "metrics/evaluate.json", evaluation.metrics)
+    members = {"member": ["head", "ridge"], "weight": [0.4, 0.6], "pairwise_accuracy": [0.7, 0.71]}
+    _csv(root / "metrics/evaluate/members.csv", pd.DataFrame(members))
     for name in ("baselines", "tier_pairs", "reliability", "coverage"):
         table = evaluation.baseline_table if name == "baselines" else getattr(evaluation, name)
         _csv(root / f"metrics/evaluate/{name}.csv", table)

@@ -11,6 +11,8 @@ class _WithStrayFlags(np.ndarray):
         plain = [np.asarray(value) for value in inputs]
         if "out" in options:
             options["out"] = tuple(np.asarray(value) for value in options["out"])
+        if "where" in options:
+            options["where"] = np.asarray(options["where"])
         found = getattr(ufunc, method)(*plain, **options)
         if ufunc is not np.matmul:
             return found.view(_WithStrayFlags) if isinstance(found, np.ndarray) else found

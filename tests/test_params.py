@@ -34,6 +34,11 @@ def test_the_projects_own_file_is_valid_and_spells_every_key_out(values, tmp_pat
             assert set(values[name]) == set(type(section).model_fields), name
 
 
+def test_a_param_of_an_earlier_version_that_has_no_effect_any_more_is_left_out(values, tmp_path) -> None:
+    values["audit"]["folds"] = 5
+    assert not hasattr(load(values, tmp_path).audit, "folds")
+
+
 def test_the_active_recipe_decides_the_features_file(values, tmp_path) -> None:
     values["extract"]["recipe"] = "dinov2-large"
     params = load(values, tmp_path)
@@ -50,7 +55,7 @@ def test_a_new_recipe_needs_no_more_than_its_backbone(values, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("train", "learnin_rate", 1), r"unknown key train\.learnin_rate: valid keys here are seed, seeds, device, "),
+        (("train", "learnin_rate", 1), r"unknown key train\.learnin_rate: valid keys here are seed, seeds, members, "),
         (
             ("recipes", "sample", {"size": 3}),
             r"unknown key recipes\.sample\.size: valid keys here are backbone, revision",

@@ -73,7 +73,7 @@ def test_the_checkpoint_is_small_and_safe_to_load(project) -> None:
 def test_an_experiment_on_the_head_skips_all_up_to_extract_and_the_benchmark(project) -> None:
     project.forget_runs()
     project.run("mirip", "track")
-    output = project.run("dvc", "exp", "run", "-S", "train.learning_rate=0.0003")
+    output = project.run("dvc", "exp", "run", "-S", "train.learning_rate=0.0001")
     assert project.stages_run(output) == ["train", "evaluate", "audit", "report", "track"]
     assert "train.learning_rate" in project.run("dvc", "params", "diff")
     assert "pairwise_accuracy" in project.run("dvc", "metrics", "diff", "--all")

@@ -43,19 +43,19 @@ def doubled_histories() -> list[str]:
 def test_a_result_is_one_run_however_often_it_is_forced_or_repeated(project: Project) -> None:
     for stages in (HEAD, ["benchmark", "report", "track"]):
         assert project.stages_run(project.run("dvc", "repro", "--force", "--single-item", *stages)) == stages
-    project.run("dvc", "exp", "run", "-S", "train.learning_rate=0.0003")
     project.run("dvc", "exp", "run", "-S", "train.learning_rate=0.0001")
-    assert learning_rates() == [0.0001, 0.0003]
+    project.run("dvc", "exp", "run", "-S", "train.learning_rate=0.0003")
+    assert learning_rates() == [0.0003, 0.0001]
     assert len(client().get_metric_history(runs()[0].info.run_id, LATENCY)) == 3
     assert doubled_histories() == []
 
 
 def test_a_result_restored_from_the_run_cache_is_published(project: Project) -> None:
-    project.run("dvc", "exp", "run", "-S", "train.learning_rate=0.0003")
+    project.run("dvc", "exp", "run", "-S", "train.learning_rate=0.0001")
     project.forget_runs()
-    output = project.run("dvc", "exp", "run", "-S", "train.learning_rate=0.0001")  # as the pipeline was built
+    output = project.run("dvc", "exp", "run", "-S", "train.learning_rate=0.0003")  # as the pipeline was built
     assert "train" not in project.stages_run(output)
-    assert learning_rates() == [0.0001]
+    assert learning_rates() == [0.0003]
     project.run("mirip", "track", "--backfill")
     assert sorted(learning_rates()) == [0.0001, 0.0003]
     assert doubled_histories() == []
@@ -76,7 +76,7 @@ def test_temporary_and_queued_experiments_publish_here_with_all_their_files(proj
     project.run("dvc", "exp", "run", "--run-all", "-j", "2")
     status = project.run("dvc", "queue", "status")
     assert len(re.findall(r"\bSuccess\b", status)) == 3, status
-    assert sorted(learning_rates()) == [0.0001, 0.001, 0.002, 0.003, 0.004]
+    assert sorted(learning_rates()) == [0.0003, 0.001, 0.002, 0.003, 0.004]
     by_name = {run.info.run_name: run for run in runs()}
     for name in ("temporary", "queued-2", "queued-3", "queued-4"):
         run = by_name[name]

@@ -59,7 +59,7 @@ def test_a_checkpoint_gives_the_scores_that_it_gave(written: Path, name: str) ->
     found = {name: scores.mean} | {f"{name} seed {seed}": values for seed, values in scores.by_seed.items()}
     assert sorted(found) == sorted(key for key in given if key.startswith(name))
     for key, values in found.items():
-        np.testing.assert_allclose(values, given[key], rtol=0, atol=1e-6)  # processors round differently
+        np.testing.assert_allclose(values, given[key], rtol=0, atol=3e-6)  # processors round differently
 
 
 def test_the_evaluations_are_counted_on(written: Path) -> None:

@@ -5,9 +5,6 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 from PIL import Image
-from scipy.fft import dctn
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 HASH_BITS = 64
 NO_HASH = np.uint64(0)
@@ -41,6 +38,8 @@ def perceptual_hash(pixels: np.ndarray) -> np.uint64:
     Returns:
         The hash, 0 for an image without a motif.
     """
+    from scipy.fft import dctn
+
     size = (_HASH_SIDE_PX, _HASH_SIDE_PX)
     grey = np.asarray(Image.fromarray(pixels).convert("L").resize(size, Image.Resampling.BOX), dtype=np.float64)
     if grey.std() < _MIN_DEVIATION:
@@ -125,6 +124,9 @@ def connected_groups(labelings: Iterable[np.ndarray], n_rows: int) -> np.ndarray
 
 
 def _components(n_nodes: int, edges: np.ndarray) -> np.ndarray:
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     graph = coo_array((np.ones(edges.shape[1], dtype=bool), (edges[0], edges[1])), shape=(n_nodes, n_nodes))
     labels: np.ndarray = connected_components(graph, directed=False)[1].astype(np.int64)
     return labels

@@ -35,6 +35,33 @@ def write_csv(path: Path | str, table: pd.DataFrame, *, digits: int = 6) -> None
     write_text(path, table.to_csv(index=False, float_format=f"%.{digits}g", lineterminator="\n"))
 
 
+# Columns that are text whatever they hold: an id of digits keeps its zeros, a tier named 1 stays a name.
+_TEXTS = ("tier", "better", "worse", "model", "member", "shortcut", "column", "image_path", "name", "id", "other_id")
+
+
+def read_csv(path: Path, columns: Sequence[str], command: str) -> pd.DataFrame:
+    """Read a CSV file that a stage wrote; a tier named NA or null stays a name.
+
+    Args:
+        path: the file.
+        columns: columns that it must have.
+        command: what makes the file, for the message.
+
+    Raises:
+        DataError: the file is missing, damaged, or lacks a column.
+    """
+    advice = f"run `{command}`"
+    try:
+        table = pd.read_csv(path, dtype=dict.fromkeys(_TEXTS, str), keep_default_na=False, na_values=[""])
+    except FileNotFoundError:
+        raise DataError(f"{path} is not found", advice) from None
+    except ValueError as error:
+        raise DataError(f"{path} is damaged ({' '.join(str(error).split())})", advice) from None
+    if lacking := [name for name in columns if name not in table]:
+        raise DataError(f"{path} lacks the columns {', '.join(lacking)}", advice)
+    return table
+
+
 def read_table(path: Path | str, columns: Sequence[str], command: str) -> pd.DataFrame:
     """Read a Parquet file that a stage wrote.
 

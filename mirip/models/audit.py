@@ -1,6 +1,7 @@
 """The stage audit: is it quality that was learned? The model against predictors that do not see the image.
 
-All images are evaluated, by models that are trained like the checkpoint's but saw none of the image's group.
+All images are evaluated, each by a model that saw none of its group: training and validation split by those that the
+stage train made (mirip/models/cross_fit.py), the test split by the final model, as the stage evaluate did.
 """
 
 from collections.abc import Mapping, Sequence
@@ -8,12 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from mirip.data.manifest import read_manifest
 from mirip.data.split import public_ids, read_splits
 from mirip.data.statistics import FAMILIES, STATISTICS
-from mirip.data.tables import write_csv
+from mirip.data.tables import read_csv, read_table, write_csv
 from mirip.errors import AuditError, DataError
 from mirip.features.cache.feature_cache import FeatureCache
 from mirip.files import write_json
@@ -24,9 +27,7 @@ from mirip.metrics.findings import at_least, duplicate_findings
 from mirip.metrics.image_issues import NearDuplicates, label_issues, near_duplicates, outliers
 from mirip.metrics.intervals import accuracy_interval, target_verdict
 from mirip.metrics.pairwise import pairwise_accuracy
-from mirip.models.checkpoint import load_checkpoint
-from mirip.models.evaluation import Scores, check_trained_on, public_scores
-from mirip.models.training import cross_fitted_scores
+from mirip.models.scores import NO_FOLD, Scores, public_scores
 from mirip.params import Params
 from mirip.randomness import stream
 from mirip.workspace import Workspace
@@ -48,12 +49,14 @@ class ModelAudit:
         audit: metrics and tables.
         left_out: column -> why no predictor looked at it.
         near_duplicates: paths of the first pairs across the split.
+        n_unscored: images that no model could score that had not seen their group; they are left out.
         findings_file: where the findings are written.
     """
 
     audit: Audit
     left_out: Mapping[str, str]
     near_duplicates: Sequence[tuple[str, str]]
+    n_unscored: int
     findings_file: Path
 
     @property
@@ -68,6 +71,7 @@ class ModelAudit:
             *(f"left out: {name} ({why})" for name, why in self.left_out.items()),
             *(f"{f['severity']}: {f['name']}: {f['advice']}" for f in self.audit.findings.to_dict("records")),
             *(f"near-duplicates: {first} and {second}" for first, second in self.near_duplicates),
+            *([f"left out: {self.n_unscored} images, for want of groups"] if self.n_unscored else []),
             f"audit: out of fold the model reaches {m['out_of_fold_accuracy']:.3f}; {said} "
             f"({m['best_shortcut_accuracy']:.3f}; difference {m['margin_over_shortcut']:+.3f}, "
             f"{m['margin_over_shortcut_ci_low']:+.3f} to {m['margin_over_shortcut_ci_high']:+.3f})"
@@ -84,25 +88,27 @@ class ModelAudit:
             )
 
 
-def audit(workspace: Workspace, params: Params, *, verbose: bool = True) -> ModelAudit:
+def audit(workspace: Workspace, params: Params) -> ModelAudit:
     """Audit the workspace's model, and write metrics/audit.json and its tables.
 
     Args:
-        workspace: holds manifest, splits, features and the model.
+        workspace: holds manifest, splits, features, and the model's scores, out of fold and of the test split.
         params: the sections data, extract, recipes, audit, and evaluate.confidence and evaluate.target_accuracy.
-        verbose: show progress on stderr.
 
     Raises:
         DataError: an input is missing or damaged, the manifest lists other images, or there are too few groups.
         ParamsError: audit.ignore names a column that the metadata does not have.
         SplitError: the split was made with other tiers.
         CacheError: the features are missing, of another recipe, or lack an image.
-        CheckpointError: the model is missing or damaged, or was trained on something else.
     """
     settings = params.audit
     manifest = read_manifest(workspace.manifest, statistics=True)
     splits = read_splits(workspace.splits)
     _check_same_images(manifest, splits, workspace)
+    cache = FeatureCache.open(workspace.features(params.extract.recipe), params.recipe)
+    scores, fold = _out_of_fold_scores(workspace, splits)
+    scored = fold != NO_FOLD
+    manifest, splits, scores, fold = manifest[scored], splits[scored], scores[scored], fold[scored]
     shortcuts, left_out = shortcut_columns(
         manifest,
         statistics=list(STATISTICS),
@@ -110,12 +116,6 @@ def audit(workspace: Workspace, params: Params, *, verbose: bool = True) -> Mode
         group=params.data.group,
         context=params.data.context,
         ignore=settings.ignore,
-    )
-    cache = FeatureCache.open(workspace.features(params.extract.recipe), params.recipe)
-    trained = load_checkpoint(workspace.model)
-    check_trained_on(trained, workspace.model, splits, cache, params.data.tiers)
-    scores, fold = cross_fitted_scores(
-        splits, cache, trained, n_folds=settings.folds, rng=stream(settings.seed, "folds"), verbose=verbose
     )
     features, rank = cache.rows(splits["image_sha256"].tolist()), splits["tier_rank"].to_numpy()
     ids = public_ids(splits).rename("id")
@@ -169,7 +169,31 @@ def audit(workspace: Workspace, params: Params, *, verbose: bool = True) -> Mode
     write_json(workspace.metrics("audit"), {**found.metrics, **more})
     paths = splits["image_path"].to_numpy()
     firsts = near.pairs[["row", "other_row"]][:_PAIRS_NAMED].to_numpy(dtype=int)
-    return ModelAudit(found, left_out, [(paths[a], paths[b]) for a, b in firsts], folder / "findings.csv")
+    named = [(paths[a], paths[b]) for a, b in firsts]
+    return ModelAudit(found, left_out, named, int((~scored).sum()), folder / "findings.csv")
+
+
+def _out_of_fold_scores(workspace: Workspace, splits: pd.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return scores (N,) by models that saw none of the image's group, and folds (N,), within which they compare.
+
+    A fold is one of the training split, the validation split, or the test split, each scored by another model.
+    """
+    command = "dvc repro train evaluate"
+    table = read_table(workspace.cross_fit, ["image_sha256", "fold", "score"], command)
+    in_test = (splits["split"] == "test").to_numpy()
+    of_test = read_csv(workspace.scores, ["id", "score"], command)
+    if (
+        table["image_sha256"].tolist() != splits["image_sha256"].tolist()
+        or of_test["id"].tolist() != public_ids(splits[in_test]).tolist()
+    ):
+        raise DataError(
+            f"{workspace.cross_fit} and {workspace.scores} are of other images than {workspace.splits}",
+            f"run `{command}`",
+        )
+    scores, fold = table["score"].to_numpy(copy=True), table["fold"].to_numpy(copy=True)
+    scores[in_test] = of_test["score"]
+    fold[in_test] = fold.max() + 1
+    return scores, fold
 
 
 def _check_same_images(manifest: pd.DataFrame, splits: pd.DataFrame, workspace: Workspace) -> None:

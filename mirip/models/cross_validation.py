@@ -24,11 +24,11 @@ from mirip.errors import DataError
 from mirip.features.cache.feature_cache import FeatureCache
 from mirip.metrics.calibration import tier_probabilities
 from mirip.metrics.pairwise import pairwise_accuracy
-from mirip.models.baselines import BASELINES
-from mirip.models.evaluation import baseline_scores, score
+from mirip.models.baselines import BASELINES, baseline_scores
+from mirip.models.evaluation import score
 from mirip.models.evaluator import Evaluation, Evaluator
 from mirip.models.trainer import Trainer
-from mirip.models.training import train_ranker
+from mirip.models.training import ranking_data, train_ranker
 from mirip.params import EvaluateParams, TrainParams
 from mirip.progress import Progress
 from mirip.randomness import stream
@@ -100,15 +100,19 @@ def cross_validate(
     with Progress("crossval", len(names), "fold", visible=verbose) as progress:
         for k, name in enumerate(names):
             splits = _as_split(images, fold == k, val_share, train.seed, name)
-            checkpoint, result = train_ranker(splits, cache, Trainer(train), tiers=tiers)
+            data = ranking_data(splits, cache, "train"), ranking_data(splits, cache, "val")
+            trained = train_ranker(splits, cache, Trainer(train), tiers=tiers, data=data)
+            checkpoint = trained.checkpoint
             held_out = np.flatnonzero(fold == k)
             test_x = cache.rows(images["image_sha256"].iloc[held_out].tolist())
-            raw = score(result.model, test_x, seed=train.seed).mean
+            scored = score(trained.result.model, test_x, seed=train.seed)
+            raw = scored.mean
             scores["mirip"][held_out] = raw / checkpoint.temperature
             tier_probability[held_out] = tier_probabilities(
                 raw, checkpoint.ordinal_slope, checkpoint.ordinal_thresholds
             )
-            for baseline, of_fold in baseline_scores(splits, cache, test_x, train).items():
+            known = {name: own for name, own in scored.by_kind.items() if name in BASELINES}
+            for baseline, of_fold in baseline_scores(*data, test_x, train, known=known).items():
                 scores[baseline][held_out] = of_fold
             rows.append(
                 {
@@ -117,7 +121,7 @@ def cross_validate(
                     "n_pairs": count_cross_tier_pairs(rank[held_out]),
                     "pairwise_accuracy": pairwise_accuracy(scores["mirip"][held_out], rank[held_out]),
                     "ridge_accuracy": pairwise_accuracy(scores["ridge"][held_out], rank[held_out]),
-                    "best_epoch": result.best_epoch,
+                    "best_epoch": trained.result.best_epoch,
                     "temperature": checkpoint.temperature,
                 }
             )

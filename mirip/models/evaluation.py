@@ -9,36 +9,25 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from mirip.data.split import check_tiers, public_ids, read_splits, split_digest
+from mirip.data.split import check_tiers, read_splits, split_digest
 from mirip.data.tables import write_csv
 from mirip.errors import CheckpointError, DataError, MetadataError
 from mirip.features.backbones.recipe import first_decisive_difference
 from mirip.features.cache.feature_cache import FeatureCache
-from mirip.files import sha256_bytes, write_json
+from mirip.files import write_json
 from mirip.metrics.calibration import tier_probabilities
-from mirip.models.baselines import BASELINES, BaselineData
+from mirip.metrics.pairwise import pairwise_accuracy
+from mirip.models.baselines import BASELINES, baseline_scores
 from mirip.models.checkpoint import Checkpoint, load_checkpoint
 from mirip.models.evaluation_count import count_evaluated
 from mirip.models.evaluator import Evaluation, Evaluator
 from mirip.models.ranking import PairwiseRankingModel
+from mirip.models.scores import Scores, public_labels, public_scores
 from mirip.models.training import ranking_data, short_keys
-from mirip.params import EvaluateParams, Params, TrainParams
+from mirip.params import EvaluateParams, Params
 from mirip.workspace import Workspace
 
 Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Scores:
-    """Scores of N images by one model.
-
-    Attributes:
-        mean: (N,) the model's score: the mean of its members.
-        by_seed: seed -> (N,) of one member alone; empty where the model has one member.
-    """
-
-    mean: Floats
-    by_seed: Mapping[int, Floats]
 
 
 @dataclass(frozen=True)
@@ -83,11 +72,15 @@ def evaluate(workspace: Workspace, params: Params, *, trained: Checkpoint | None
     test = images_in_test_split(splits)
     features = cache.rows(test["image_sha256"].tolist())
     config = trained.train_params
-    scores = score(PairwiseRankingModel.from_checkpoint(trained, device="cpu"), features, seed=config.seed)
-    baselines = baseline_scores(splits, cache, features, config)
+    model = PairwiseRankingModel.from_checkpoint(trained, device="cpu")
+    scores = score(model, features, seed=config.seed)
+    train, val = (ranking_data(splits, cache, split) for split in ("train", "val"))
+    known = {name: own for name, own in scores.by_kind.items() if name in BASELINES}
+    baselines = baseline_scores(train, val, features, config, known=known)
     evaluation = evaluate_scores(scores, trained, test, params.evaluate, baselines)
     if not workspace.flat:
-        _write_tables(workspace.tables("evaluate"), _tables(evaluation, test, scores.mean))
+        tables = _tables(evaluation, test, scores.mean) | {"members": _members_table(model, scores, test)}
+        _write_tables(workspace.tables("evaluate"), tables)
     write_csv(workspace.scores, public_scores(test, scores), digits=9)
     write_json(workspace.metrics("evaluate"), evaluation.metrics)
     accuracy = float(evaluation.metrics["pairwise_accuracy"])
@@ -181,30 +174,17 @@ def images_in_test_split(splits: pd.DataFrame) -> pd.DataFrame:
 
 
 def score(model: PairwiseRankingModel, features: NDArray[np.float32], *, seed: int) -> Scores:
-    """Score features (N, D) on the CPU, by the model and by each of its members, the first of which has `seed`."""
+    """Score features (N, D) on the CPU, by the model and by parts of it; the first head has `seed`."""
     with torch.inference_mode():
-        members = model.score_members(torch.from_numpy(features))  # (N, D) -> (n, N)
-        mean = members.mean(dim=0)
-    by_seed = enumerate(members.numpy().astype(np.float64), start=seed) if model.n_members > 1 else ()
-    return Scores(mean.numpy().astype(np.float64), dict(by_seed))
-
-
-def baseline_scores(
-    splits: pd.DataFrame, cache: FeatureCache, test_x: NDArray[np.float32], config: TrainParams
-) -> dict[str, Floats]:
-    """Fit the baselines, and score the features (M, D) of the test split: name -> (M,).
-
-    All learn from the training split alone; the linear head chooses its epoch by the validation split, as the model
-    does, and is trained as `config` says.
-    """
-    data = BaselineData(
-        train=ranking_data(splits, cache, "train"),
-        val=ranking_data(splits, cache, "val"),
-        group_id=splits.loc[splits["split"] == "train", "group_id"].to_numpy(),
-        test_x=test_x,
-        config=config,
-    )
-    return {name: baseline(data) for name, baseline in BASELINES.items()}
+        members = model.score_members(torch.from_numpy(features))  # (N, D) -> (m, N)
+        kinds = model.by_kind(members).numpy().astype(np.float64)
+        mean = model.weighted(members).numpy().astype(np.float64)
+    weight_of_head, *weights = model.kind_weights
+    linear = np.array(weights) @ kinds[1:]  # what the linear members add to the score
+    heads = members[: model.n_heads].numpy().astype(np.float64)
+    by_seed = {seed + k: weight_of_head * own + linear for k, own in enumerate(heads)}
+    by_kind = dict(zip(model.kinds, kinds, strict=True))
+    return Scores(mean, by_seed if len(by_seed) > 1 else {}, by_kind if len(by_kind) > 1 else {})
 
 
 def evaluate_scores(
@@ -228,30 +208,12 @@ def evaluate_scores(
         images["tier_rank"].to_numpy(),
         tiers=trained.tiers,
         # The hashes that scores.csv holds: who resamples that file draws the groups in the same order.
-        group_id=_hashed(images["group_id"]),
+        group_id=public_labels(images["group_id"]),
         context=images["context"].to_numpy(),
         temperature=trained.temperature,
         baselines=baselines,
         seed_scores=scores.by_seed,
         tier_probability=tier_probabilities(scores.mean, trained.ordinal_slope, trained.ordinal_thresholds),
-    )
-
-
-def public_scores(images: pd.DataFrame, scores: Scores) -> pd.DataFrame:
-    """Return id, group, tier, tier_rank, context, score; id, group and context are hashes of 16 digits.
-
-    Of an ensemble, a column score_seed_<seed> for each member follows.
-    """
-    return pd.DataFrame(
-        {
-            "id": public_ids(images).to_numpy(),
-            "group": _hashed(images["group_id"]),
-            "tier": images["tier"].to_numpy(),
-            "tier_rank": images["tier_rank"].to_numpy(),
-            "context": _hashed(images["context"]),
-            "score": scores.mean,
-            **{f"score_seed_{seed}": values for seed, values in scores.by_seed.items()},
-        }
     )
 
 
@@ -268,6 +230,17 @@ def _tables(evaluation: Evaluation, test: pd.DataFrame, scores: Floats) -> dict[
     }
 
 
+def _members_table(model: PairwiseRankingModel, scores: Scores, test: pd.DataFrame) -> pd.DataFrame:
+    """Return member, weight and pairwise_accuracy of each kind of members alone, where the model has several."""
+    rank = test["tier_rank"].to_numpy()
+    rows = [
+        {"member": kind, "weight": weight, "pairwise_accuracy": pairwise_accuracy(scores.by_kind[kind], rank)}
+        for kind, weight in zip(model.kinds, model.kind_weights, strict=True)
+        if scores.by_kind
+    ]
+    return pd.DataFrame(rows, columns=["member", "weight", "pairwise_accuracy"])
+
+
 def _write_tables(folder: Path, tables: Mapping[str, pd.DataFrame]) -> None:
     """Write each table as CSV, six significant digits, and remove tables that another version left in the folder."""
     for name, table in tables.items():
@@ -275,7 +248,3 @@ def _write_tables(folder: Path, tables: Mapping[str, pd.DataFrame]) -> None:
     for stale in folder.glob("*.csv"):
         if stale.stem not in tables:
             stale.unlink()
-
-
-def _hashed(values: pd.Series) -> NDArray[np.generic]:
-    return np.array([sha256_bytes(str(value).encode())[:16] for value in values])

@@ -66,6 +66,8 @@ def all_pairs_loss(
     Returns:
         A scalar, or None where the images hold no such pair.
     """
+    if config.loss == "squared":
+        return _squared_by_sums(scores, tier_rank, context, config)
     by_tier = [(tier_rank[members[0]], scores[members], context[members]) for members in _tier_members(tier_rank)]
     sums: list[torch.Tensor] = []
     counts: list[torch.Tensor] = []
@@ -86,6 +88,35 @@ def all_pairs_loss(
     if config.pair_balance == "balanced":
         return torch.stack([total / count for total, count in zip(sums, counts, strict=True)]).mean()
     return torch.stack(sums).sum() / torch.stack(counts).sum()
+
+
+def _squared_by_sums(
+    scores: torch.Tensor, tier_rank: torch.Tensor, context: torch.Tensor, config: TrainParams
+) -> torch.Tensor | None:
+    """Return `all_pairs_loss` of the squared loss without its M^2 pairs.
+
+    With e = score - tier_rank a pair's loss is (e_b - e_w)^2. Over all pairs of n_b and n_w images it sums up to
+    n_w sum(e_b^2) + n_b sum(e_w^2) - 2 sum(e_b) sum(e_w), so that the sums of each tier, within each context, suffice.
+    """
+    n_tiers = int(tier_rank.max()) + 1
+    block = (
+        torch.unique(context, return_inverse=True)[1] if config.pair_context == "same" else torch.zeros_like(context)
+    )
+    cell = block * n_tiers + tier_rank
+    e = scores - tier_rank
+    e = e - e.detach().mean()  # a shift of all changes no pair, and keeps the sums small
+    values = torch.stack([torch.ones_like(e), e, e**2])  # (3, M)
+    empty = torch.zeros(3, (int(block.max()) + 1) * n_tiers, device=scores.device, dtype=scores.dtype)
+    count, total, square = empty.index_add(1, cell, values).view(3, -1, n_tiers)  # (C, K) each
+    lower = torch.ones(n_tiers, n_tiers, device=scores.device, dtype=torch.bool).tril(-1)
+    pairs = (count.T @ count)[lower]  # (K, K) -> one for each pair of tiers
+    losses = (count.T @ square + square.T @ count - 2 * total.T @ total)[lower]
+    if not pairs.any():
+        return None
+    if config.pair_balance == "balanced":
+        losses, pairs = losses[pairs > 0] / pairs[pairs > 0], torch.ones_like(pairs[pairs > 0])
+    mean: torch.Tensor = losses.sum() / pairs.sum()
+    return mean
 
 
 def weighted_pair_loss(

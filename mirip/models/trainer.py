@@ -13,6 +13,7 @@ import torch
 from mirip.data.pairs import count_cross_tier_pairs
 from mirip.errors import DataError
 from mirip.metrics.pairwise import pairwise_accuracy
+from mirip.models.linear import fit_linear_rankers
 from mirip.models.ranking import PairwiseRankingModel
 from mirip.models.ranking_data import RankingData
 from mirip.models.training_state import ModelFactory, TrainingState
@@ -59,8 +60,8 @@ class TrainingResult:
             learning_rate. The training metrics are of the scores seen in training, under dropout. Means over members.
         best_epoch: the epoch, from 1, whose weights the model holds; the median over members, where there are several.
         val_pairwise_accuracy: exact accuracy over the validation split's cross-tier pairs, in [0, 1], of the model's
-            scores: with several members of the mean of theirs.
-        members: each member alone.
+            scores: with several members of the weighted mean of theirs.
+        members: each head alone.
     """
 
     model: PairwiseRankingModel
@@ -153,12 +154,10 @@ class Trainer:
             MemberResult(seed, best, rows[best - 1]["val_pairwise_accuracy"], rows[best - 1]["train_pairwise_accuracy"])
             for seed, best, rows in zip(run.seeds, run.best_epochs, run.curves, strict=True)
         )
-        model = run.best_model()
-        accuracy = members[0].val_pairwise_accuracy
-        if len(members) > 1:
-            with torch.inference_mode():
-                accuracy = pairwise_accuracy(model.score(val_tensors[0].cpu()).numpy(), val.tier_rank, context=fair)
+        model = run.model_of(run.best_state)
+        self._fit_linear_members(train, model)
         best_epoch = int(np.median(run.best_epochs))
+        accuracy = validation_accuracy(model, val, self.config)
         result = TrainingResult(model, pd.DataFrame(run.mean_curves()), best_epoch, accuracy, members)
         if isinstance(self.config, TrainingConfig) and self.config.tracking:
             tracker: Tracker = self.tracker or pkgutil.resolve_name(_TRACKER)
@@ -166,24 +165,56 @@ class Trainer:
         return result
 
     def fit_epochs(self, train: RankingData, epochs: int | Sequence[int]) -> PairwiseRankingModel:
-        """Train for a fixed number of epochs without a validation split, e.g. on the folds of a cross-fit.
+        """Train for a fixed number of epochs without a validation split.
 
         Args:
             train: the training split.
-            epochs: for all members, or of each member.
+            epochs: for all heads, or of each head.
+
+        Raises:
+            DataError: the data hold no cross-tier pair.
+        """
+        return self.fit_fold(train, epochs)[0]
+
+    def fit_fold(
+        self, train: RankingData, epochs: int | Sequence[int], chosen_by: RankingData | None = None
+    ) -> tuple[PairwiseRankingModel, PairwiseRankingModel | None]:
+        """Train once for two models: for a fixed number of epochs, and by early stopping on other images.
+
+        Args:
+            train: what is trained on.
+            epochs: of the first model, for all heads or of each head.
+            chosen_by: images whose pairs choose the second model's epoch; None: there is no second one.
 
         Raises:
             DataError: the data hold no cross-tier pair.
         """
         run = TrainingState(self.config, train, self.make_model)
         last = [epochs] * len(run.seeds) if isinstance(epochs, int) else list(epochs)
+        reached: dict[str, torch.Tensor] = {}
+        others = chosen_by.tensors(run.device) if chosen_by is not None else None
         while True:
             for member, epoch in enumerate(last):
                 if epoch == run.epoch:
-                    run.keep(member)
-            if run.epoch >= max(last):
-                return run.best_model()
+                    run.keep(member, reached)
+            stopped = others is None or run.epoch >= self.config.max_epochs or run.patience_is_over()
+            if run.epoch >= max(last) and stopped:
+                break
             run.train_epoch()
+            if others is not None:
+                run.validate(*others)
+        models = run.model_of(reached), run.model_of(run.best_state) if others is not None else None
+        self._fit_linear_members(train, *models)
+        return models
+
+    def _fit_linear_members(self, train: RankingData, *models: PairwiseRankingModel | None) -> None:
+        if not self.config.linear_members:
+            return
+        methods, seed = self.config.linear_members, self.config.seed
+        rankers = fit_linear_rankers(train.features, train.tier_rank, group=train.group, methods=methods, seed=seed)
+        for model in models:
+            if model is not None:
+                model.set_linear_members(rankers, train.tensors(torch.device("cpu"))[0])
 
     def _save(self, run: TrainingState, data: str) -> None:
         every = self.config.save_every_n_epochs
@@ -193,6 +224,13 @@ class Trainer:
         run.save(self.checkpoint_dir / f"epoch_{run.epoch:04d}.pt", data)
         for path in older:
             path.unlink(missing_ok=True)
+
+
+def validation_accuracy(model: PairwiseRankingModel, val: RankingData, config: TrainParams) -> float:
+    """Return the pairwise accuracy of a model on the validation split's pairs, of the kind that training uses."""
+    with torch.inference_mode():
+        scores = model.score(val.tensors(torch.device("cpu"))[0]).numpy()
+    return pairwise_accuracy(scores, val.tier_rank, context=val.context if config.pair_context == "same" else None)
 
 
 def _ranking_model(feature_dim: int, config: TrainParams) -> PairwiseRankingModel:

@@ -4,7 +4,7 @@ import shutil
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +12,8 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from mirip.data.folds import deal_folds
-from mirip.data.pairs import count_cross_tier_pairs
 from mirip.data.split import check_tiers, read_splits, split_digest
-from mirip.data.tables import write_csv
+from mirip.data.tables import write_csv, write_table
 from mirip.errors import DataError
 from mirip.features.cache.feature_cache import FeatureCache
 from mirip.files import canonical_json, sha256_bytes, sha256_file, write_json
@@ -23,10 +21,11 @@ from mirip.locks import locked_file
 from mirip.metrics.calibration import fit_ordinal, fit_temperature, score_percentiles
 from mirip.metrics.intervals import seed_spread
 from mirip.models.checkpoint import Checkpoint, save_checkpoint
+from mirip.models.cross_fit import CrossFit, cross_fit, training_folds
 from mirip.models.ranking_data import RankingData
-from mirip.models.trainer import Trainer, TrainingResult
+from mirip.models.scores import NO_FOLD
+from mirip.models.trainer import Trainer, TrainingResult, validation_accuracy
 from mirip.params import Params, TrainParams
-from mirip.progress import Progress
 from mirip.workspace import Workspace, private_folder
 
 _MAX_SEEN_IMAGES = 100_000  # more would make a checkpoint large
@@ -42,7 +41,8 @@ def ranking_data(splits: pd.DataFrame, cache: FeatureCache, split: str) -> Ranki
     """
     rows = splits[splits["split"] == split]
     contexts = pd.factorize(splits["context"], sort=True)[0][splits["split"] == split]
-    return RankingData(cache.rows(rows["image_sha256"].tolist()), rows["tier_rank"].to_numpy(), contexts)
+    groups = pd.factorize(rows["group_id"], sort=True)[0]
+    return RankingData(cache.rows(rows["image_sha256"].tolist()), rows["tier_rank"].to_numpy(), contexts, groups)
 
 
 @dataclass(frozen=True)
@@ -52,21 +52,26 @@ class Training:
     Attributes:
         checkpoint: as it was written to the workspace.
         result: of the trainer.
+        out_of_fold: of the training split.
     """
 
     checkpoint: Checkpoint
     result: TrainingResult
+    out_of_fold: CrossFit
 
     @property
     def metrics(self) -> dict[str, float | int]:
         """The flat metrics of metrics/train.json: val_pairwise_accuracy, best_epoch, epochs and more.
 
-        Of an ensemble also the spread of val_pairwise_accuracy over members; train_pairwise_accuracy is their mean.
+        Of several heads also the spread of val_pairwise_accuracy over them; train_pairwise_accuracy is their mean. With
+        linear members also the weight of each kind of members.
         """
         result = self.result
+        weights = zip(result.model.kinds, self.out_of_fold.weights.tolist(), strict=True)
         return {
             "val_pairwise_accuracy": result.val_pairwise_accuracy,
             **seed_spread("val_pairwise_accuracy", [member.val_pairwise_accuracy for member in result.members]),
+            **({f"weight_{kind}": weight for kind, weight in weights} if len(result.model.kinds) > 1 else {}),
             "train_pairwise_accuracy": float(np.mean([member.train_pairwise_accuracy for member in result.members])),
             "best_epoch": result.best_epoch,
             "epochs": len(result.curves),
@@ -84,7 +89,7 @@ class Training:
 def train(
     workspace: Workspace, params: Params, *, resume: bool = True, keep_checkpoints: bool = False, verbose: bool = True
 ) -> Training:
-    """Train on the workspace's splits and features, and write model, metrics and curves.
+    """Train on the workspace's splits and features, and write model, out-of-fold scores, metrics and curves.
 
     While the training runs, its checkpoints are in `.mirip/checkpoints/`, under the name of all that decides its
     result, and an interrupted training goes on from there. They are removed when it ends.
@@ -115,14 +120,23 @@ def train(
             for stale in folder.glob("epoch_*.pt"):  # of another training: a later resume must never find them
                 stale.unlink()
         trainer = Trainer(params.train, checkpoint_dir=folder, keep_checkpoints=keep_checkpoints)
-        checkpoint, result = train_ranker(
-            splits, cache, trainer, tiers=params.data.tiers, data=data, resume=resume, verbose=verbose
+        audited = not workspace.flat
+        training = train_ranker(
+            splits,
+            cache,
+            trainer,
+            tiers=params.data.tiers,
+            data=data,
+            resume=resume,
+            audited=audited,
+            verbose=verbose,
         )
-        save_checkpoint(workspace.model, checkpoint)
+        if audited:
+            write_table(workspace.cross_fit, out_of_fold_table(splits, training.out_of_fold))
+        save_checkpoint(workspace.model, training.checkpoint)
         if not keep_checkpoints:
             shutil.rmtree(folder, ignore_errors=True)
-    training = Training(checkpoint, result)
-    write_csv(workspace.curves, result.curves)
+    write_csv(workspace.curves, training.result.curves)
     write_json(workspace.metrics("train"), training.metrics)
     return training
 
@@ -135,9 +149,10 @@ def train_ranker(
     tiers: Sequence[str],
     data: tuple[RankingData, RankingData] | None = None,
     resume: bool = False,
+    audited: bool = False,
     verbose: bool = False,
-) -> tuple[Checkpoint, TrainingResult]:
-    """Train on the training split, choose the epoch by the validation split, calibrate out of fold.
+) -> Training:
+    """Train on the training split, choose the epoch by the validation split; weigh and calibrate out of fold.
 
     Args:
         splits: as `mirip.data.split.read_splits` gives it; its test split is not used.
@@ -146,6 +161,7 @@ def train_ranker(
         tiers: names of the tiers, best first.
         data: the training and the validation split, where they are gathered already.
         resume: go on from the trainer's latest checkpoint, if there is one.
+        audited: score the validation split out of fold as well; it takes one more training.
         verbose: show progress on stderr.
 
     Raises:
@@ -157,20 +173,22 @@ def train_ranker(
     check_tiers(splits, tiers)
     train, val = data or (ranking_data(splits, cache, "train"), ranking_data(splits, cache, "val"))
     learned = splits[splits["split"] == "train"]
-    groups = learned["group_id"].to_numpy()
-    folds = calibration_folds(train, groups, trainer.config)
-    held_out = np.logical_or.reduce(folds) if folds else np.zeros(len(train), dtype=bool)
+    held_out = training_folds(train, trainer.config) != NO_FOLD
     if len(np.unique(train.tier_rank[held_out])) < 2:
         raise DataError(
-            f"the training split's {len(train)} images in {len(np.unique(groups))} groups are too few to calibrate "
-            "scores on",
+            f"the training split's {len(train)} images in {learned['group_id'].nunique()} groups are too few to "
+            "calibrate scores on",
             "give more groups, or a finer data.group",
         )
     latest = _latest_checkpoint(trainer.checkpoint_dir) if resume and trainer.checkpoint_dir else None
     result = trainer.fit(train, val, resume_from=latest, verbose=verbose)
     epochs = [member.best_epoch for member in result.members]
-    scores = out_of_fold_scores(train, folds, trainer, epochs=epochs, verbose=verbose)[held_out]
-    rank = train.tier_rank[held_out]
+    fitted = cross_fit(train, trainer.config, epochs=epochs, val=val if audited else None, verbose=verbose)
+    if len(result.model.kinds) > 1:
+        result.model.weigh_members(fitted.weights.tolist())
+        accuracy = validation_accuracy(result.model, val, trainer.config)
+        result = replace(result, val_pairwise_accuracy=accuracy)
+    scores, rank = fitted.scores[held_out], train.tier_rank[held_out]
     slope, thresholds = fit_ordinal(scores, rank, len(tiers))
     checkpoint = Checkpoint(
         model_state_dict=result.model.state_dict(),
@@ -187,105 +205,18 @@ def train_ranker(
         context_percentiles=_context_percentiles(scores, learned["context"][held_out]),
         seen_images=_seen_images(splits),
     )
-    return checkpoint, result
+    return Training(checkpoint, result, fitted)
 
 
-def calibration_folds(data: RankingData, group_id: NDArray[np.integer], config: TrainParams) -> list[NDArray[np.bool_]]:
-    """Split images into `config.calibration_folds` folds of whole groups.
-
-    Returns:
-        For each fold a mask (N,) of the images held out; a fold whose rest holds no pair to learn from is left out.
-    """
-    fold = deal_folds(group_id, data.tier_rank, config.calibration_folds, np.random.default_rng(config.seed))
-    masks = (fold == k for k in range(config.calibration_folds))
-    same = config.pair_context == "same"
-    return [
-        mask
-        for mask in masks
-        if mask.any() and count_cross_tier_pairs(data.tier_rank[~mask], data.context[~mask] if same else None)
-    ]
-
-
-def out_of_fold_scores(
-    data: RankingData,
-    folds: Sequence[NDArray[np.bool_]],
-    trainer: Trainer,
-    *,
-    epochs: int | Sequence[int],
-    what: str = "calibrate",
-    verbose: bool = False,
-) -> NDArray[np.float64]:
-    """Score every held-out image by a model that saw no image of its group.
-
-    The scores of a model on its own training images are too far apart; what turns scores into probabilities
-    is therefore fitted on these. An ensemble has as many members in each fold, and scores by their mean.
-
-    Args:
-        data: N images.
-        folds: masks (N,) of images held out, as `calibration_folds` gives them.
-        trainer: its options are used, its checkpoints are not.
-        epochs: how long each fold's model is trained: one number, or one for each member.
-        what: the progress bar's name.
-        verbose: show progress on stderr.
-
-    Returns:
-        scores (N,) float64, NaN where no fold holds the image out.
-    """
-    scores = np.full(len(data), np.nan)
-    with Progress(what, len(folds), "fold", visible=verbose) as progress:
-        for held_out in folds:
-            rest = RankingData(data.features[~held_out], data.tier_rank[~held_out], data.context[~held_out])
-            model = trainer.fit_epochs(rest, epochs)
-            with torch.inference_mode():
-                scores[held_out] = model.score(torch.from_numpy(data.features[held_out].astype(np.float32))).numpy()
-            progress.update(1)
-    return scores
-
-
-def cross_fitted_scores(
-    splits: pd.DataFrame,
-    cache: FeatureCache,
-    trained: Checkpoint,
-    *,
-    n_folds: int,
-    rng: np.random.Generator,
-    verbose: bool = False,
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Score the images of all splits by models trained like a given one that saw none of their group.
-
-    Options and number of epochs are those of the checkpoint. The validation split chose that number; nothing else
-    of what is scored here influenced it.
-
-    Args:
-        splits: N rows.
-        cache: features of the recipe that `trained` was trained on.
-        trained: what to train like.
-        n_folds: how many models.
-        rng: deals groups to folds.
-        verbose: show progress on stderr.
-
-    Returns:
-        scores (N,) float64 and fold (N,) int64 from 0. Scores of two folds are not comparable.
-
-    Raises:
-        DataError: there are fewer groups than folds, or all but one fold hold no pair to learn from.
-        CacheError: an image has no row in the cache.
-    """
-    contexts = pd.factorize(splits["context"], sort=True)[0]
-    data = RankingData(cache.rows(splits["image_sha256"].tolist()), splits["tier_rank"].to_numpy(), contexts)
-    groups = splits["group_id"].to_numpy()
-    if (n_groups := len(np.unique(groups))) < n_folds:
-        raise DataError(
-            f"{n_groups} groups cannot be dealt to {n_folds} folds",
-            "give more groups, or lower audit.folds",
-        )
-    fold = deal_folds(groups, data.tier_rank, n_folds, rng)
-    masks = [fold == k for k in range(n_folds)]
-    config = trained.train_params
-    if config.device == "cuda":  # audited where there may be no GPU
-        config = config.model_copy(update={"device": "auto"})
-    trainer = Trainer(config)
-    return out_of_fold_scores(data, masks, trainer, epochs=trained.best_epoch, what="audit", verbose=verbose), fold
+def out_of_fold_table(splits: pd.DataFrame, found: CrossFit) -> pd.DataFrame:
+    """Return image_sha256, fold and score of each row of `splits`; those of the test split have no score yet."""
+    fold, score = np.full(len(splits), NO_FOLD), np.full(len(splits), np.nan)
+    in_train, in_val = ((splits["split"] == name).to_numpy() for name in ("train", "val"))
+    fold[in_train], score[in_train] = found.fold, found.scores
+    if found.val_scores is not None:
+        score[in_val] = found.val_scores
+        fold[in_val] = np.where(np.isfinite(found.val_scores), found.fold.max() + 1, NO_FOLD)
+    return pd.DataFrame({"image_sha256": splits["image_sha256"].to_numpy(), "fold": fold, "score": score})
 
 
 def short_keys(sha256s: Sequence[str]) -> NDArray[np.int64]:

@@ -1,6 +1,7 @@
-"""The state of one training: n members of n seeds, trained side by side."""
+"""The state of one training: n heads of n seeds, trained side by side."""
 
 import copy
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -10,8 +11,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
-from torch.optim import AdamW
-from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from mirip.data.pairs import count_cross_tier_pairs
 from mirip.errors import CheckpointError, DataError
@@ -19,8 +18,9 @@ from mirip.features.backbones.backbone import resolve_device
 from mirip.metrics.pairwise import pairwise_accuracy
 from mirip.models.batches import image_batches, pair_batches
 from mirip.models.checkpoint import load_state, save_state
-from mirip.models.layers import DropoutStreams, clip_each_member, set_streams, stack_parameters
+from mirip.models.layers import DropoutStreams, clip_each_head, set_streams, stack_parameters
 from mirip.models.losses import all_pairs_loss, weighted_pair_loss
+from mirip.models.optimizer import AdamW, cosine_rate
 from mirip.models.ranking import PairwiseRankingModel
 from mirip.models.ranking_data import RankingData
 from mirip.params import TrainParams
@@ -36,17 +36,17 @@ _FREE_TO_CHANGE = {
     "tracking", "experiment", "run_name", "checkpoint_dir",
 }  # fmt: skip
 _STATE = {
-    "config", "data", "epoch", "model_state_dict", "optimizer_state_dict", "scheduler_state_dict", "curves",
-    "best_epochs", "best_state_dict",
+    "config", "data", "epoch", "model_state_dict", "optimizer_state_dict", "curves", "best_epochs", "best_state_dict",
 }  # fmt: skip
+_SEEDING = threading.Lock()  # initial weights come from torch's global generator, and folds are trained side by side
 
 
 class TrainingState:
-    """n members in training: seeds `config.seed`, `config.seed` + 1, ...; n is `config.seeds`.
+    """n heads in training: seeds `config.seed`, `config.seed` + 1, ...; n is `config.seeds`.
 
-    Each member has its own initial weights, dropout, order of images and best epoch. Only the time is shared:
-    member k is what a training with its seed alone gives, up to float32 rounding (on a GPU its dropout has other
-    draws). With one member the model's layers are plain ones, with more they are stacked and every step is a
+    Each head has its own initial weights, dropout, order of images and best epoch. Only the time is shared:
+    head k is what a training with its seed alone gives, up to float32 rounding (on a GPU its dropout has other
+    draws). With one head the model's layers are plain ones, with more they are stacked and every step is a
     few batched operations for all.
 
     Args:
@@ -68,59 +68,47 @@ class TrainingState:
         self.config = config
         self.device = resolve_device(config.device)
         self.seeds = range(config.seed, config.seed + config.seeds)
-        self._forked = [self.device] if self.device.type == "cuda" else []
         self._train = train
         self._features, self._tier_rank, self._context = train.tensors(self.device)
-        with torch.random.fork_rng(self._forked):
+        with _SEEDING, torch.random.fork_rng([]):
             self.model = _seeded_model(train.features.shape[1], config, self.seeds, make_model)
         self.model.projector.fit_standardizer(self._features.cpu())
         self.model.to(self.device)
         self._stacked = [name for name, _ in self.model.named_parameters()] if len(self.seeds) > 1 else []
-        self._optimizer = AdamW(
-            self.model.parameters(),
-            lr=config.learning_rate,
-            weight_decay=config.weight_decay,
-            fused=True if self._stacked else None,
-        )
-        self._scheduler = CosineAnnealingLR(
-            self._optimizer, T_max=config.scheduler_t_max, eta_min=config.scheduler_eta_min
-        )
+        self._optimizer = AdamW(list(self.model.parameters()), config.weight_decay)
         self.epoch = 0
-        self.curves: list[list[dict[str, Any]]] = [[] for _ in self.seeds]  # of each member, a row an epoch
+        self.curves: list[list[dict[str, Any]]] = [[] for _ in self.seeds]  # of each head, a row an epoch
         self.best_epochs = [0] * len(self.seeds)
-        self._best_state: dict[str, torch.Tensor] = {}
+        self.best_state: dict[str, torch.Tensor] = {}
 
     def train_epoch(self) -> None:
-        """Visit every training image once, each member in its own order, and add a row to each member's curves."""
+        """Visit every training image once, each head in its own order, and add a row to each head's curves."""
         self.epoch += 1
         rngs = [np.random.default_rng([seed, self.epoch]) for seed in self.seeds]
-        learning_rate = self._optimizer.param_groups[0]["lr"]
+        learning_rate = cosine_rate(self.config, self.epoch)
         self.model.train()
         seen = np.full((len(self.seeds), len(self._train)), np.nan)
         losses: list[list[float]] = [[] for _ in self.seeds]
-        with torch.random.fork_rng(self._forked):
-            for step in self._steps(rngs):
-                if not (found := [loss for _, _, loss in step if loss is not None]):
-                    continue
-                # One backward pass for all: no parameter is shared, so each member gets the gradient of its own loss.
-                self._step(torch.stack(found).sum())  # a member without a pair in this step has gradient 0
-                for member, (images, scores, loss) in enumerate(step):
-                    if loss is not None:
-                        seen[member, images] = scores.detach().cpu().numpy()
-                        losses[member].append(float(loss.detach()))
+        for step in self._steps(rngs):
+            if not (found := [loss for _, _, loss in step if loss is not None]):
+                continue
+            # One backward pass for all: no parameter is shared, so each head gets the gradient of its own loss.
+            self._step(torch.stack(found).sum(), learning_rate)  # a head without a pair in this step has gradient 0
+            for head, (images, scores, loss) in enumerate(step):
+                if loss is not None:
+                    seen[head, images] = scores.detach().cpu().numpy()
+                    losses[head].append(float(loss.detach()))
         if not np.isfinite([loss for one in losses for loss in one]).all():
             raise self.diverged()
-        if self.epoch <= self.config.scheduler_t_max:  # past its half period the cosine would rise again
-            self._scheduler.step()
-        for member, rows in enumerate(self.curves):
-            visited = np.isfinite(seen[member])
+        for head, rows in enumerate(self.curves):
+            visited = np.isfinite(seen[head])
             rows.append(
                 {
                     "epoch": self.epoch,
-                    "train_loss": float(np.mean(losses[member])) if losses[member] else float("nan"),
+                    "train_loss": float(np.mean(losses[head])) if losses[head] else float("nan"),
                     "val_loss": float("nan"),
                     "train_pairwise_accuracy": pairwise_accuracy(
-                        seen[member, visited],
+                        seen[head, visited],
                         self._train.tier_rank[visited],
                         context=self._train.context[visited] if self._fair else None,
                     ),
@@ -130,32 +118,33 @@ class TrainingState:
             )
 
     def validate(self, features: torch.Tensor, tier_rank: torch.Tensor, context: torch.Tensor) -> None:
-        """Evaluate this epoch on features (M, D), tier_rank (M,) and context (M,); a member that improved keeps it.
+        """Evaluate this epoch on features (M, D), tier_rank (M,) and context (M,); a head that improved keeps it.
 
         What counts are the pairs that training uses: all, or those within one context.
         """
         self.model.eval()
         with torch.inference_mode():
-            by_member = self.model.score_members(features)  # (n, M)
-            if not torch.isfinite(by_member).all():
+            by_head = self.model.score_heads(features)  # (n, M)
+            if not torch.isfinite(by_head).all():
                 raise self.diverged()
-            for member, scores in enumerate(by_member):
-                rng = np.random.default_rng(self.seeds[member])
+            for head, scores in enumerate(by_head):
+                rng = np.random.default_rng(self.seeds[head])
                 losses = [
                     loss.item()
                     for batch in map(torch.from_numpy, image_batches(len(tier_rank), _VAL_IMAGES_PER_STEP, rng))
                     if (loss := all_pairs_loss(scores[batch], tier_rank[batch], context[batch], self.config))
                     is not None
                 ]
-                row = self.curves[member][-1]
+                row = self.curves[head][-1]
                 row["val_loss"] = float(np.mean(losses)) if losses else float("nan")
                 row["val_pairwise_accuracy"] = pairwise_accuracy(
                     scores.cpu().numpy(), tier_rank.cpu().numpy(), context=context.cpu().numpy() if self._fair else None
                 )
-        for member in range(len(self.seeds)):
-            # After this epoch's training a member may have been past its patience before this epoch's validation.
-            if self._waited(member) <= self.config.early_stopping_patience and self._improved(member):
-                self.keep(member)
+        for head in range(len(self.seeds)):
+            # After this epoch's training a head may have been past its patience before this epoch's validation.
+            if self._waited(head) <= self.config.early_stopping_patience and self._improved(head):
+                self.best_epochs[head] = self.epoch
+                self.keep(head, self.best_state)
 
     def diverged(self) -> DataError:
         """Return the error for weights that ran away."""
@@ -165,31 +154,31 @@ class TrainingState:
             "lower train.learning_rate",
         )
 
-    def keep(self, member: int) -> None:
-        """Make this epoch the best one of a member."""
-        self.best_epochs[member] = self.epoch
+    def keep(self, head: int, kept: dict[str, torch.Tensor]) -> None:
+        """Put a head's weights of this epoch into the state dict `kept`, which may be empty yet."""
         state = self.model.state_dict()
-        if not self._stacked or not self._best_state:
-            self._best_state = copy.deepcopy(state)
+        if not self._stacked or not kept:
+            kept.update(copy.deepcopy(state))
         for name in self._stacked:
-            self._best_state[name][member] = state[name][member]
+            kept[name][head] = state[name][head]
 
     def patience_is_over(self) -> bool:
-        """Say whether no member has improved for as long as its patience lasts."""
-        return all(self._waited(member) >= self.config.early_stopping_patience for member in range(len(self.seeds)))
+        """Say whether no head has improved for as long as its patience lasts."""
+        return all(self._waited(head) >= self.config.early_stopping_patience for head in range(len(self.seeds)))
 
-    def best_model(self) -> PairwiseRankingModel:
-        """Return the model of each member's best epoch, on the CPU, in evaluation mode."""
-        self.model.load_state_dict(self._best_state)
-        self.model.eval().fit_member_scales(self._features)
-        return self.model.cpu()
+    def model_of(self, kept: dict[str, torch.Tensor]) -> PairwiseRankingModel:
+        """Return the model of the weights that `keep` kept of each head, on the CPU, in evaluation mode."""
+        self.model.load_state_dict(kept)
+        set_streams(self.model, None)
+        self.model.eval().fit_head_scales(self._features)
+        return copy.deepcopy(self.model).cpu()
 
     def val_accuracy(self) -> float:
-        """Return this epoch's validation accuracy, the mean over members."""
+        """Return this epoch's validation accuracy, the mean over heads."""
         return _mean([rows[-1] for rows in self.curves], "val_pairwise_accuracy")
 
     def mean_curves(self) -> list[dict[str, Any]]:
-        """Return a row an epoch, the means over members."""
+        """Return a row an epoch, the means over heads."""
         if len(self.seeds) == 1:
             return self.curves[0]
         return [
@@ -207,10 +196,9 @@ class TrainingState:
                 "epoch": self.epoch,
                 "model_state_dict": self.model.state_dict(),
                 "optimizer_state_dict": self._optimizer.state_dict(),
-                "scheduler_state_dict": self._scheduler.state_dict(),
                 "curves": self.curves,
                 "best_epochs": self.best_epochs,
-                "best_state_dict": self._best_state,
+                "best_state_dict": self.best_state,
             },
         )
 
@@ -224,7 +212,7 @@ class TrainingState:
         if not state.keys() >= _STATE:
             raise CheckpointError(f"{path} is no checkpoint of a training that can go on", "give an epoch_<n>.pt")
         seen, wanted = state["config"], self.config.model_dump(mode="json")
-        # With several members patience decides: a member that ran out of it keeps its best epoch while others go on.
+        # With several heads patience decides: a head that ran out of it keeps its best epoch while others go on.
         free = _FREE_TO_CHANGE - {"early_stopping_patience"} if self._stacked else _FREE_TO_CHANGE
         differing = [key for key in wanted if key not in free and seen.get(key) != wanted[key]]
         if differing:
@@ -236,33 +224,29 @@ class TrainingState:
             raise CheckpointError(f"{path} belongs to a training on other images, features or tiers", "start again")
         self.model.load_state_dict(state["model_state_dict"])
         self._optimizer.load_state_dict(state["optimizer_state_dict"])
-        self._scheduler.load_state_dict(state["scheduler_state_dict"])
         self.epoch, self.curves, self.best_epochs = state["epoch"], state["curves"], state["best_epochs"]
-        self._best_state = state["best_state_dict"]
+        self.best_state = state["best_state_dict"]
 
     def _steps(
         self, rngs: Sequence[np.random.Generator]
     ) -> Iterator[list[tuple[Indices, torch.Tensor, torch.Tensor | None]]]:
-        """Yield for each step what each member looks at: distinct images (M,), their scores (M,), and its loss."""
-        seeds = [int(rng.integers(2**62)) for rng in rngs]
-        if not self._stacked:
-            torch.manual_seed(seeds[0])
-        generators = [torch.Generator(self.device).manual_seed(seed) for seed in seeds]
+        """Yield for each step what each head looks at: distinct images (M,), their scores (M,), and its loss."""
+        generators = [torch.Generator(self.device).manual_seed(int(rng.integers(2**62))) for rng in rngs]
         for step in zip(*(self._batches(rng) for rng in rngs), strict=True):
             images = [own for own, _ in step]
+            rows = [len(own) for own in images]
+            set_streams(self.model, DropoutStreams(generators, rows))
             if not self._stacked:
-                by_member = self.model.score_members(self._features[self._tensor(images[0])])
+                by_head = self.model.score_heads(self._features[self._tensor(images[0])])
             else:
-                # Batches of members differ in size: shorter ones are padded with image 0, whose scores are cut off.
-                rows = [len(own) for own in images]
-                set_streams(self.model, DropoutStreams(generators, rows))
+                # Batches of heads differ in size: shorter ones are padded with image 0, whose scores are cut off.
                 padded = np.stack([np.pad(own, (0, max(rows) - len(own))) for own in images])
-                by_member = self.model.score_members(self._features[self._tensor(padded)])  # (n, M, D) -> (n, M)
-            scores = [row[: len(own)] for row, own in zip(by_member, images, strict=True)]
+                by_head = self.model.score_heads(self._features[self._tensor(padded)])  # (n, M, D) -> (n, M)
+            scores = [row[: len(own)] for row, own in zip(by_head, images, strict=True)]
             yield [(own, score, loss(score)) for (own, loss), score in zip(step, scores, strict=True)]
 
     def _batches(self, rng: np.random.Generator) -> Iterator[tuple[Indices, Loss]]:
-        """Yield one member's distinct images (M,) of each step of an epoch, and what makes their scores (M,) a loss."""
+        """Yield one head's distinct images (M,) of each step of an epoch, and what makes their scores (M,) a loss."""
         if self.config.images_per_step is not None:
             for images in image_batches(len(self._train), self.config.images_per_step, rng):
                 chosen = self._tensor(images)
@@ -279,27 +263,27 @@ class TrainingState:
     def _tensor(self, indices: Indices) -> torch.Tensor:
         return torch.from_numpy(indices).to(self.device)
 
-    def _step(self, loss: torch.Tensor) -> None:
-        self._optimizer.zero_grad(set_to_none=True)
+    def _step(self, loss: torch.Tensor, learning_rate: float) -> None:
+        self._optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         if self._stacked:
-            clip_each_member(list(self.model.parameters()), self.config.gradient_clip_norm)
+            clip_each_head(list(self.model.parameters()), self.config.gradient_clip_norm)
         else:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.config.gradient_clip_norm)
-        self._optimizer.step()
+        self._optimizer.step(learning_rate)
 
-    def _waited(self, member: int) -> int:
-        return self.epoch - self.best_epochs[member]
+    def _waited(self, head: int) -> int:
+        return self.epoch - self.best_epochs[head]
 
-    def _improved(self, member: int) -> bool:
-        rows, best = self.curves[member], self.best_epochs[member]
+    def _improved(self, head: int) -> bool:
+        rows, best = self.curves[head], self.best_epochs[head]
         return best == 0 or _rank(rows[-1]) > _rank(rows[best - 1])
 
 
 def _seeded_model(
     feature_dim: int, config: TrainParams, seeds: Sequence[int], make_model: ModelFactory
 ) -> PairwiseRankingModel:
-    """Build a model whose member k has the weights that a model of one member has under seed k."""
+    """Build a model whose head k has the weights that a model of one head has under seed k."""
     alone = config.model_copy(update={"seeds": 1})
     models = []
     for seed in seeds:

@@ -20,6 +20,7 @@ _BASELINES = {
     "logistic": "logistic regression on differences of the same features",
     "linear": "a head without hidden layer, trained in the same way",
 }
+_MEMBERS = {"head": "projector and score head"} | {name: _BASELINES[name] for name in ("ridge", "logistic")}
 
 
 def scale(evaluate: Mapping[str, Any]) -> dict[str, float] | None:
@@ -47,13 +48,13 @@ def notes(evaluate: Mapping[str, Any], scores: pd.DataFrame) -> list[str]:
     said = [_CHOICE]
     low, high = (evaluate.get(f"pairwise_accuracy_seed_{end}") for end in ("min", "max"))
     if fmt.known(low) and fmt.known(high):
-        members = sum(str(name).startswith("score_seed_") for name in scores.columns)
+        heads = sum(str(name).startswith("score_seed_") for name in scores.columns)
         spread = fmt.share_points(evaluate.get("pairwise_accuracy_seed_sd"))
         said.insert(
             0,
-            f"The model is an ensemble of {members or 'several'} members, each trained with its own seed. One member "
-            f"alone reaches {fmt.percent(low)} to {fmt.percent(high)}, with a standard deviation of {spread}. The "
-            "accuracy above is that of their mean score.",
+            f"The model has {heads or 'several'} heads, each trained with its own seed. With one head alone it reaches "
+            f"{fmt.percent(low)} to {fmt.percent(high)}, with a standard deviation of {spread}. The accuracy above is "
+            "that of their mean score.",
         )
     return said
 
@@ -94,6 +95,19 @@ def baselines(table: pd.DataFrame, *, small_sample: bool) -> list[dict[str, str]
             }
         )
     return rows
+
+
+def members(table: pd.DataFrame) -> list[dict[str, str]]:
+    """Say of each kind of members its name, what it is, its weight, and what it reaches alone; none of one kind."""
+    return [
+        {
+            "name": row["member"],
+            "what": _MEMBERS.get(row["member"], ""),
+            "weight": fmt.percent(row["weight"], 0),
+            "accuracy": fmt.percent(row["pairwise_accuracy"]),
+        }
+        for row in table.to_dict("records")
+    ]
 
 
 def calibration_sentence(evaluate: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ import pandas as pd
 
 import mirip
 from mirip.data.split import read_splits
-from mirip.data.tables import read_table
+from mirip.data.tables import read_csv, read_table
 from mirip.errors import DataError
 from mirip.files import canonical_json, sha256_bytes, sha256_file
 from mirip.params import Params
@@ -21,6 +21,7 @@ _ACCURACY = ("pairwise_accuracy", "ci_low", "ci_high", "margin", "margin_ci_low"
 _TABLES = {
     "train/curves": ("epoch", "train_loss", "val_loss", "train_pairwise_accuracy", "val_pairwise_accuracy"),
     "evaluate/baselines": ("model", *_ACCURACY),
+    "evaluate/members": ("member", "weight", "pairwise_accuracy"),
     "evaluate/tier_pairs": ("better", "worse", "n_pairs", "accuracy"),
     "evaluate/reliability": ("confidence", "accuracy", "n_pairs", "low", "high"),
     "evaluate/coverage": ("min_confidence", "coverage", "accuracy"),
@@ -31,8 +32,6 @@ _TABLES = {
     "audit/outliers": ("id", "tier", "distance"),
     "audit/near_duplicates": ("id", "split", "other_id", "other_split", "cosine"),
 }
-# Columns that are text whatever they hold: an id of digits keeps its zeros, a tier named 1 stays a name.
-_TEXTS = ("tier", "better", "worse", "model", "shortcut", "column", "image_path", "name", "id", "other_id")
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,8 @@ class Inputs:
         params: of params.yaml.
         metrics: the scalars of metrics/<name>.json by name, see `mirip.workspace.METRICS`.
         curves: metrics/train/curves.csv.
-        baselines: metrics/evaluate/baselines.csv; so are `tier_pairs`, `reliability`, `coverage` tables of that folder.
+        baselines: metrics/evaluate/baselines.csv; so are `members`, `tier_pairs`, `reliability`, `coverage` tables of
+            that folder.
         shortcuts: metrics/audit/shortcuts.csv; so are `columns`, `findings`, `label_issues`, `outliers` and
             `near_duplicates` tables of that folder.
         scores: metrics/scores.csv.
@@ -58,6 +58,7 @@ class Inputs:
     metrics: Mapping[str, Mapping[str, Any]]
     curves: pd.DataFrame
     baselines: pd.DataFrame
+    members: pd.DataFrame
     tier_pairs: pd.DataFrame
     reliability: pd.DataFrame
     coverage: pd.DataFrame
@@ -88,36 +89,18 @@ def read_inputs(workspace: Workspace, params: Params) -> Inputs:
     for place, columns in _TABLES.items():
         stage, _, name = place.partition("/")
         path = workspace.curves if name == "curves" else workspace.tables(stage) / f"{name}.csv"
-        tables[name] = read_csv(path, columns, stage)
+        tables[name] = read_csv(path, columns, f"dvc repro {stage}")
     return Inputs(
         params=params,
         metrics={name: _read_scalars(workspace.metrics(name), stage) for name, stage in METRICS.items()},
         **tables,
-        scores=read_csv(workspace.scores, ("id", "tier", "score"), "evaluate"),
+        scores=read_csv(workspace.scores, ("id", "tier", "score"), "dvc repro evaluate"),
         splits=splits,
-        rejected=read_csv(workspace.rejected, ("row", "image_path", "reason"), "prepare"),
+        rejected=read_csv(workspace.rejected, ("row", "image_path", "reason"), "dvc repro prepare"),
         thumbnails=read_table(workspace.thumbnails, ("image_sha256", "jpeg"), "dvc repro prepare"),
         model_sha256=sha256_file(workspace.model),
         code_sha256=code_sha256(Path(mirip.__file__).parent),
     )
-
-
-def read_csv(path: Path, columns: tuple[str, ...], stage: str) -> pd.DataFrame:
-    """Read a table that `stage` wrote; a tier named NA or null stays a name.
-
-    Raises:
-        DataError: the file is missing, damaged, or lacks a column.
-    """
-    advice = f"run `dvc repro {stage}`"
-    try:
-        table = pd.read_csv(path, dtype=dict.fromkeys(_TEXTS, str), keep_default_na=False, na_values=[""])
-    except FileNotFoundError:
-        raise DataError(f"{path} is not found", advice) from None
-    except ValueError as error:
-        raise DataError(f"{path} is damaged ({' '.join(str(error).split())})", advice) from None
-    if lacking := [name for name in columns if name not in table]:
-        raise DataError(f"{path} lacks the columns {', '.join(lacking)}", advice)
-    return table
 
 
 def code_sha256(package: Path) -> str:

@@ -76,6 +76,7 @@ def _content(inputs: Inputs) -> dict[str, Any]:
         "counted": headline.counted(evaluate),
         "tiles": headline.tiles(evaluate, metrics["train"], contexts=bool(params.data.context)),
         "baselines": headline.baselines(inputs.baselines, small_sample=bool(evaluate.get("small_sample"))),
+        "members": headline.members(inputs.members),
         "calibration": headline.calibration_sentence(evaluate),
         "close_calls": headline.close_calls(evaluate),
         "shortcut_sentence": audit.shortcut_sentence(audited),

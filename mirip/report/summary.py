@@ -111,7 +111,7 @@ def print_summary(workspace: Workspace, params: Params) -> None:
     if notice := params.report.notices.get(params.extract.recipe):
         console.print(f"Note: {notice}")
     console.print(f"Look at {workspace.report}, then `make ui`, or in .venv: `dvc metrics show`, `dvc plots show`.")
-    console.print("Try a value: `dvc exp run -S train.learning_rate=0.0003`, then `dvc metrics diff`.")
+    console.print("Try a value: `dvc exp run -S train.learning_rate=0.0001`, then `dvc metrics diff`.")
 
 
 def _above_shortcut(audit: Mapping[str, Any]) -> str:

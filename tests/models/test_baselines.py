@@ -4,12 +4,22 @@ from stray_flags import with_stray_flags
 
 from mirip.errors import DataError
 from mirip.metrics.pairwise import pairwise_accuracy
-from mirip.models import baselines
-from mirip.models.baselines import _folds_of_groups, knn_scores, linear_scores, logistic_scores, ridge_scores
+from mirip.models import baselines, linear
+from mirip.models.baselines import BASELINES, baseline_scores, knn_scores, linear_scores
+from mirip.models.linear import _held_out, _PrincipalAxes, _until_it_falls, fit_linear_rankers
 from mirip.models.ranking_data import RankingData
 from mirip.params import TrainParams
 
-BASELINES = [ridge_scores, knn_scores, logistic_scores]
+
+def ridge_scores(train_x, rank, test_x, group=None, seed=42):
+    return fit_linear_rankers(train_x, rank, group=group, methods=["ridge"], seed=seed)["ridge"].score(test_x)
+
+
+def logistic_scores(train_x, rank, test_x, group=None, seed=42):
+    return fit_linear_rankers(train_x, rank, group=group, methods=["logistic"], seed=seed)["logistic"].score(test_x)
+
+
+CLOSED_FORM = [ridge_scores, knn_scores, logistic_scores]
 
 
 @pytest.fixture
@@ -22,7 +32,7 @@ def drawn():
     return features.astype(np.float16), rank.astype(np.int8)
 
 
-@pytest.mark.parametrize("baseline", BASELINES)
+@pytest.mark.parametrize("baseline", CLOSED_FORM)
 def test_a_baseline_learns_what_features_tell_of_the_tier(baseline, drawn):
     x, rank = drawn
     scores = baseline(x[:200], rank[:200], x[200:])
@@ -31,7 +41,7 @@ def test_a_baseline_learns_what_features_tell_of_the_tier(baseline, drawn):
     assert pairwise_accuracy(scores, rank[200:]) > 0.85
 
 
-@pytest.mark.parametrize("baseline", BASELINES)
+@pytest.mark.parametrize("baseline", CLOSED_FORM)
 def test_the_scale_of_a_feature_does_not_matter(baseline, drawn):
     x, rank = drawn
     x = x.astype(np.float64)
@@ -41,7 +51,7 @@ def test_the_scale_of_a_feature_does_not_matter(baseline, drawn):
     )
 
 
-@pytest.mark.parametrize("baseline", BASELINES)
+@pytest.mark.parametrize("baseline", CLOSED_FORM)
 def test_a_constant_feature_and_few_images_are_survived(baseline, drawn):
     x, rank = drawn
     x = x[:8].astype(np.float32)
@@ -56,7 +66,9 @@ def test_ridge_is_that_of_scikit_learn_at_every_penalty(n, d):
     rng = np.random.default_rng(0)
     x, rank, test = rng.normal(size=(n, d)), rng.integers(0, 4, n).astype(float), rng.normal(size=(7, d))
     alphas = np.array([0.1, 10.0, 1e4])
-    found = baselines._ridge_path(x, rank, test, alphas)
+    axes = _PrincipalAxes.of(x)
+    x, test = ((each - axes.mean) * axes.scale for each in (x, test))
+    found = rank.mean() + test @ axes.axes @ axes.ridge_path(rank, alphas)
     expected = np.stack([Ridge(alpha=alpha).fit(x, rank).predict(test) for alpha in alphas], axis=1)
     assert np.allclose(found, expected, atol=1e-8)
 
@@ -68,7 +80,7 @@ def test_the_penalty_of_ridge_is_chosen_on_groups_it_has_not_seen():
     tier = rng.integers(0, 4, 60)[group]
     name = rng.normal(size=(60, 120))[group]
     unseen = rng.normal(size=(50, 120))
-    by_group = ridge_scores(name, tier, unseen, group_id=group)
+    by_group = ridge_scores(name, tier, unseen, group=group)
     by_image = ridge_scores(name, tier, unseen)
     assert by_group.std() < 0.3 * by_image.std()
 
@@ -97,7 +109,7 @@ def test_logistic_regression_orders_as_pairs_laid_out_one_by_one_do(drawn):
 
 def test_no_group_is_both_inside_and_outside_of_a_fold():
     group = np.random.default_rng(0).integers(0, 40, 200)
-    folds = list(_folds_of_groups(group, np.zeros(200, dtype=int), np.random.default_rng(1)))
+    folds = list(_held_out(group, np.zeros(200, dtype=int), np.random.default_rng(1)))
     assert len(folds) == 5
     assert sorted(np.concatenate([held_out for _, held_out in folds])) == list(range(200))
     for learn, held_out in folds:
@@ -106,13 +118,13 @@ def test_no_group_is_both_inside_and_outside_of_a_fold():
 
 def test_many_images_are_held_out_once_and_one_group_never():
     rng = np.random.default_rng(0)
-    assert len(list(_folds_of_groups(np.arange(2001), np.zeros(2001, dtype=int), rng))) == 1
-    assert list(_folds_of_groups(np.zeros(10), np.zeros(10, dtype=int), rng)) == []
+    assert len(list(_held_out(np.arange(2001), np.zeros(2001, dtype=int), rng))) == 1
+    assert list(_held_out(np.zeros(10), np.zeros(10, dtype=int), rng)) == []
 
 
 def test_with_one_group_logistic_regression_still_learns(drawn):
     x, rank = drawn
-    scores = logistic_scores(x[:200], rank[:200], x[200:], group_id=np.zeros(200))
+    scores = logistic_scores(x[:200], rank[:200], x[200:], group=np.zeros(200))
     assert pairwise_accuracy(scores, rank[200:]) > 0.85
 
 
@@ -148,22 +160,52 @@ def test_its_scores_are_linear_in_the_features() -> None:
     assert between == pytest.approx((at_a + at_b) / 2, abs=1e-5)
 
 
-@pytest.mark.parametrize("baseline", BASELINES)
+def test_a_path_of_penalties_ends_when_two_in_a_row_are_below_the_best() -> None:
+    seen = []
+
+    def path():
+        for accuracy in (0.6, 0.7, 0.69, 0.71, 0.7, 0.65, 0.9):
+            seen.append(accuracy)
+            yield accuracy
+
+    assert _until_it_falls(path()) == seen == [0.6, 0.7, 0.69, 0.71, 0.7, 0.65]
+
+
+def test_what_is_known_of_a_baseline_is_not_fitted_again(drawn, monkeypatch) -> None:
+    train, val, test = made_data(100, 0), made_data(60, 1), made_data(20, 2)
+    fitted = baseline_scores(train, val, test.features, CONFIG)
+    assert tuple(fitted) == BASELINES
+    known = {name: fitted[name] for name in ("ridge", "logistic")}
+    monkeypatch.setattr(baselines, "fit_linear_rankers", lambda *args, **options: pytest.fail("fitted again"))
+    assert all(
+        np.array_equal(fitted[name], own)
+        for name, own in baseline_scores(train, val, test.features, CONFIG, known=known).items()
+    )
+
+
+@pytest.mark.parametrize("baseline", [ridge_scores, logistic_scores])
 def test_a_flag_that_the_processor_leaves_behind_fails_no_baseline(baseline, drawn, monkeypatch):
     x, rank = drawn
     expected = baseline(x[:200], rank[:200], x[200:])
+    of = _PrincipalAxes.of.__func__
+    flagged = lambda cls, rows: of(cls, with_stray_flags(np.asarray(rows)))  # noqa: E731
+    monkeypatch.setattr(linear._PrincipalAxes, "of", classmethod(flagged))
+    assert np.array_equal(baseline(x[:200], rank[:200], x[200:]), expected)
+
+
+def test_a_flag_fails_no_nearest_neighbours(drawn, monkeypatch):
+    x, rank = drawn
+    expected = knn_scores(x[:200], rank[:200], x[200:])
     standardised = baselines._standardised
     monkeypatch.setattr(
         baselines, "_standardised", lambda *sides: tuple(with_stray_flags(side) for side in standardised(*sides))
     )
-    assert np.array_equal(baseline(x[:200], rank[:200], x[200:]), expected)
+    assert np.array_equal(knn_scores(x[:200], rank[:200], x[200:]), expected)
 
 
-@pytest.mark.parametrize(("baseline", "scale"), [(ridge_scores, 1e300), (logistic_scores, 3e37)])
-def test_scores_that_are_not_finite_are_an_error_of_one_line(baseline, scale, drawn, monkeypatch):
+@pytest.mark.parametrize("baseline", [ridge_scores, logistic_scores])
+def test_scores_that_are_not_finite_are_an_error_of_one_line(baseline, drawn):
     x, rank = drawn
-    standardised = baselines._standardised
-    monkeypatch.setattr(baselines, "_standardised", lambda *sides: tuple(scale * side for side in standardised(*sides)))
     with pytest.raises(DataError, match="not finite") as caught:
-        baseline(x[:200], rank[:200], x[200:])
+        baseline(x[:200], rank[:200], np.full((1, 30), np.inf))
     assert "\n" not in str(caught.value)

@@ -7,7 +7,10 @@ import pytest
 
 from mirip.errors import DataError
 from mirip.features.cache.feature_cache import FeatureCache
-from mirip.models.evaluation import Scores, baseline_scores, images_in_test_split, public_scores
+from mirip.models.baselines import baseline_scores
+from mirip.models.evaluation import images_in_test_split
+from mirip.models.scores import Scores, public_scores
+from mirip.models.training import ranking_data
 from mirip.params import HeadParams, TrainParams
 
 CONFIG = TrainParams(
@@ -44,11 +47,16 @@ def cache(splits):
     return FeatureCache(Path("tiny.h5"), keys, features[order], "f" * 64, {}, "d" * 64)
 
 
+def scores_of(splits, cache, test_x):
+    train, val = (ranking_data(splits, cache, split) for split in ("train", "val"))
+    return baseline_scores(train, val, test_x, CONFIG)
+
+
 def test_baselines_see_no_label_of_the_test_split(splits, cache):
     test = images_in_test_split(splits)
     relabelled = splits.assign(tier_rank=splits["tier_rank"].where(splits["split"] != "test", 0))
     test_x = cache.rows(test["image_sha256"].tolist())
-    first, second = (baseline_scores(table, cache, test_x, CONFIG) for table in (splits, relabelled))
+    first, second = (scores_of(table, cache, test_x) for table in (splits, relabelled))
     assert list(first) == ["knn", "ridge", "logistic", "linear"]
     for name in first:
         assert np.array_equal(first[name], second[name])
@@ -58,7 +66,7 @@ def test_the_linear_head_alone_looks_at_the_validation_split(splits, cache):
     """It chooses its epoch there; the classical ones have no epoch to choose."""
     test_x = cache.rows(images_in_test_split(splits)["image_sha256"].tolist())
     relabelled = splits.assign(tier_rank=splits["tier_rank"].where(splits["split"] != "val", 3 - splits["tier_rank"]))
-    first, second = (baseline_scores(table, cache, test_x, CONFIG) for table in (splits, relabelled))
+    first, second = (scores_of(table, cache, test_x) for table in (splits, relabelled))
     assert [name for name in first if not np.array_equal(first[name], second[name])] == ["linear"]
 
 
@@ -68,6 +76,15 @@ def test_each_seed_has_a_column_behind_the_score(splits):
     scores = public_scores(test, Scores(np.zeros(20), by_seed))
     assert list(scores)[-3:] == ["score", "score_seed_7", "score_seed_8"]
     assert scores["score_seed_8"].tolist() == by_seed[8].tolist()
+
+
+def test_each_kind_of_members_has_a_column_behind_the_seeds(splits):
+    test = images_in_test_split(splits)
+    scores = public_scores(
+        test, Scores(np.zeros(20), {7: np.ones(20)}, {"head": np.arange(20.0), "ridge": np.ones(20)})
+    )
+    assert list(scores)[-4:] == ["score", "score_seed_7", "score_head", "score_ridge"]
+    assert scores["score_head"].tolist() == list(range(20))
 
 
 def test_public_scores_tell_groups_apart_and_name_nobody(splits):

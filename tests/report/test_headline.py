@@ -43,9 +43,17 @@ def test_the_spread_over_seeds_is_shown_where_there_is_one() -> None:
         f"pairwise_accuracy_seed_{which}": value for which, value in (("sd", 0.012), ("min", 0.71), ("max", 0.74))
     }
     note, _ = headline.notes(spread, SCORES.assign(score_seed_42=1.0, score_seed_43=1.0))
-    assert "an ensemble of 2 members" in note
+    assert "has 2 heads" in note
     assert "71.0 % to 74.0 %, with a standard deviation of 1.2 points" in note
-    assert "an ensemble of several members" in headline.notes(spread, SCORES)[0]
+    assert "has several heads" in headline.notes(spread, SCORES)[0]
+
+
+def test_members_are_told_with_weight_and_what_they_reach_alone() -> None:
+    table = pd.DataFrame({"member": ["head", "ridge"], "weight": [0.25, 0.75], "pairwise_accuracy": [0.7, 0.712]})
+    head, ridge = headline.members(table)
+    assert (head["name"], head["weight"], head["accuracy"]) == ("head", "25 %", "70.0 %")
+    assert ridge["what"] == "ridge regression on the same features"
+    assert headline.members(table.iloc[:0]) == []
 
 
 def test_one_seed_has_no_spread() -> None:

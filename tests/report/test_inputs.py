@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from mirip.report.inputs import code_sha256, read_csv
+from mirip.data.tables import read_csv
+from mirip.report.inputs import code_sha256
 
 
 def test_the_hash_of_the_code_tells_an_edit_and_not_the_folder(tmp_path: Path) -> None:
@@ -19,6 +20,6 @@ def test_the_hash_of_the_code_tells_an_edit_and_not_the_folder(tmp_path: Path) -
 def test_a_tier_named_na_stays_a_name(tmp_path: Path) -> None:
     path = tmp_path / "scores.csv"
     path.write_text("id,tier,score\n0012,NA,1.5\n0013,,\n")
-    table = read_csv(path, ("id", "tier", "score"), "evaluate")
+    table = read_csv(path, ("id", "tier", "score"), "dvc repro evaluate")
     assert table["tier"][0] == "NA"
     assert table["id"][0] == "0012"

@@ -15,12 +15,15 @@ from numpy.typing import NDArray
 from mirip.data.file_data import FILE_DATA
 from mirip.data.split import DataSplitter, read_splits
 from mirip.data.statistics import STATISTICS
-from mirip.data.tables import write_table
+from mirip.data.tables import write_csv, write_table
 from mirip.features.backbones.recipe import ResolvedRecipe
 from mirip.features.cache.feature_cache import FeatureCache, write_cache
 from mirip.models.checkpoint import save_checkpoint
+from mirip.models.evaluation import score
+from mirip.models.ranking import PairwiseRankingModel
+from mirip.models.scores import public_scores
 from mirip.models.trainer import Trainer
-from mirip.models.training import train_ranker
+from mirip.models.training import out_of_fold_table, train_ranker
 from mirip.params import TrainParams, load_params
 
 N = 240
@@ -48,8 +51,18 @@ class TrainedProject:
         splits = read_splits(self.folder / "data/splits.parquet")
         cache = FeatureCache.open(self.folder / params.features_path, params.recipe)
         config = TrainParams(max_epochs=4, images_per_step=64, learning_rate=3e-3, calibration_folds=2, **options)
-        checkpoint, _ = train_ranker(splits, cache, Trainer(config), tiers=params.data.tiers)
-        save_checkpoint(self.folder / "models/best_model.pt", checkpoint)
+        found = train_ranker(splits, cache, Trainer(config), tiers=params.data.tiers, audited=True)
+        save_checkpoint(self.folder / "models/best_model.pt", found.checkpoint)
+        write_table(self.folder / "models/out_of_fold.parquet", out_of_fold_table(splits, found.out_of_fold))
+
+    def score_test_split(self) -> None:
+        """Write metrics/scores.csv, as the stage evaluate does."""
+        params = load_params(self.folder / "params.yaml")
+        splits = read_splits(self.folder / "data/splits.parquet")
+        test = splits[splits["split"] == "test"]
+        features = FeatureCache.open(self.folder / params.features_path).rows(test["image_sha256"].tolist())
+        model = PairwiseRankingModel.from_checkpoint(self.folder / "models/best_model.pt", device="cpu")
+        write_csv(self.folder / "metrics/scores.csv", public_scores(test, score(model, features, seed=42)), digits=9)
 
     def write_params(self, **sections: dict[str, Any]) -> None:
         """Write params.yaml as the project's own, with a recipe of no weights and fewer resamples."""

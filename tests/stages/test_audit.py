@@ -17,6 +17,13 @@ from stages import audit, evaluate, extract, prepare, run, split, train
 WORKSPACE = Workspace()
 
 
+@pytest.fixture
+def trained_project(trained_project):
+    """With the scores of the test split, which the stage evaluate writes."""
+    trained_project.score_test_split()
+    return trained_project
+
+
 def audited():
     run(audit.main)
     shortcuts = pd.read_csv(WORKSPACE.tables("audit") / "shortcuts.csv").set_index("shortcut")
@@ -53,7 +60,7 @@ def test_every_name_is_there_and_tables_bear_their_columns(trained_project):
     }
     names |= {"out_of_fold_accuracy", "n_effective_images", "n_near_duplicates"}
     assert published_names.AUDIT | names <= set(metrics)
-    assert (metrics["n_images"], metrics["n_folds"]) == (240, 5)
+    assert (metrics["n_images"], metrics["n_folds"]) == (240, 4)  # two folds, validation and test split
     assert metrics["n_effective_images"] <= 240
     assert {"file size", "resolution and aspect", "brightness and colour", "row order", "medium"} <= set(
         shortcuts.index
@@ -100,6 +107,7 @@ def test_where_features_say_nothing_no_target_is_met(trained_project, seed):
     noise = np.random.default_rng(seed).normal(size=(len(splits), 16))
     trained_project.write_features(splits, features=noise)
     trained_project.write_params(audit={"ignore": ["university"]})
+    trained_project.train()
     run(evaluate.main)
     assert json.loads(WORKSPACE.metrics("evaluate").read_text())["verdict"] in ("missed", "undecided")
     metrics, _, findings = audited()
@@ -117,15 +125,31 @@ def test_it_fails_on_a_finding_as_grave_as_is_said_after_writing(trained_project
     ) as end:
         run(audit.main)
     assert "\n" not in str(end.value)
-    assert len(trained_project.outputs()) == 8
+    assert len(trained_project.outputs()) == 9
     trained_project.write_params(audit={"fail_on": "critical", "ignore": ["university"]})
     run(audit.main)
 
 
-def test_more_folds_than_groups_are_an_error(trained_project):
-    trained_project.write_params(audit={"folds": 200})
-    with pytest.raises(SystemExit, match="groups cannot be dealt to 200 folds"):
+@pytest.mark.parametrize("path", [WORKSPACE.cross_fit, WORKSPACE.scores], ids=["out of fold", "test split"])
+def test_scores_of_other_images_are_an_error(trained_project, path):
+    if path.suffix == ".csv":
+        path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    else:
+        write_table(path, pd.read_parquet(path).iloc[::-1])
+    with pytest.raises(
+        SystemExit, match=r"are of other images than data/splits\.parquet: run `dvc repro train evaluate`"
+    ):
         run(audit.main)
+
+
+def test_images_that_no_model_could_score_are_left_out_and_told(trained_project, capsys):
+    table = pd.read_parquet(WORKSPACE.cross_fit)
+    first = table["fold"] == 0
+    write_table(WORKSPACE.cross_fit, table.assign(fold=table["fold"].mask(first, -1), score=table["score"].mask(first)))
+    metrics, _, _ = audited()
+    assert metrics["n_images"] == 240 - first.sum()
+    assert f"left out: {first.sum()} images, for want of groups" in capsys.readouterr().out
+    assert len(pd.read_csv(WORKSPACE.out_of_fold)) == metrics["n_images"]
 
 
 def test_group_columns_names_and_constants_predict_nothing(trained_project):
@@ -153,7 +177,7 @@ def test_a_second_run_gives_the_same_bytes(trained_project):
     assert trained_project.outputs() == first
     tables = ("columns", "findings", "label_issues", "near_duplicates", "outliers", "shortcuts")
     of_tables = [f"metrics/audit/{name}.csv" for name in tables]
-    assert sorted(first) == ["metrics/audit.json", *of_tables, "metrics/out_of_fold_scores.csv"]
+    assert sorted(first) == ["metrics/audit.json", *of_tables, "metrics/out_of_fold_scores.csv", "metrics/scores.csv"]
 
 
 def test_to_ignore_a_column_that_is_not_there_is_an_error(trained_project):
@@ -186,7 +210,7 @@ def paintings(tmp_path_factory, shared_folder, project_root, savoias, mobilenet)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("DVC_ROOT", str(shared_folder / "paintings"))  # another test extracts them too
-        for stage in (prepare, split, extract, train):
+        for stage in (prepare, split, extract, train, evaluate):
             run(stage.main)
     return folder, values
 

@@ -18,6 +18,7 @@ TABLES = {
     "tier_pairs": ["better", "worse", "n_pairs", "accuracy", "pair"],
     "gaps": ["tier_gap", "n_pairs", "accuracy"],
     "reliability": ["bin", "confidence", "accuracy", "n_pairs", "low", "high"],
+    "members": ["member", "weight", "pairwise_accuracy"],
     "coverage": ["min_confidence", "coverage", "accuracy"],
     "baselines": ["model", "pairwise_accuracy", "ci_low", "ci_high", "margin", "margin_ci_low", "margin_ci_high"],
     "scores_by_tier": ["tier", "score"],

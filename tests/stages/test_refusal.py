@@ -33,11 +33,10 @@ def test_features_of_another_recipe(trained_project, name) -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["evaluate", "audit"])
-def test_features_that_the_model_was_not_trained_on(trained_project, name) -> None:
+def test_features_that_the_model_was_not_trained_on(trained_project) -> None:
     """Of an unpinned backbone that is not found, params.yaml does not tell which it is; the model does."""
     trained_project.write_features(read_splits(WORKSPACE.splits), weights_sha256="1" * 64)
-    assert refusal(READERS[name], trained_project) == (
+    assert refusal(evaluate, trained_project) == (
         f"error: models/best_model.pt was trained on features with weights_sha256 {'0' * 64}, "
         f"features/tiny.h5 has {'1' * 64}: run `dvc repro train`"
     )

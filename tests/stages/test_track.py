@@ -57,7 +57,7 @@ def set_params(folder: Path, old: str, new: str) -> None:
 def test_it_publishes_and_says_where(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     track.main()
     captured = capfd.readouterr()
-    assert captured.out.startswith("track: run sample logistic lr=0.0001 seed=42 ")
+    assert captured.out.startswith("track: run sample squared lr=0.0003 seed=42 ")
     assert captured.out.endswith(f"in sqlite:///{folder}/mlflow.db (new)\n")
     assert captured.err == ""
 
@@ -68,7 +68,7 @@ def test_a_run_holds_every_stages_metrics_the_active_recipe_and_the_curves(folde
     assert run.data.metrics["val_pairwise_accuracy"] == run.data.metrics["train.val_pairwise_accuracy"] == 0.708
     assert run.data.metrics["benchmark.pair_latency_ms_p50"] == 412.3
     assert "curve/val_loss" in run.data.metrics
-    assert run.data.params["train.learning_rate"] == "0.0001"
+    assert run.data.params["train.learning_rate"] == "0.0003"
     assert run.data.params["recipe.backbone"] == "models/backbones/sample"
     assert run.data.tags["mirip.hardware"] == "Intel Xeon, 2 cores"
     assert run.data.tags["mirip.fingerprint"] == read_metrics(Workspace(folder))["extract"]["fingerprint"]
@@ -98,7 +98,7 @@ def test_another_title_of_the_page_is_the_same_result_and_another_loss_is_not(fo
     set_params(folder, "images: data/sample", "images: /elsewhere/sample")
     track.main()
     assert len(runs()) == 1
-    set_params(folder, "loss: logistic", "loss: margin")
+    set_params(folder, "loss: squared", "loss: margin")
     track.main()
     assert len(runs()) == 2
 

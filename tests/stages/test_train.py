@@ -5,12 +5,13 @@ import json
 import pandas as pd
 import pytest
 
+from mirip.data.split import read_splits
 from mirip.models.checkpoint import load_checkpoint
 from mirip.workspace import Workspace, main_root
 from stages import run, train
 
 WORKSPACE = Workspace()
-SHORT = {"max_epochs": 6, "images_per_step": 64, "learning_rate": 0.003, "save_every_n_epochs": 2}
+SHORT = {"members": ["head"], "max_epochs": 6, "images_per_step": 64, "learning_rate": 0.003, "save_every_n_epochs": 2}
 
 
 @pytest.fixture
@@ -31,6 +32,30 @@ def test_it_writes_model_metrics_and_curves(project, capsys) -> None:
     assert load_checkpoint(WORKSPACE.model).temperature == metrics["temperature"]
     assert "best" in capsys.readouterr().out.splitlines()[-1]
     assert not list((main_root() / ".mirip" / "checkpoints").glob("*/"))
+
+
+def test_linear_members_are_weighed_and_every_image_but_the_test_split_is_scored_out_of_fold(project) -> None:
+    project.write_params(train={**SHORT, "members": ["head", "ridge", "logistic"]})
+    run(train.main)
+    metrics = json.loads(WORKSPACE.metrics("train").read_text())
+    weights = [metrics[f"weight_{name}"] for name in ("head", "ridge", "logistic")]
+    assert min(weights) >= 0
+    assert sum(weights) == pytest.approx(1)
+    checkpoint = load_checkpoint(WORKSPACE.model)
+    assert checkpoint.model_state_dict["member_weight"].tolist() == pytest.approx(weights)
+    splits, scores = read_splits(WORKSPACE.splits), pd.read_parquet(WORKSPACE.cross_fit)
+    assert scores["image_sha256"].tolist() == splits["image_sha256"].tolist()
+    in_test = splits["split"] == "test"
+    assert (scores["score"].isna() == in_test).all()
+    assert scores.groupby(splits["split"])["fold"].nunique().to_dict() == {"test": 1, "train": 5, "val": 1}
+
+
+@pytest.mark.parametrize("members", [[], ["ridge"], ["ridge", "head"], ["head", "head"], ["head", "tree"]])
+def test_members_other_than_a_head_and_known_linear_ones_are_one_line(project, members) -> None:
+    project.write_params(train={**SHORT, "members": members})
+    with pytest.raises(SystemExit, match=r"train(\.|: )members") as error:
+        run(train.main)
+    assert "\n" not in str(error.value)
 
 
 def test_several_seeds_tell_their_spread_and_give_a_model_of_as_many_heads(project) -> None:
