@@ -260,7 +260,7 @@ class Evaluator:
         better, worse = sample_pairs(rank, rng=stream(self.seed, "calibration pairs"), max_pairs=_MAX_CALIBRATION_PAIRS)
         better, worse = (rows[block[better] == block[worse]] for rows in (better, worse))
         better_wins = win_probability(values[better] - values[worse], temperature)
-        reliability, ece_high = self._reliability(better_wins, tier_probability, block)
+        reliability, ece_high = self._reliability(better_wins, values, temperature, tier_probability, block)
         called = coverage_table(better_wins, [self.min_confidence]).to_dict("records")
         tau_b, spearman = _rank_correlations(values, rank, block)
         by_seed = [pairwise_accuracy(one, rank, context=block) for one in (seed_scores or {}).values()]
@@ -303,13 +303,19 @@ class Evaluator:
         )
 
     def _reliability(
-        self, better_wins: Floats, tier_probability: ArrayLike | None, block: Codes
+        self,
+        better_wins: Floats,
+        scores: Floats,
+        temperature: float,
+        tier_probability: ArrayLike | None,
+        block: Codes,
     ) -> tuple[pd.DataFrame, float]:
         """Return the table, and the calibration error that 5 % of perfectly calibrated models exceed."""
         table = reliability_table(better_wins)
         if tier_probability is None:
             return table.assign(low=np.nan, high=np.nan), float("nan")
-        drawn = calibrated_range(tier_probability, rng=stream(self.seed, "calibrated range"), fold=block)
+        rng = stream(self.seed, "calibrated range")
+        drawn = calibrated_range(scores, tier_probability, temperature=temperature, rng=rng, fold=block)
         of_bin = table["bin"].to_numpy() - 1
         ends = {"low": table["confidence"] + drawn.low[of_bin], "high": table["confidence"] + drawn.high[of_bin]}
         return table.assign(**{name: end.clip(0, 1) for name, end in ends.items()}), drawn.ece_high
