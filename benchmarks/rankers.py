@@ -5,10 +5,10 @@
     python -m benchmarks.rankers --markdown             as the table in docs/benchmarks.md
 
 Each set is partitioned five times into five folds of whole groups. A fold is scored by models trained on the rest, of
-which a tenth chooses the epoch: nothing that is scored has a say in epoch, penalty or weight. Pairs count within a fold.
-Beside the default model stands the plain one of the library: one head, logistic loss. The best baseline
-is the one with the highest accuracy on the set, which favours the baselines. Intervals resample groups; the difference
-is paired, and is the mean over the partitions.
+which a tenth chooses the epoch: nothing scored has a say in epoch, penalty or weight. Pairs count within a fold.
+Beside the default model stands the plain one of the library: one head, logistic loss. The best baseline is the one
+with the highest accuracy on the set, which favours the baselines. Intervals resample groups; the difference is paired,
+and is the mean over the partitions.
 """
 
 import argparse

@@ -137,10 +137,14 @@ class PairCounter:
         pairs = np.zeros_like(wins)
         for better, worse, below, up_to, start, end in self._pairs:
             c = cumulated[worse]
+            # The rows of a context lie together and have one start and one end: their summed weight is all that counts.
+            first = np.flatnonzero(np.append(True, start[1:] + end[1:] != start[:-1] + end[:-1]))
+            together = np.diff(cumulated[better][np.append(first, len(start))], axis=0)  # (contexts, R)
             # The mean of "below" and "up to" counts a tie as half; the rows of earlier contexts are taken off.
-            beaten = (c[below] + c[up_to]) * 0.5 - c[start]
+            beaten = c[below] if np.array_equal(below, up_to) else (c[below] + c[up_to]) * 0.5
             wins[:, better, worse] = np.einsum("nr,nr->r", own[better], beaten)
-            pairs[:, better, worse] = np.einsum("nr,nr->r", own[better], c[end] - c[start])
+            wins[:, better, worse] -= np.einsum("cr,cr->r", together, c[start[first]])
+            pairs[:, better, worse] = np.einsum("cr,cr->r", together, c[end[first]] - c[start[first]])
         return wins, pairs
 
 
