@@ -37,7 +37,7 @@ LIBRARIES = """
     numpy pandas pyarrow.parquet pyarrow.dataset pyarrow.pandas_compat scipy.stats scipy.optimize scipy.special
     scipy.sparse.csgraph h5py sklearn.linear_model sklearn.pipeline sklearn.preprocessing sklearn.neighbors
     sklearn.model_selection PIL.Image PIL.ImageCms simplejpeg pydantic jinja2 yaml ruamel.yaml rich.table tqdm xxhash
-    safetensors.torch matplotlib.figure matplotlib.backends.backend_svg torch torch._dynamo torchvision transformers
+    safetensors.torch matplotlib.figure matplotlib.backends.backend_svg torch torchvision transformers
     mlflow mlflow.pyfunc mlflow.data mlflow.store.tracking.sqlalchemy_store mlflow.store.model_registry.sqlalchemy_store
     mlflow.cli mlflow.server.fastapi_app uvicorn.main uvicorn.protocols.http.auto uvicorn.lifespan.on
     alembic.command sqlalchemy.dialects.sqlite dvc.cli dvc.cli.parser dvc.repo dvc.repo.experiments dvc.stage.run
