@@ -25,7 +25,7 @@ unexport PYTHONDONTWRITEBYTECODE # where it is set, each of many processes would
 TEST_JOBS ?= auto
 PYTEST := python -m pytest -n $(TEST_JOBS) --dist loadfile --no-loadscope-reorder
 
-GRID ?= train.learning_rate=0.0001,0.001 train.loss=logistic,margin train.pair_balance=natural,balanced \
+GRID ?= train.learning_rate=0.0001,0.0003 train.loss=logistic,squared train.pair_balance=natural,balanced \
   train.dropout=0.1,0.3 train.seed=42,43
 JOBS ?= 2
 

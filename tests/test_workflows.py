@@ -73,7 +73,7 @@ def serve(project: Project, command: str, page: str) -> None:
 def test_the_commands_of_the_four_workflows_run_one_after_the_other(typed: Typed) -> None:
     assert {"dvc", "mirip", "git"} <= {command.split()[0] for command in typed.printed}
     (report,) = (output for command, output in typed.printed.items() if command.startswith("mirip pr-report"))
-    assert "`train.loss` | `logistic` | `margin`" in report
+    assert "`train.loss` | `squared` | `margin`" in report
     (promoted,) = (output for command, output in typed.printed.items() if command.startswith("mirip promote"))
     assert "is the champion now" in promoted
     assert "margin-loss" in typed.project.run("git", "ls-remote", "--heads", "origin")
@@ -91,12 +91,12 @@ def test_a_pull_request_is_reported_on_a_clone_that_has_nothing_but_git(typed: T
     assert not (fresh.root / "data" / "manifest.parquet").exists()
     assert fresh.run("mirip", "check-lock").startswith("dvc.lock agrees")
     comment = fresh.run("mirip", "pr-report", "origin/main")
-    assert "| `train.loss` | `logistic` | `margin` |" in comment
+    assert "| `train.loss` | `squared` | `margin` |" in comment
     assert re.search(r"^## Mirip: (better|worse|within noise)$", comment, re.MULTILINE)
     assert "```mermaid" in comment
-    fresh.edit("params.yaml", "loss: margin", "loss: logistic")
+    fresh.edit("params.yaml", "loss: margin", "loss: squared")
     said = fresh.run("mirip", "check-lock", check=False)
-    assert "train: train.loss margin -> logistic\nerror: " in said
+    assert "train: train.loss margin -> squared\nerror: " in said
 
 
 GRID = ["train.learning_rate=0.001", "train.dropout=0.1,0.3"]

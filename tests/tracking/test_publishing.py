@@ -253,7 +253,7 @@ def test_the_output_folder_of_mirip_train_is_one_run_however_often_it_is_publish
     params = load_params(PROJECT / "params.yaml")
     first = track(output, params).published
     assert first is not None
-    assert first.run_name.startswith("sample logistic")
+    assert first.run_name.startswith("sample squared")
     named = params.model_copy(update={"track": params.track.model_copy(update={"run_name": "by hand"})})
     again = track(output, named).published
     assert again is not None
