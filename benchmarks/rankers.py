@@ -12,6 +12,7 @@ and is the mean over the partitions.
 """
 
 import argparse
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -212,11 +213,11 @@ def main() -> None:
     }
     sets = {name: make() for name, make in makers.items() if options.only in name}
     jobs = [delayed(scored_partition)(data, k) for data in sets.values() for k in range(options.partitions)]
-    scored = Parallel(n_jobs=options.jobs)(jobs)
-    rows = [
-        compared(name, data, scored[k * options.partitions : (k + 1) * options.partitions])
-        for k, (name, data) in enumerate(sets.items())
-    ]
+    scored = Parallel(n_jobs=options.jobs, return_as="generator")(jobs)
+    rows = []
+    for name, data in sets.items():
+        rows.append(compared(name, data, [next(scored) for _ in range(options.partitions)]))
+        print(f"{name}: {100 * rows[-1]['default']:+.1f} points", file=sys.stderr, flush=True)
     table = pd.DataFrame(rows)
     print(as_markdown(table) if options.markdown else table.round(4).to_string(index=False))
     seconds = time.monotonic() - start
