@@ -106,8 +106,9 @@ def _squared_by_sums(
     e = scores - tier_rank
     e = e - e.detach().mean()  # a shift of all changes no pair, and keeps the sums small
     values = torch.stack([torch.ones_like(e), e, e**2])  # (3, M)
-    empty = torch.zeros(3, (int(block.max()) + 1) * n_tiers, device=scores.device, dtype=scores.dtype)
-    count, total, square = empty.index_add(1, cell, values).view(3, -1, n_tiers)  # (C, K) each
+    # A product with one-hot cells, not index_add, which does not give the same bits twice on a GPU.
+    cells = functional.one_hot(cell, (int(block.max()) + 1) * n_tiers).to(scores.dtype)  # (M, C * K)
+    count, total, square = (values @ cells).view(3, -1, n_tiers)  # (C, K) each
     lower = torch.ones(n_tiers, n_tiers, device=scores.device, dtype=torch.bool).tril(-1)
     pairs = (count.T @ count)[lower]  # (K, K) -> one for each pair of tiers
     losses = (count.T @ square + square.T @ count - 2 * total.T @ total)[lower]
