@@ -181,6 +181,32 @@ def rank_correlations(scores: ArrayLike, tier_rank: ArrayLike) -> tuple[float, f
     return float(kendalltau(values, rank).statistic), float(spearmanr(values, rank).statistic)
 
 
+def sample_fair_pairs(
+    tier_rank: ArrayLike, block: ArrayLike, *, rng: np.random.Generator, max_pairs: int
+) -> tuple[Indices, Indices]:
+    """Return cross-tier pairs within blocks as `sample_pairs` does, about `max_pairs` of them where there are more.
+
+    Args:
+        tier_rank: (N,) integers, higher is better.
+        block: (N,) codes; only pairs of one block count.
+        rng: source of the draws.
+        max_pairs: each block gives its share of so many.
+
+    Returns:
+        better (P,) and worse (P,), int64 row numbers.
+    """
+    rank, codes = np.asarray(tier_rank), np.asarray(block)
+    blocks = [np.flatnonzero(codes == code) for code in np.unique(codes)]
+    n_pairs = [(len(rows) ** 2 - (np.bincount(rank[rows]) ** 2).sum()) // 2 for rows in blocks]
+    share = min(1.0, max_pairs / max(sum(n_pairs), 1))
+    better, worse = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.int64)]
+    for rows, n in zip(blocks, n_pairs, strict=True):
+        own_better, own_worse = sample_pairs(rank[rows], rng=rng, max_pairs=int(np.ceil(n * share)))
+        better.append(rows[own_better])
+        worse.append(rows[own_worse])
+    return np.concatenate(better), np.concatenate(worse)
+
+
 def sample_pairs(tier_rank: ArrayLike, *, rng: np.random.Generator, max_pairs: int) -> tuple[Indices, Indices]:
     """Return all cross-tier pairs, or, where there are more than `max_pairs`, so many drawn at random.
 

@@ -190,9 +190,15 @@ def _out_of_fold_scores(workspace: Workspace, splits: pd.DataFrame) -> tuple[NDA
             f"{workspace.cross_fit} and {workspace.scores} are of other images than {workspace.splits}",
             f"run `{command}`",
         )
-    scores, fold = table["score"].to_numpy(copy=True), table["fold"].to_numpy(copy=True)
-    scores[in_test] = of_test["score"]
+    damaged = f"{workspace.cross_fit} or {workspace.scores} is damaged"
+    try:
+        scores, fold = table["score"].to_numpy(np.float64, copy=True), table["fold"].to_numpy(np.int64, copy=True)
+        scores[in_test] = of_test["score"].to_numpy(np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{damaged} ({error})", f"run `{command}`") from None
     fold[in_test] = fold.max() + 1
+    if not np.isfinite(scores[fold != NO_FOLD]).all():
+        raise DataError(f"{damaged} (a score is not a finite number)", f"run `{command}`")
     return scores, fold
 
 

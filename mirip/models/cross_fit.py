@@ -7,8 +7,8 @@ all images that the audit states.
 
 For that accuracy nothing that is scored may have had a say in its own model. The validation split chose the epochs, so
 another model scores it, trained on all folds but one, which alone chooses the epoch and the weights of that model. The
-images of a fold are scored with weights learned on the other folds. The test split is not looked at here: the final
-model scores it.
+images of a fold are scored with weights learned on the scores of the other folds (by models that saw it). The test
+split is not looked at here: the final model scores it.
 """
 
 import os
@@ -25,7 +25,7 @@ from threadpoolctl import threadpool_limits
 from mirip.data.folds import deal_folds
 from mirip.data.pairs import count_cross_tier_pairs
 from mirip.features.backbones.backbone import resolve_device
-from mirip.metrics.pairwise import context_codes, sample_pairs
+from mirip.metrics.pairwise import context_codes, sample_fair_pairs
 from mirip.models.ranking import PairwiseRankingModel
 from mirip.models.ranking_data import RankingData
 from mirip.models.scores import NO_FOLD
@@ -38,9 +38,10 @@ Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
 Result = TypeVar("Result")
 
-_EQUAL_WEIGHTS = 20.0  # how strongly weights are held to being equal, in images: docs/benchmarks.md
+_EQUAL_WEIGHTS = 5.0  # how strongly weights are held to being equal, in images: docs/benchmarks.md
 _MAX_PAIRS = 100_000
-_MAX_BYTES_SIDE_BY_SIDE = 2**31  # of the features that are trained on at the same time
+_MAX_BYTES_SIDE_BY_SIDE = 2**32  # of all that is trained on at the same time
+_COPIES = 4  # of its features that a training holds at most, in float32: rows, tensor, axes, and what is being made
 
 
 class CrossFit(NamedTuple):
@@ -128,14 +129,24 @@ def _side_by_side(
     done: Callable[[], None],
 ) -> list[Result]:
     """Train on the rest of each fold of `data`, as many at a time as there are cores and memory for them."""
-    fitting = max(1, _MAX_BYTES_SIDE_BY_SIDE // max(data.features.nbytes, 1))
-    n_jobs = min(len(folds), os.cpu_count() or 1, fitting) if resolve_device(config.device).type == "cpu" else 1
+    on_cpu = resolve_device(config.device).type == "cpu"
+    fitting = _MAX_BYTES_SIDE_BY_SIDE // max(_COPIES * 4 * data.features.size, 1)
+    n_jobs = max(1, min(len(folds), _usable_cores(), fitting)) if on_cpu else 1
     found: list[Result] = []
-    with ThreadPoolExecutor(n_jobs) as pool, _one_thread_each() if n_jobs > 1 else nullcontext():
-        for future in [pool.submit(train, k) for k in folds]:
-            found.append(future.result())
-            done()
+    # One thread each also where one runs at a time: what comes out must not depend on the number of cores.
+    with ThreadPoolExecutor(n_jobs) as pool, _one_thread_each() if on_cpu else nullcontext():
+        try:
+            for future in [pool.submit(train, k) for k in folds]:
+                found.append(future.result())
+                done()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)  # an interruption waits for what runs, not for all folds
+            raise
     return found
+
+
+def _usable_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager
@@ -207,7 +218,8 @@ def learned_weights(by_kind: Floats, tier_rank: NDArray[np.integer], block: Code
 
     n_kinds, n_images = by_kind.shape
     equal = np.full(n_kinds, 1 / n_kinds)
-    difference = _differences(by_kind, tier_rank, block, stream(seed, "weights"))
+    better, worse = sample_fair_pairs(tier_rank, block, rng=stream(seed, "weights"), max_pairs=_MAX_PAIRS)
+    difference = by_kind[:, better] - by_kind[:, worse]  # (K, P)
     if n_kinds == 1 or not difference.shape[1]:
         return equal
 
@@ -222,18 +234,6 @@ def learned_weights(by_kind: Floats, tier_rank: NDArray[np.integer], block: Code
 
     found = minimize(loss, np.ones(n_kinds), jac=True, method="L-BFGS-B", bounds=[(0.0, None)] * n_kinds).x
     return np.asarray(found / found.sum() if found.sum() > 1e-6 else equal, dtype=np.float64)
-
-
-def _differences(by_kind: Floats, tier_rank: NDArray[np.integer], block: Codes, rng: np.random.Generator) -> Floats:
-    """Return the scores of the better image less those of the worse one, (K, P), over pairs of one block."""
-    blocks = [np.flatnonzero(block == code) for code in np.unique(block)]
-    n_pairs = [count_cross_tier_pairs(tier_rank[rows]) for rows in blocks]
-    share = min(1.0, _MAX_PAIRS / max(sum(n_pairs), 1))
-    found = []
-    for rows, n in zip(blocks, n_pairs, strict=True):
-        better, worse = sample_pairs(tier_rank[rows], rng=rng, max_pairs=int(np.ceil(n * share)))
-        found.append(by_kind[:, rows[better]] - by_kind[:, rows[worse]])
-    return np.concatenate(found, axis=1)
 
 
 def _loses(difference: Floats) -> Floats:

@@ -59,7 +59,7 @@ class Measured(NamedTuple):
         within_interval: of the accuracy over the pairs within one context; without contexts, `interval`.
         within_support: the groups behind that accuracy.
         contexts: whether the images are of several contexts: the verdict is then on the pairs within one.
-        seed_spread: of that accuracy over the members of an ensemble, by metric name; empty for one member.
+        seed_spread: of that accuracy over single heads, by metric name; empty for one head.
         tau_b: Kendall's.
         spearman: Spearman's rho.
         better_wins: (P,) probability that the model gives to the truly better image of each pair.
@@ -180,7 +180,7 @@ class Evaluation:
             )
         if "pairwise_accuracy_seed_sd" in m:
             lines.append(
-                f"by seed: single members reach {m['pairwise_accuracy_seed_min']:.3f} to "
+                f"by seed: with single heads it reaches {m['pairwise_accuracy_seed_min']:.3f} to "
                 f"{m['pairwise_accuracy_seed_max']:.3f} (standard deviation {m['pairwise_accuracy_seed_sd']:.3f}); the "
                 "accuracy above is that of their mean score"
             )
@@ -237,7 +237,7 @@ class Evaluator:
             context: (N,) labels within which a comparison is fair; None: all images are of one context.
             temperature: P(a beats b) = sigmoid((score_a - score_b) / temperature), fitted elsewhere.
             baselines: name -> scores (N,) of other models on the same images.
-            seed_scores: seed -> scores (N,) of one member alone, where `scores` are those of an ensemble.
+            seed_scores: seed -> scores (N,) with that seed's head alone, where the model has several.
             fold: (N,) labels; only pairs of one fold count anywhere, since scores of different folds are of different
                 models. None: all are of one model.
             tier_probability: (N, K) the model's own, column k is tier_rank k; what a perfectly calibrated model would

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mirip.data.folds import deal_folds
 from mirip.data.pairs import count_cross_tier_pairs
-from mirip.metrics.pairwise import pairwise_accuracy, sample_pairs
+from mirip.metrics.pairwise import context_codes, pairwise_accuracy, sample_fair_pairs
 from mirip.metrics.products import finite, times
 from mirip.params import LinearMethod
 from mirip.randomness import stream
@@ -58,6 +58,7 @@ def fit_linear_rankers(
     tier_rank: ArrayLike,
     *,
     group: ArrayLike | None = None,
+    context: ArrayLike | None = None,
     methods: Sequence[LinearMethod] = METHODS,
     seed: int = 42,
 ) -> dict[LinearMethod, LinearRanker]:
@@ -74,6 +75,8 @@ def fit_linear_rankers(
         features: (N, D).
         tier_rank: (N,) integers, higher is better, of two tiers or more.
         group: (N,) labels of what is held out together; None: every image is a group of its own.
+        context: (N,) codes; only pairs of one context count, and ridge regression is that of the differences from the
+            context's mean. None: any two images may be compared.
         methods: which of METHODS.
         seed: deals the groups, draws the pairs.
 
@@ -83,20 +86,28 @@ def fit_linear_rankers(
     x = np.asarray(features)
     rank = np.asarray(tier_rank, dtype=np.int64)
     groups = np.arange(len(rank)) if group is None else np.asarray(group)
+    block = np.zeros(len(rank), dtype=np.int64) if context is None else context_codes(context)
     errors, right = np.zeros(len(_RIDGE_PENALTIES)), np.zeros(len(_LOGISTIC_PENALTIES))
     for learn, held_out in _held_out(groups, rank, stream(seed, "linear", "folds")):
-        axes = _PrincipalAxes.of(x[learn])
-        others = axes.coordinates(x[held_out])
+        axes = _PrincipalAxes.of(x[learn], block[learn])
+        others, own_block = axes.coordinates(x[held_out]), block[held_out]
         if "ridge" in methods:
-            predicted = rank[learn].mean() + times(others, axes.ridge_path(rank[learn], _RIDGE_PENALTIES))
-            errors += ((predicted - rank[held_out, None]) ** 2).sum(axis=0)
-        if "logistic" in methods and count_cross_tier_pairs(rank[learn]) and count_cross_tier_pairs(rank[held_out]):
-            found = _until_it_falls(
-                pairwise_accuracy(times(others, weights), rank[held_out])
-                for weights in axes.logistic_path(rank[learn], _LOGISTIC_PENALTIES, seed)
+            predicted = times(others, axes.ridge_path(rank[learn], _RIDGE_PENALTIES))
+            if context is None:
+                off = predicted + rank[learn].mean() - rank[held_out, None]
+            else:
+                off = _less_block_means(predicted - rank[held_out, None], own_block)
+            errors += (off**2).sum(axis=0)
+        can_learn = count_cross_tier_pairs(rank[learn], block[learn])
+        if "logistic" in methods and can_learn and count_cross_tier_pairs(rank[held_out], own_block):
+            right += _until_it_falls(
+                (
+                    pairwise_accuracy(times(others, weights), rank[held_out], context=own_block)
+                    for weights in axes.logistic_path(rank[learn], _LOGISTIC_PENALTIES, seed)
+                ),
+                len(_LOGISTIC_PENALTIES),
             )
-            right[: len(found)] += found
-    axes = _PrincipalAxes.of(x)
+    axes = _PrincipalAxes.of(x, block)
     fitted: dict[LinearMethod, LinearRanker] = {}
     for method in methods:
         if method == "ridge":
@@ -117,7 +128,8 @@ class _PrincipalAxes(NamedTuple):
         scale: (D,) 1 / deviation.
         axes: (D, K) orthonormal where the variance is not 0.
         variances: (K,) sums of squares along the axes.
-        rows: (N, K) float32 coordinates of the images.
+        rows: (N, K) float32 coordinates of the images, less the mean of each image's block.
+        block: (N,) codes of what is compared with each other.
     """
 
     mean: Floats
@@ -125,33 +137,41 @@ class _PrincipalAxes(NamedTuple):
     axes: Floats
     variances: Floats
     rows: Rows
+    block: Indices
 
     @classmethod
-    def of(cls, x: Rows) -> "_PrincipalAxes":
+    def of(cls, x: Rows, block: Indices) -> "_PrincipalAxes":
         """Decompose the products of standardised features, of images or of columns, whichever are fewer."""
         parts = [x[start : start + _ROWS_AT_ONCE] for start in range(0, len(x), _ROWS_AT_ONCE)]
         mean = np.asarray(x.mean(axis=0, dtype=np.float64))
         deviation = np.sqrt(sum(((part - mean) ** 2).sum(axis=0) for part in parts) / len(x))
         still = deviation <= 1e-6 * (1 + np.abs(mean))
         scale = np.divide(1.0, deviation, out=np.zeros_like(deviation), where=~still)
+        one_block = not block.any()
         if len(x) < x.shape[1]:
             standard = (x - mean) * scale
+            standard = standard if one_block else _less_block_means(standard, block)
             values, vectors = np.linalg.eigh(times(standard, standard.T))
             variances = np.maximum(values, 0.0)
             lengths = np.sqrt(variances)
             inverse = np.divide(1.0, lengths, out=np.zeros_like(lengths), where=variances > 1e-10 * variances[-1:])
             axes = times(standard.T, vectors) * inverse
-            return cls(mean, scale, axes, variances, (vectors * lengths).astype(np.float32))
+            return cls(mean, scale, axes, variances, (vectors * lengths).astype(np.float32), block)
         # Of many images float32 is exact enough, in half the time: its error is far below the weakest penalty.
         precision = np.float32 if len(x) > _CROSS_VALIDATED_UP_TO else np.float64
         products = np.zeros((x.shape[1], x.shape[1]))
         for part in parts:
             standard = ((part - mean) * scale).astype(precision)
             products += times(standard.T, standard)
+        if not one_block:  # the sum of squares within blocks is that of all less that of their means
+            n_images, means = _block_means(x, block)
+            weighted = np.sqrt(n_images)[:, None] * (means - mean) * scale
+            products -= times(weighted.T, weighted)
         values, axes = (found.astype(np.float64) for found in np.linalg.eigh(products.astype(precision)))
         to_axes = (scale[:, None] * axes).astype(np.float32)
         rows = np.concatenate([times((part - mean).astype(np.float32), to_axes) for part in parts])
-        return cls(mean, scale, axes, np.maximum(values, 0.0), rows)
+        rows = rows if one_block else _less_block_means(rows, block).astype(np.float32)
+        return cls(mean, scale, axes, np.maximum(values, 0.0), rows, block)
 
     def coordinates(self, x: Rows) -> Floats:
         """Return the coordinates (M, K) of other images' features (M, D)."""
@@ -163,7 +183,7 @@ class _PrincipalAxes(NamedTuple):
 
     def ridge_path(self, rank: Indices, penalties: Floats) -> Floats:
         """Return the weights (K, A) of ridge regression for each penalty."""
-        target = times(self.rows.T, (rank - rank.mean()).astype(np.float32)).astype(np.float64)
+        target = times(self.rows.T, (rank - rank.mean()).astype(np.float32)).astype(np.float64)  # rows are centred
         return np.asarray(target[:, None] / (self.variances[:, None] + penalties), dtype=np.float64)
 
     def logistic_path(self, rank: Indices, penalties: Floats, seed: int) -> Iterator[Floats]:
@@ -173,7 +193,8 @@ class _PrincipalAxes(NamedTuple):
         """
         from scipy.optimize import minimize
 
-        better, worse = sample_pairs(rank, rng=stream(seed, "logistic", "pairs"), max_pairs=_MAX_PAIRS)
+        rng = stream(seed, "logistic", "pairs")
+        better, worse = sample_fair_pairs(rank, self.block, rng=rng, max_pairs=_MAX_PAIRS)
         n_images, n_pairs = len(rank), len(better)
 
         def loss(steps: Floats, unit: Floats, penalty: float) -> tuple[float, Floats]:
@@ -197,14 +218,31 @@ class _PrincipalAxes(NamedTuple):
             yield weights
 
 
-def _until_it_falls(accuracies: Iterable[float]) -> list[float]:
-    """Take accuracies along a path of penalties until two in a row are below the best: weaker ones only fit more."""
+def _until_it_falls(accuracies: Iterable[float], n: int) -> Floats:
+    """Take n accuracies along a path of penalties until two in a row are below the best: weaker ones only fit more.
+
+    The rest of them (n,) are given as the last one found.
+    """
     found: list[float] = []
     for accuracy in accuracies:
         found.append(accuracy)
         if len(found) > 2 and max(found[-2:]) < max(found):
             break
-    return found
+    return np.array(found + found[-1:] * (n - len(found)))
+
+
+def _block_means(values: NDArray[np.floating], block: Indices) -> tuple[Floats, Floats]:
+    """Return the number of rows (C,) and the means (C, D) of each block of `values` (N, D)."""
+    order = np.argsort(block, kind="stable")
+    first = np.flatnonzero(np.diff(block[order], prepend=-1))
+    n_images = np.diff(np.append(first, len(block))).astype(np.float64)
+    return n_images, np.add.reduceat(values[order], first, axis=0, dtype=np.float64) / n_images[:, None]
+
+
+def _less_block_means(values: NDArray[np.floating], block: Indices) -> Floats:
+    """Return `values` (N, D) less the mean of each row's block."""
+    place = np.unique(block, return_inverse=True)[1]
+    return np.asarray(values - _block_means(values, block)[1][place], dtype=np.float64)
 
 
 def _held_out(group: NDArray[np.generic], rank: Indices, rng: np.random.Generator) -> Iterator[tuple[Indices, Indices]]:

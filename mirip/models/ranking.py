@@ -94,6 +94,8 @@ class PairwiseRankingModel(nn.Module):
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """Load weights and buffers, and take on their number of heads and their linear members.
 
+        Where these differ, all parameters are new ones: make an optimizer afterwards.
+
         Raises:
             RuntimeError: a layer has another size, or a name is missing or unknown.
         """
@@ -101,8 +103,9 @@ class PairwiseRankingModel(nn.Module):
         n_heads = len(weight) if weight is not None and weight.ndim == 3 else 1
         linear = [name.split(".")[1] for name in state_dict if name.startswith("linear_members.") and ".weight" in name]
         if weight is not None and (n_heads, linear) != (self.n_heads, list(self.linear_members)):
+            was, training = self.projector.feature_mean, self.training
             self._build(n_heads, linear)
-            self.train(self.training)
+            self.to(was.device, was.dtype).train(training)
         return super().load_state_dict(state_dict, strict=strict, assign=assign)
 
     @classmethod

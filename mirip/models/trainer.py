@@ -211,7 +211,10 @@ class Trainer:
         if not self.config.linear_members:
             return
         methods, seed = self.config.linear_members, self.config.seed
-        rankers = fit_linear_rankers(train.features, train.tier_rank, group=train.group, methods=methods, seed=seed)
+        fair = train.context if self.config.pair_context == "same" else None
+        rankers = fit_linear_rankers(
+            train.features, train.tier_rank, group=train.group, context=fair, methods=methods, seed=seed
+        )
         for model in models:
             if model is not None:
                 model.set_linear_members(rankers, train.tensors(torch.device("cpu"))[0])

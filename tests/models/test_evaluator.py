@@ -152,7 +152,7 @@ def test_the_spread_over_seeds_is_told_where_there_are_several(scored):
     assert [evaluation.metrics[name] for name in names] == pytest.approx(
         [np.std(by_seed, ddof=1), min(by_seed), max(by_seed)]
     )
-    assert f"single members reach {min(by_seed):.3f} to {max(by_seed):.3f}" in evaluation.summary()
+    assert f"with single heads it reaches {min(by_seed):.3f} to {max(by_seed):.3f}" in evaluation.summary()
     plain = evaluate(scored)
     assert not set(names) & set(plain.metrics)
     assert "single members" not in plain.summary()

@@ -139,8 +139,11 @@ def test_the_score_is_the_weighted_mean_of_heads_and_linear_members(trained, tmp
     by_default.load_state_dict(torch.load(tmp_path / "members.pt", weights_only=True)["model_state_dict"])
     with torch.inference_mode():
         assert torch.equal(by_default.score(train), model.score(train))
-    by_default.load_state_dict(load_checkpoint(trained / "model.pt").model_state_dict)
-    assert by_default.kinds == ("head",)
+    doubled = by_default.double()
+    doubled.load_state_dict(load_checkpoint(trained / "model.pt").model_state_dict)
+    assert doubled.kinds == ("head",)
+    assert {value.dtype for value in doubled.state_dict().values()} == {torch.float64}
+    assert not doubled.training
 
 
 def test_one_head_scores_as_it_is(trained) -> None:

@@ -142,6 +142,17 @@ def test_scores_of_other_images_are_an_error(trained_project, path):
         run(audit.main)
 
 
+@pytest.mark.parametrize("broken", [np.nan, "abc"])
+@pytest.mark.parametrize("path", [WORKSPACE.cross_fit, WORKSPACE.scores], ids=["out of fold", "test split"])
+def test_a_score_that_is_no_number_is_an_error(trained_project, path, broken):
+    table = pd.read_csv(path, dtype={"id": str}) if path.suffix == ".csv" else pd.read_parquet(path)
+    table["score"] = [broken, *table["score"].astype(type(broken)).iloc[1:]]
+    table.to_csv(path, index=False) if path.suffix == ".csv" else write_table(path, table)
+    with pytest.raises(SystemExit, match=r"is damaged .*: run `dvc repro train evaluate`") as error:
+        run(audit.main)
+    assert "\n" not in str(error.value)
+
+
 def test_images_that_no_model_could_score_are_left_out_and_told(trained_project, capsys):
     table = pd.read_parquet(WORKSPACE.cross_fit)
     first = table["fold"] == 0
