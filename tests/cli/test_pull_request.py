@@ -75,7 +75,7 @@ def test_a_branch_that_changes_the_loss(repository: ResultRepository) -> None:
     change_the_loss(repository)
     text = report()
     assert text.startswith("<!-- mirip-pr-report -->\n\n## Mirip: better\n")
-    assert "| `train.loss` | `logistic` | `margin` |" in text
+    assert "| `train.loss` | `squared` | `margin` |" in text
     assert text.count("| `train.") == 1
     assert "| Validation pairwise accuracy | 70.8 % | 90.0 % | +19.2 points |" in text
     assert "choose" in text.lower()
@@ -118,7 +118,7 @@ def test_params_without_their_results_are_said_to_be_so(repository: ResultReposi
     repository.set_params("train", loss="margin")
     text = report()
     assert "## Mirip: dvc.lock is out of date" in text
-    assert "> - `train`: `train.loss logistic -> margin`" in text
+    assert "> - `train`: `train.loss squared -> margin`" in text
     assert "with changes that are not committed" in text
 
 
@@ -172,5 +172,5 @@ def test_a_base_that_was_no_dvc_project_yet(repository: ResultRepository) -> Non
     repository.branch("results")
     repository.commit("all the rest")
     text = report("first")
-    assert "| `train.loss` | `null` | `logistic` |" in text
+    assert "| `train.loss` | `null` | `squared` |" in text
     assert "## Mirip: no verdict" in text
