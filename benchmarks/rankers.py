@@ -132,8 +132,7 @@ def scored_partition(data: RankingData, partition: int) -> tuple[dict[str, Float
         by_kind = dict(zip(found.model.kinds, kind_scores(found.model, held_out.features), strict=True))
         scores[DEFAULT][fold == k] = weights @ np.stack(list(by_kind.values()))
         scores[PLAIN][fold == k] = kind_scores(Trainer(plain).fit(train, val).model, held_out.features)[0]
-        known = {name: own for name, own in by_kind.items() if name in BASELINES}
-        for name, own in baseline_scores(train, val, held_out.features, plain, known=known).items():
+        for name, own in baseline_scores(train, val, held_out.features, plain, members=by_kind).items():
             scores[name][fold == k] = own
     return scores, fold
 

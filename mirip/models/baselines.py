@@ -77,7 +77,7 @@ def baseline_scores(
     test_x: NDArray[np.float32],
     config: TrainParams,
     *,
-    known: Mapping[str, Floats] | None = None,
+    members: Mapping[str, Floats] | None = None,
 ) -> dict[str, Floats]:
     """Fit the baselines, and score other images: name in BASELINES -> (M,).
 
@@ -89,12 +89,14 @@ def baseline_scores(
         val: the validation split.
         test_x: (M, D) features to score.
         config: options of the trained model.
-        known: scores (M,) of baselines that have been fitted on this training split already, as members of the model.
+        members: scores (M,) of the same images by the model's members. A linear member that learned from all pairs is
+            that baseline, and is not fitted again; with `pair_context: same` it is another one.
 
     Raises:
         DataError: a split holds no cross-tier pair.
     """
-    found = dict(known or {})
+    same = (members or {}) if config.pair_context == "any" else {}
+    found: dict[str, Floats] = {method: same[method] for method in METHODS if method in same}
     if methods := [method for method in METHODS if method not in found]:
         rankers = fit_linear_rankers(
             train.features, train.tier_rank, group=train.group, methods=methods, seed=config.seed

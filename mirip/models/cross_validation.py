@@ -111,8 +111,7 @@ def cross_validate(
             tier_probability[held_out] = tier_probabilities(
                 raw, checkpoint.ordinal_slope, checkpoint.ordinal_thresholds
             )
-            known = {name: own for name, own in scored.by_kind.items() if name in BASELINES}
-            for baseline, of_fold in baseline_scores(*data, test_x, train, known=known).items():
+            for baseline, of_fold in baseline_scores(*data, test_x, train, members=scored.by_kind).items():
                 scores[baseline][held_out] = of_fold
             rows.append(
                 {

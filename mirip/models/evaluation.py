@@ -17,7 +17,7 @@ from mirip.features.cache.feature_cache import FeatureCache
 from mirip.files import write_json
 from mirip.metrics.calibration import tier_probabilities
 from mirip.metrics.pairwise import pairwise_accuracy
-from mirip.models.baselines import BASELINES, baseline_scores
+from mirip.models.baselines import baseline_scores
 from mirip.models.checkpoint import Checkpoint, load_checkpoint
 from mirip.models.evaluation_count import count_evaluated
 from mirip.models.evaluator import Evaluation, Evaluator
@@ -75,8 +75,7 @@ def evaluate(workspace: Workspace, params: Params, *, trained: Checkpoint | None
     model = PairwiseRankingModel.from_checkpoint(trained, device="cpu")
     scores = score(model, features, seed=config.seed)
     train, val = (ranking_data(splits, cache, split) for split in ("train", "val"))
-    known = {name: own for name, own in scores.by_kind.items() if name in BASELINES}
-    baselines = baseline_scores(train, val, features, config, known=known)
+    baselines = baseline_scores(train, val, features, config, members=scores.by_kind)
     evaluation = evaluate_scores(scores, trained, test, params.evaluate, baselines)
     if not workspace.flat:
         tables = _tables(evaluation, test, scores.mean) | {"members": _members_table(model, scores, test)}

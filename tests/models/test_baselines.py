@@ -201,6 +201,15 @@ def test_a_path_of_penalties_ends_when_two_in_a_row_are_below_the_best() -> None
     assert len(seen) == 6
 
 
+def test_a_member_that_learned_from_pairs_within_contexts_is_no_baseline() -> None:
+    train, val, test = made_data(100, 0), made_data(60, 1), made_data(20, 2)
+    fair = CONFIG.model_copy(update={"pair_context": "same"})
+    members = {"ridge": np.zeros(20), "logistic": np.zeros(20)}
+    scores = baseline_scores(train, val, test.features, fair, members=members)
+    assert scores["ridge"].any()
+    assert scores["logistic"].any()
+
+
 def test_what_is_known_of_a_baseline_is_not_fitted_again(drawn, monkeypatch) -> None:
     train, val, test = made_data(100, 0), made_data(60, 1), made_data(20, 2)
     fitted = baseline_scores(train, val, test.features, CONFIG)
@@ -209,7 +218,7 @@ def test_what_is_known_of_a_baseline_is_not_fitted_again(drawn, monkeypatch) -> 
     monkeypatch.setattr(baselines, "fit_linear_rankers", lambda *args, **options: pytest.fail("fitted again"))
     assert all(
         np.array_equal(fitted[name], own)
-        for name, own in baseline_scores(train, val, test.features, CONFIG, known=known).items()
+        for name, own in baseline_scores(train, val, test.features, CONFIG, members=known).items()
     )
 
 
