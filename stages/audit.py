@@ -1,6 +1,6 @@
 """Ask whether it is quality that was learned: the model against predictors that do not see what is depicted.
 
-Reads   data/manifest.parquet, data/splits.parquet, features/<recipe>.h5, models/best_model.pt
+Reads   data/manifest.parquet, data/splits.parquet, features/<recipe>.h5, models/out_of_fold.parquet, metrics/scores.csv
 Writes  metrics/audit.json, metrics/audit/{shortcuts,columns,findings,near_duplicates,label_issues,outliers}.csv
         metrics/out_of_fold_scores.csv   of all images, by models that saw none of their group; in Git, as scores.csv is
 Run     python -m stages.audit          (or `dvc repro audit`)

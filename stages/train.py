@@ -1,7 +1,7 @@
-"""Train the projector and the score head on cached features.
+"""Train projector, score head and linear members on cached features; weigh and calibrate them out of fold.
 
 Reads   data/splits.parquet, features/<recipe>.h5
-Writes  models/best_model.pt, metrics/train.json, metrics/train/curves.csv
+Writes  models/best_model.pt, models/out_of_fold.parquet, metrics/train.json, metrics/train/curves.csv
 Run     python -m stages.train          (or `dvc repro train`)
 
 An interrupted training goes on where it stopped: its checkpoints are in .mirip/checkpoints/ until it ends.

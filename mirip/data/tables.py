@@ -1,7 +1,7 @@
 """Tables that stages write: Parquet for each other, CSV for people; whole, with deterministic bytes, clear errors."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -50,16 +50,8 @@ def read_csv(path: Path, columns: Sequence[str], command: str) -> pd.DataFrame:
     Raises:
         DataError: the file is missing, damaged, or lacks a column.
     """
-    advice = f"run `{command}`"
-    try:
-        table = pd.read_csv(path, dtype=dict.fromkeys(_TEXTS, str), keep_default_na=False, na_values=[""])
-    except FileNotFoundError:
-        raise DataError(f"{path} is not found", advice) from None
-    except ValueError as error:
-        raise DataError(f"{path} is damaged ({' '.join(str(error).split())})", advice) from None
-    if lacking := [name for name in columns if name not in table]:
-        raise DataError(f"{path} lacks the columns {', '.join(lacking)}", advice)
-    return table
+    texts = dict.fromkeys(_TEXTS, str)
+    return _read(lambda: pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=[""]), path, columns, command)
 
 
 def read_table(path: Path | str, columns: Sequence[str], command: str) -> pd.DataFrame:
@@ -73,12 +65,17 @@ def read_table(path: Path | str, columns: Sequence[str], command: str) -> pd.Dat
     Raises:
         DataError: the file is missing, damaged, or lacks a column.
     """
+    return _read(lambda: pd.read_parquet(path), path, columns, command)
+
+
+def _read(read: Callable[[], pd.DataFrame], path: Path | str, columns: Sequence[str], command: str) -> pd.DataFrame:
+    advice = f"run `{command}`"
     try:
-        table = pd.read_parquet(path)
+        table = read()
     except FileNotFoundError:
-        raise DataError(f"{path} is not found", f"run `{command}`") from None
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path} is damaged ({' '.join(str(error).split())})", f"run `{command}`") from None
+        raise DataError(f"{path} is not found", advice) from None
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise DataError(f"{path} is damaged ({' '.join(str(error).split())})", advice) from None
     if lacking := [name for name in columns if name not in table]:
-        raise DataError(f"{path} lacks the columns {', '.join(lacking)}", f"run `{command}`")
+        raise DataError(f"{path} lacks the columns {', '.join(lacking)}", advice)
     return table

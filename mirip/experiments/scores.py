@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from mirip.errors import DataError, ParamsError
 from mirip.experiments.git import git
 from mirip.metrics.comparison import ModelComparison, compare_models, comparison_text
+from mirip.metrics.pairwise import context_codes
 from mirip.randomness import stream
 from mirip.workspace import Workspace
 
@@ -205,10 +206,7 @@ def _parsed(source: str, text: str) -> ModelScores:
 def _blocks(*labels: Labels | None) -> NDArray[np.int64] | None:
     """Number N images by several labels, so that only pairs that share all count; None where there are none."""
     named = [of_one for of_one in labels if of_one is not None]
-    if not named:
-        return None
-    blocks = pd.DataFrame(dict(enumerate(named))).groupby(list(range(len(named)))).ngroup()
-    return np.asarray(blocks, dtype=np.int64)
+    return context_codes(*named) if named else None
 
 
 def _same_labels(a: Labels | None, b: Labels | None) -> bool:

@@ -161,7 +161,7 @@ def bootstrap_accuracies(
     """
     sets = np.atleast_2d(np.asarray(score_sets))
     names, first, member = np.unique(np.asarray(group_id), return_index=True, return_inverse=True)
-    within = context_codes(member if context is None else context_codes(context) * len(names) + member.reshape(-1))
+    within = context_codes(member) if context is None else context_codes(context, member)
     counters = [PairCounter(scores, tier_rank, context) for scores in sets]
     inner = [  # (2, G): wins and pairs within each group
         np.stack([np.bincount(member.reshape(-1), each, len(names)) for each in counter.count_each()])

@@ -238,9 +238,13 @@ def sample_pairs(tier_rank: ArrayLike, *, rng: np.random.Generator, max_pairs: i
     return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
 
 
-def context_codes(context: ArrayLike) -> Indices:
-    """Number the distinct labels of (N,) from 0 in sorted order, int64."""
-    return np.unique(np.asarray(context), return_inverse=True)[1].reshape(-1).astype(np.int64)
+def context_codes(*labels: ArrayLike) -> Indices:
+    """Number the distinct labels of (N,), or the combinations of several labels, from 0 in sorted order, int64."""
+    numbered = [np.unique(np.asarray(each), return_inverse=True)[1].reshape(-1).astype(np.int64) for each in labels]
+    codes = numbered[0]
+    for more in numbered[1:]:
+        codes = context_codes(codes * (int(more.max(initial=0)) + 1) + more)
+    return codes
 
 
 def chunks(n_vectors: int, length: int) -> Iterator[slice]:

@@ -26,7 +26,7 @@ from mirip.metrics.comparison import BETTER, UNDECIDED, WITHIN_NOISE, WORSE, com
 from mirip.metrics.findings import at_least, duplicate_findings
 from mirip.metrics.image_issues import NearDuplicates, label_issues, near_duplicates, outliers
 from mirip.metrics.intervals import accuracy_interval, target_verdict
-from mirip.metrics.pairwise import pairwise_accuracy
+from mirip.metrics.pairwise import context_codes, pairwise_accuracy
 from mirip.models.scores import NO_FOLD, Scores, public_scores
 from mirip.params import Params
 from mirip.randomness import stream
@@ -148,7 +148,7 @@ def audit(workspace: Workspace, params: Params) -> ModelAudit:
     more: dict[str, float | str] = {}
     decisive = found.out_of_fold
     if splits["context"].nunique() > 1:  # a verdict is on the fair pairs, those within one context
-        fair = pd.factorize(splits["context"])[0] * (int(fold.max()) + 1) + fold
+        fair = context_codes(fold, splits["context"])
         decisive = accuracy_interval(
             scores,
             rank,

@@ -62,11 +62,6 @@ class CrossFit(NamedTuple):
     scores: Floats
     val_scores: Floats | None
 
-    @property
-    def scored(self) -> NDArray[np.bool_]:
-        """Which images have a score, (N,)."""
-        return np.not_equal(self.fold, NO_FOLD)
-
 
 def cross_fit(
     data: RankingData,
@@ -88,12 +83,12 @@ def cross_fit(
         val: M images of the validation split, to be scored as well.
         verbose: show progress on stderr.
     """
-    trainer = Trainer(TrainParams.model_validate(config.model_dump(include=set(TrainParams.model_fields))))
+    trainer = Trainer(config)
     fold = training_folds(data, config)
     folds = [int(k) for k in np.unique(fold) if k != NO_FOLD]
     by_kind = np.full((1 + len(config.linear_members), len(data)), np.nan)
 
-    n_pairs = [_count_pairs(data.rows(fold == k), config) for k in folds]
+    n_pairs = [_count_pairs(data, fold == k, config) for k in folds]
     chooser = folds[int(np.argmax(n_pairs))] if val is not None and any(n_pairs) else NO_FOLD
     folds.sort(key=lambda k: k != chooser)  # the longest training first
     val_scores = None if val is None else np.full(len(val), np.nan)
@@ -101,8 +96,10 @@ def cross_fit(
     def trained(k: int) -> tuple[Floats, Floats | None]:
         rest, held_out = data.rows(fold != k), data.rows(fold == k)
         model, chosen = trainer.fit_fold(rest, epochs, held_out if k == chooser else None)
-        of_val = _scores_by_chosen(chosen, held_out, val, config) if chosen and val else None
-        return kind_scores(model, held_out.features), of_val
+        of_fold = kind_scores(model, held_out.features)
+        if chosen is None or val is None:
+            return of_fold, None
+        return of_fold, _scores_by_chosen(chosen, held_out, val, config)
 
     with Progress("calibrate", len(folds), "fold", visible=verbose) as progress:
         found = _side_by_side(trained, folds, data, config, done=lambda: progress.update(1))
@@ -179,7 +176,7 @@ def training_folds(data: RankingData, config: TrainParams) -> Codes:
     groups = np.arange(len(data)) if data.group is None else data.group
     fold = deal_folds(groups, data.tier_rank, config.calibration_folds, np.random.default_rng(config.seed))
     for k in range(config.calibration_folds):
-        if not _count_pairs(data.rows(fold != k), config):
+        if not _count_pairs(data, fold != k, config):
             fold = np.where(fold == k, NO_FOLD, fold)
     return fold
 
@@ -195,7 +192,7 @@ def pair_blocks(data: RankingData, config: TrainParams, fold: Codes) -> Codes:
     """Return codes (N,) within which pairs count: of a fold, and where training uses only those, of a context."""
     if config.pair_context != "same":
         return fold
-    return context_codes(fold * (int(data.context.max(initial=0)) + 1) + data.context)
+    return context_codes(fold, data.context)
 
 
 def learned_weights(by_kind: Floats, tier_rank: NDArray[np.integer], block: Codes, *, seed: int) -> Floats:
@@ -243,5 +240,7 @@ def _loses(difference: Floats) -> Floats:
     return np.asarray(expit(-difference), dtype=np.float64)
 
 
-def _count_pairs(data: RankingData, config: TrainParams) -> int:
-    return count_cross_tier_pairs(data.tier_rank, data.context if config.pair_context == "same" else None)
+def _count_pairs(data: RankingData, chosen: NDArray[np.bool_], config: TrainParams) -> int:
+    """Count the pairs that training would use among some of the images, without copying any feature."""
+    fair = data.context[chosen] if config.pair_context == "same" else None
+    return count_cross_tier_pairs(data.tier_rank[chosen], fair)

@@ -250,7 +250,7 @@ class Evaluator:
         group = np.arange(len(values)) if group_id is None else np.asarray(group_id)
         block = np.zeros(len(values), dtype=np.int64) if fold is None else context_codes(fold)
         # A fair pair is within one fold and one context: one label for each combination of both.
-        fair = block if context is None else block * len(values) + context_codes(context)
+        fair = block if context is None else context_codes(block, context)
         counts = PairCounter(values, rank, block, n_tiers=len(tiers)).count()
         support = group_support(rank, group, block)
         compared = self._compared(values, rank, group, block, baselines or {}, support)

@@ -86,8 +86,7 @@ class PairwiseRankingModel(nn.Module):
         of_heads = (torch.zeros(n_heads), torch.ones(n_heads)) if n_heads > 1 or linear else (None, None)
         self.register_buffer("head_location", of_heads[0])
         self.register_buffer("head_spread", of_heads[1])
-        n_members = n_heads + len(linear)
-        self.register_buffer("member_weight", torch.full((n_members,), 1 / n_members) if linear else None)
+        self.register_buffer("member_weight", torch.zeros(n_heads + len(linear)) if linear else None)
         if linear:
             self.weigh_members([1 / (1 + len(linear))] * (1 + len(linear)))
 

@@ -1,4 +1,4 @@
-"""Training of the projector and the score member on features that are already in memory."""
+"""Training of projector, score head and linear members on features that are already in memory."""
 
 import pkgutil
 from collections.abc import Sequence
@@ -42,7 +42,7 @@ class TrainingConfig(TrainParams):
 
 @dataclass(frozen=True)
 class MemberResult:
-    """One member alone: its seed, its best epoch, and its accuracies in [0, 1] at that epoch."""
+    """One head alone: its seed, its best epoch, and its accuracies in [0, 1] at that epoch."""
 
     seed: int
     best_epoch: int
@@ -52,13 +52,13 @@ class MemberResult:
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """A trained model, each of its members at its best epoch by validation.
+    """A trained model, each of its heads at its best epoch by validation.
 
     Attributes:
         model: in evaluation mode, on the CPU.
         curves: a row an epoch: epoch, train_loss, val_loss, train_pairwise_accuracy, val_pairwise_accuracy,
-            learning_rate. The training metrics are of the scores seen in training, under dropout. Means over members.
-        best_epoch: the epoch, from 1, whose weights the model holds; the median over members, where there are several.
+            learning_rate. The training metrics are of the scores seen in training, under dropout. Means over heads.
+        best_epoch: the epoch, from 1, whose weights the model holds; the median over heads, where there are several.
         val_pairwise_accuracy: exact accuracy over the validation split's cross-tier pairs, in [0, 1], of the model's
             scores: with several members of the weighted mean of theirs.
         members: each head alone.
@@ -88,7 +88,7 @@ class Trainer:
 
     An epoch visits every training image once. The same config and data give the same bytes on the same
     machine, whether the training ran through or was resumed: the randomness of an epoch is a function of
-    seed and epoch alone. With `config.seeds` n above 1, n members are trained at once, each with its own seed and best
+    seed and epoch alone. With `config.seeds` n above 1, n heads are trained at once, each with its own seed and best
     epoch; the run ends when the patience of all is over, and the model scores by their mean.
 
     Args:
@@ -194,9 +194,9 @@ class Trainer:
         reached: dict[str, torch.Tensor] = {}
         others = chosen_by.tensors(run.device) if chosen_by is not None else None
         while True:
-            for member, epoch in enumerate(last):
+            for head, epoch in enumerate(last):
                 if epoch == run.epoch:
-                    run.keep(member, reached)
+                    run.keep(head, reached)
             stopped = others is None or run.epoch >= self.config.max_epochs or run.patience_is_over()
             if run.epoch >= max(last) and stopped:
                 break

@@ -52,7 +52,7 @@ class Training:
     Attributes:
         checkpoint: as it was written to the workspace.
         result: of the trainer.
-        out_of_fold: of the training split.
+        out_of_fold: the cross-fit of the training split.
     """
 
     checkpoint: Checkpoint

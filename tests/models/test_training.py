@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from made_ranking_data import QUICK as CONFIG
 
 from mirip.data.split import split_digest
 from mirip.errors import DataError
@@ -19,15 +20,6 @@ from mirip.models.training import (
     short_keys,
     train_ranker,
     training_key,
-)
-from mirip.params import HeadParams, TrainParams
-
-CONFIG = TrainParams(
-    head=HeadParams(hidden_dim=16, embedding_dim=8, score_hidden_dim=4),
-    learning_rate=0.01,
-    max_epochs=10,
-    images_per_step=128,
-    device="cpu",
 )
 
 
