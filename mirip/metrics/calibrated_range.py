@@ -1,10 +1,10 @@
 """What a perfectly calibrated model would show on so few images: chance alone moves its bins.
 
 Tiers are drawn for each image from the model's own tier probabilities, independently, many times over: pairs share
-images, so images are drawn and not pairs, which would make the range much too narrow. Each drawn set is put into the
-bins of the same pair probabilities that the model states, those of the reliability table, and what a bin is off is
-counted from its mean over all sets: a perfectly calibrated model is one whose stated probabilities are right on
-average, and the rest is the chance of a small sample. Images of one group are similar in truth and independent here,
+images, so images are drawn and not pairs, which would make the range much too narrow. The pairs of each drawn set are
+binned by the probabilities that the model states, as in the reliability table. A bin's deviation is measured from its
+mean over all sets, since the stated probabilities of a perfectly calibrated model are right on average. What is left is
+the chance of a small sample. Images of one group are similar in truth and independent here,
 so on data with large groups the range is still somewhat too narrow. These are the consistency bars of Bröcker & Smith
 2007 (Weather and Forecasting 22), for pairs.
 """

@@ -137,7 +137,7 @@ class PairCounter:
         pairs = np.zeros_like(wins)
         for better, worse, below, up_to, start, end in self._pairs:
             c = cumulated[worse]
-            # The rows of a context lie together and have one start and one end: their summed weight is all that counts.
+            # The rows of a context lie together, with one start and one end, so that their summed weight is enough.
             first = np.flatnonzero(np.append(True, start[1:] + end[1:] != start[:-1] + end[:-1]))
             together = np.diff(cumulated[better][np.append(first, len(start))], axis=0)  # (contexts, R)
             # The mean of "below" and "up to" counts a tie as half; the rows of earlier contexts are taken off.

@@ -38,7 +38,7 @@ Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
 Result = TypeVar("Result")
 
-_EQUAL_WEIGHTS = 5.0  # how strongly weights are held to being equal, in images: docs/benchmarks.md
+_EQUAL_WEIGHTS = 5.0  # strength of the prior on equal weights, in images: docs/benchmarks.md
 _MAX_PAIRS = 100_000
 _MAX_BYTES_SIDE_BY_SIDE = 2**32  # of all that is trained on at the same time
 _COPIES = 4  # of its features that a training holds at most, in float32: rows, tensor, axes, and what is being made
@@ -161,7 +161,7 @@ def _one_thread_each() -> Iterator[None]:
 def _scores_by_chosen(
     model: PairwiseRankingModel, chosen_by: RankingData, val: RankingData, config: TrainParams
 ) -> Floats:
-    """Score the validation split (M,) by a model whose epoch a fold has chosen, which learns its weights as well."""
+    """Score the validation split, (M,), by a model whose epoch one fold chose. That fold decides its weights too."""
     block = pair_blocks(chosen_by, config, np.zeros(len(chosen_by), dtype=np.int64))
     weights = learned_weights(kind_scores(model, chosen_by.features), chosen_by.tier_rank, block, seed=config.seed)
     return weights @ kind_scores(model, val.features)
@@ -198,9 +198,9 @@ def pair_blocks(data: RankingData, config: TrainParams, fold: Codes) -> Codes:
 def learned_weights(by_kind: Floats, tier_rank: NDArray[np.integer], block: Codes, *, seed: int) -> Floats:
     """Learn how much each kind of members counts, from scores of images that it has not seen.
 
-    Stacking (Wolpert 1992, Neural Networks 5) with weights that are not negative (Breiman 1996, Machine Learning 24):
-    of the sums of scores that order cross-tier pairs with the highest likelihood (Bradley & Terry), the one's weights.
-    They are drawn towards equal weights, which are hard to beat with few images, as if by a prior.
+    This is stacking (Wolpert 1992, Neural Networks 5) with weights that are not negative (Breiman 1996, Machine
+    Learning 24). The weighted sum of scores is fitted to the order of cross-tier pairs by maximum likelihood (Bradley &
+    Terry 1952). A prior draws the weights towards equal ones, which are hard to beat with few images.
 
     Args:
         by_kind: (K, N) standardised scores.

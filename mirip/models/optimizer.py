@@ -1,7 +1,7 @@
 """AdamW with cosine annealing, by torch's own update of the parameters.
 
-torch.optim.AdamW computes the same. Its constructor imports torch's compiler, which is not used here and takes two
-seconds: as long as a small training. The function underneath, which is public too, does not.
+torch.optim.AdamW computes the same, but its constructor imports torch's compiler. That takes two seconds, as long as a
+small training, and the compiler is not used here. The function underneath is public too, and does not import it.
 """
 
 import math
