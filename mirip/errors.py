@@ -4,7 +4,7 @@ MiripError
 ├── ParamsError          a value in params.yaml or on the command line is unknown, missing or out of range
 ├── DataError            something is wrong with what the user gave us
 │   ├── MetadataError    the metadata table: its columns, tiers or rows
-│   ├── ImageError       one image file: missing, truncated, not an image, too large
+│   ├── ImageError       one image file: missing, truncated, not an image, of a kind that is not read, too large
 │   └── SplitError       no split keeps the promises (whole groups, tier shares)
 ├── BackboneError        a backbone cannot be found, loaded or verified
 ├── CacheError           the feature cache is damaged, incomplete or of another recipe
@@ -51,12 +51,12 @@ class MetadataError(DataError):
 
 
 class ImageError(DataError):
-    """An image file is missing, truncated, not an image, or too large to decode.
+    """An image file is missing, truncated, not an image, of a kind that is not read, or too large to decode.
 
     Args:
         problem: one line, without the file's path where the caller knows it.
         advice: as in MiripError.
-        kind: missing, truncated, not_an_image, too_large or outside.
+        kind: missing, truncated, not_an_image, unsupported, too_large or outside.
     """
 
     def __init__(self, problem: str, advice: str = "", *, kind: str = "not_an_image") -> None:

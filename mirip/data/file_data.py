@@ -4,7 +4,6 @@ None of it is quality, and a ranker may see traces of it. To add one, write a fu
 `FILE_DATA`, with "" or NaN where a file does not say; name it in `file_predictors` of mirip/metrics/columns.py too.
 """
 
-import io
 import math
 from collections.abc import Callable
 from datetime import datetime
@@ -69,13 +68,12 @@ FILE_DATA: dict[str, tuple[Callable[[Image.Image], Any], str]] = {
 }
 
 
-def file_data(data: bytes) -> dict[str, Any]:
-    """Return every entry of `FILE_DATA` of an image file by its name; "" or NaN where it does not say, or is damaged.
+def file_data(image: Image.Image) -> dict[str, Any]:
+    """Return every entry of `FILE_DATA` of an image by its name; "" or NaN where its file does not say, or is damaged.
 
     Args:
-        data: bytes of a file that can be decoded.
+        image: as it was opened from the file.
     """
-    image = Image.open(io.BytesIO(data))
     return {name: _read(function, image, dtype) for name, (function, dtype) in FILE_DATA.items()}
 
 

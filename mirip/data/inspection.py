@@ -8,14 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mirip.data.decoding import decode_image, encode_jpeg, read_image_bytes, shrink
+from mirip.data.decoding import decoded
 from mirip.data.duplicates import perceptual_hash
-from mirip.data.file_data import file_data
+from mirip.data.image_files import read_image_bytes
+from mirip.data.pixels import encode_jpeg, shrink
 from mirip.data.statistics import LONGEST_PX, measure
 from mirip.errors import ImageError
 from mirip.files import sha256_bytes
 
-REJECT_KINDS = ("missing", "truncated", "not_an_image", "too_large", "outside", "unknown_tier", "listed_twice")
+REJECT_KINDS = (
+    "missing", "truncated", "not_an_image", "unsupported", "too_large", "outside", "unknown_tier", "listed_twice",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -110,9 +113,9 @@ def inspect_all(
 
 
 def _inspect(data: bytes, max_pixels: int, thumbnail_px: int) -> Accepted:
-    image = decode_image(data, max_pixels=max_pixels)
-    height, width = image.pixels.shape[:2]
-    small = shrink(image.pixels, max(LONGEST_PX, thumbnail_px))
+    with decoded(data, max_pixels=max_pixels) as image:
+        height, width = image.pixels.shape[:2]
+        small = shrink(image.pixels, max(LONGEST_PX, thumbnail_px))
     values = {
         "image_sha256": sha256_bytes(data),
         "width_px": width,
@@ -122,7 +125,8 @@ def _inspect(data: bytes, max_pixels: int, thumbnail_px: int) -> Accepted:
         "perceptual_hash": perceptual_hash(small),
         **measure(small),
         "jpeg_quality": image.jpeg_quality,
-        **file_data(data),
+        **image.file_data,
+        "repaired": image.repaired,
     }
     return Accepted(values, encode_jpeg(shrink(small, thumbnail_px)), image.conversions)
 

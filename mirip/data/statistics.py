@@ -11,7 +11,7 @@ from functools import cached_property
 import numpy as np
 from scipy.ndimage import sobel
 
-from mirip.data.decoding import shrink
+from mirip.data.pixels import shrink
 
 LONGEST_PX = 512
 EDGE_THRESHOLD = 0.1

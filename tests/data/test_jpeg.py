@@ -74,15 +74,16 @@ def test_the_second_image_of_a_file_is_not_looked_at() -> None:
     assert decode_image(data).format == "JPEG"
 
 
-@pytest.mark.parametrize("mode", ["L", "CMYK"])
-def test_other_colours_are_left_to_pillow(mode: str) -> None:
-    assert _fast(_jpeg(_image(16, 16), mode)) is None
+def test_grey_is_decoded_to_three_equal_channels() -> None:
+    data = _jpeg(_image(33, 17), "L")
+    pixels = _fast(data)
+    assert pixels is not None
+    np.testing.assert_array_equal(pixels, np.stack([_by_pillow(data)] * 3, axis=2))
+    assert decode_image(data).conversions == ("grey",)
 
 
-def test_other_formats_are_left_to_pillow() -> None:
-    buffer = io.BytesIO()
-    Image.fromarray(_image(16, 16)).save(buffer, "PNG")
-    assert _fast(buffer.getvalue()) is None
+def test_other_colours_are_left_to_pillow() -> None:
+    assert _fast(_jpeg(_image(16, 16), "CMYK")) is None
 
 
 def test_a_header_that_tells_two_sizes_is_left_to_pillow() -> None:
@@ -90,32 +91,65 @@ def test_a_header_that_tells_two_sizes_is_left_to_pillow() -> None:
     assert decode_jpeg(opened, _jpeg(_image(16, 24))) is None
 
 
-@pytest.mark.parametrize("progressive", [False, True])
-def test_a_cut_off_file_is_left_to_pillow_which_refuses_it(progressive: bool) -> None:
-    data = _jpeg(_image(24, 24), progressive=progressive)
-    for length in range(data.index(b"\xff\xda") + 20, len(data)):
-        assert _fast(data[:length]) is None
-        with pytest.raises(ImageError) as caught:
-            decode_image(data[:length])
-        assert caught.value.kind == "truncated"
+def _whole_or_refused(data: bytes, whole: np.ndarray) -> str:
+    """Decode a damaged file: it is refused, or it has its rows; return what is said of it."""
+    try:
+        decoded = decode_image(data)
+    except ImageError as error:
+        return error.kind
+    assert (decoded.pixels != whole).any(axis=(1, 2)).mean() <= 0.1  # of an MCU, which is 16 rows high
+    return decoded.repaired
 
 
-def test_a_file_with_bad_data_that_pillow_accepts_looks_as_by_pillow() -> None:
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_rows": 1}])
+def test_a_file_that_lacks_only_its_end_mark_is_whole_and_marked(options: dict[str, Any], mode: str) -> None:
+    data = _jpeg(_image(160, 120), mode, **options)
+    whole = decode_image(data)
+    assert whole.repaired == ""
+    for length in (len(data) - 1, len(data) - 2):
+        decoded = decode_image(data[:length])
+        assert decoded.repaired == "the mark of its end is missing"
+        np.testing.assert_array_equal(decoded.pixels, whole.pixels)
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_rows": 1}])
+@pytest.mark.parametrize("end", [b"", b"\xff\xd9"])
+def test_a_file_that_ends_before_its_rows_is_refused(options: dict[str, Any], end: bytes) -> None:
+    data = _jpeg(_image(320, 120), **options)
+    whole = decode_image(data).pixels
+    first_scan = data.index(b"\xff\xda") + 20
+    said = [_whole_or_refused(data[:length], whole) for length in range(first_scan, len(data) - 2, 401)]
+    assert said.count("truncated") > 0.9 * len(said)
+    for share in (0.3, 0.6, 0.9):
+        with pytest.raises(ImageError, match="is cut off: the last"):
+            decode_image(data[: int(share * len(data))] + (b"" if "progressive" in options else end))
+
+
+def test_what_is_damaged_in_the_middle_is_marked_and_looks_as_by_pillow() -> None:
     rng = np.random.default_rng(0)
     whole = _jpeg(_image(64, 64), quality=90)
-    start, left_to_pillow = whole.index(b"\xff\xda") + 20, 0
+    start, n_marked = whole.index(b"\xff\xda") + 20, 0
     for _ in range(100):
         data = bytearray(whole)
         data[rng.integers(start, len(data) - 2)] ^= 1 << rng.integers(8)
         try:
-            expected = _by_pillow(bytes(data))
-        except OSError:
-            with pytest.raises(ImageError):
-                decode_image(bytes(data))
+            decoded = decode_image(bytes(data))
+        except ImageError:
             continue
-        left_to_pillow += _fast(bytes(data)) is None
-        np.testing.assert_array_equal(decode_image(bytes(data)).pixels, expected)
-    assert left_to_pillow > 10
+        assert (_fast(bytes(data)) is None) == bool(decoded.repaired)
+        n_marked += bool(decoded.repaired)
+        np.testing.assert_array_equal(decoded.pixels, _by_pillow(bytes(data)))
+    assert n_marked > 10
+
+
+def test_twelve_bits_and_jpeg_ls_are_refused_by_their_names() -> None:
+    data = _jpeg(_image(16, 16))
+    frame = data.index(b"\xff\xc0")
+    for changed, what in ((b"\xff\xc1\0\x11\x0c", "12 bits a sample"), (b"\xff\xf7\0\x11\x08", "JPEG-LS")):
+        with pytest.raises(ImageError, match=f"{what}.*which is not read: export it as") as caught:
+            decode_image(data[:frame] + changed + data[frame + 5 :])
+        assert caught.value.kind == "unsupported"
 
 
 def test_threads_decode_to_the_same_values() -> None:

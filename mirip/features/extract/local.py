@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mirip.data.decoding import decode_image, read_image_bytes
+from mirip.data.decoding import decoded
+from mirip.data.image_files import read_image_bytes
 from mirip.errors import CacheError, DataError, ImageError
 from mirip.features.backbones.backbone import DINOv2FeatureExtractor
 from mirip.features.backbones.transform import ImageTransform
@@ -116,7 +117,8 @@ def _prepared(
             data = read_image_bytes(image_root, item.path)
             if sha256_bytes(data) != item.sha256:
                 raise DataError("is not the file that was prepared, it changed since", "run `dvc repro prepare`")
-            return _Prepared(item, transform.fitted(decode_image(data, max_pixels=max_pixels).pixels))
+            with decoded(data, max_pixels=max_pixels) as image:
+                return _Prepared(item, transform.fitted(image.pixels))
         except DataError as error:
             return _Failed(item, error)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mirip.data.decoding import read_image_bytes
+from mirip.data.image_files import read_image_bytes
 from mirip.errors import BackboneError, ImageError
 from mirip.features.backbones.recipe import ResolvedRecipe, resolve
 from mirip.features.cache.checksums import row_checksums

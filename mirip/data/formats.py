@@ -1,0 +1,223 @@
+"""What kind of file an image is, told by its first bytes: one that is read here, or one that is refused by its name.
+
+To read one more format, add it to `FORMATS`, and its first bytes to the table of `tests/data/test_formats.py`.
+"""
+
+import io
+import struct
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import IO
+
+from PIL import ImageFile
+from PIL.AvifImagePlugin import AvifImageFile
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.IcoImagePlugin import IcoImageFile
+from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.PpmImagePlugin import PpmImageFile
+from PIL.PsdImagePlugin import PsdImageFile
+from PIL.TgaImagePlugin import TgaImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from mirip.data import jpeg, tiff
+from mirip.errors import ImageError
+
+# What Pillow's plugins raise on a damaged file.
+DECODER_ERRORS = (
+    OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError, AssertionError,
+    EOFError, RuntimeError, struct.error, zlib.error,
+)  # fmt: skip
+
+_ANY_IMAGE = (b"mif1", b"msf1", b"miaf")  # main brands of HEIF files, whatever is packed in them
+
+
+def _starts(*signatures: bytes) -> Callable[[bytes], bool]:
+    return lambda data: data.startswith(signatures)
+
+
+def _brand(*brands: bytes) -> Callable[[bytes], bool]:
+    """Tell files of the family of MP4 by their main brand."""
+    return lambda data: data[4:8] == b"ftyp" and data[8:12] in brands
+
+
+def _is_avif(data: bytes) -> bool:
+    """Tell an AVIF file by its main brand, or by the others where the main one is that of any image."""
+    others = (data[start : start + 4] for start in range(16, min(int.from_bytes(data[:4], "big"), 256), 4))
+    return _brand(b"avif", b"avis")(data) or (
+        _brand(*_ANY_IMAGE)(data) and any(o in (b"avif", b"avis") for o in others)
+    )
+
+
+def _is_tga(data: bytes) -> bool:
+    """Tell a TGA file, which has no first bytes of its own, by a header that makes sense."""
+    if len(data) < 18:
+        return False
+    has_colours, kind, bits = data[1], data[2], data[16]
+    width, height = struct.unpack("<HH", data[12:16])
+    return (
+        has_colours in (0, 1)
+        and kind in (1, 2, 3, 9, 10, 11)
+        and (kind in (1, 9)) <= (has_colours == 1)
+        and bits in (1, 8, 16, 24, 32)
+        and width > 0
+        and height > 0
+        and (data[17] & 0b11000000) == 0
+    )
+
+
+def _open_heif(stream: IO[bytes]) -> ImageFile.ImageFile:
+    from pi_heif import HeifImageFile
+
+    image: ImageFile.ImageFile = HeifImageFile(stream)
+    return image
+
+
+def _nothing_known(data: bytes) -> str:
+    return ""
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format that is read.
+
+    Attributes:
+        accepts: tells the format by the file's bytes.
+        open: reads the header; Pillow's plugin.
+        unsupported: says what a file of this format has that is not read, "" for nothing known.
+        isolated: whether it is decoded in a process of its own: by a library that prints, or that has crashed or hung.
+    """
+
+    accepts: Callable[[bytes], bool]
+    open: Callable[[IO[bytes]], ImageFile.ImageFile]
+    unsupported: Callable[[bytes], str] = _nothing_known
+    isolated: bool = False
+
+
+def _unsupported_psd(data: bytes) -> str:
+    version, bits = data[4:6], int.from_bytes(data[22:24], "big")
+    if version == b"\0\2":
+        return "is a Photoshop file for large documents (PSB)"
+    return f"is a Photoshop file with {bits} bits a sample" if bits not in (1, 8) else ""
+
+
+def _unsupported_png(data: bytes) -> str:
+    return "is a PNG packed for iPhone apps (CgBI)" if data[12:16] == b"CgBI" else ""
+
+
+FORMATS = {
+    "JPEG": Format(_starts(b"\xff\xd8\xff"), JpegImageFile, jpeg.unsupported),
+    "PNG": Format(_starts(b"\x89PNG\r\n\x1a\n"), PngImageFile, _unsupported_png),
+    "WEBP": Format(lambda data: data[:4] == b"RIFF" and data[8:12] == b"WEBP", WebPImageFile),
+    "TIFF": Format(_starts(b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), tiff.open_tiff, tiff.unsupported, isolated=True),
+    "AVIF": Format(_is_avif, AvifImageFile, isolated=True),
+    "HEIF": Format(
+        _brand(b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", *_ANY_IMAGE),
+        _open_heif,
+        isolated=True,
+    ),
+    "BMP": Format(_starts(b"BM"), BmpImageFile),
+    "GIF": Format(_starts(b"GIF87a", b"GIF89a"), GifImageFile),
+    "JPEG2000": Format(_starts(b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  \r\n\x87\n"), Jpeg2KImageFile, isolated=True),
+    "PSD": Format(_starts(b"8BPS"), PsdImageFile, _unsupported_psd),
+    "ICO": Format(_starts(b"\0\0\1\0"), IcoImageFile),
+    "PPM": Format(lambda data: data[:1] == b"P" and data[1:2] in b"123456" and data[2:3].isspace(), PpmImageFile),
+    "TGA": Format(_is_tga, TgaImageFile),
+}  # TGA is the last: it is the least sure
+
+_EXPORT = "export it as JPEG, PNG or TIFF"
+_DEVELOP = "develop it and export it as JPEG or TIFF"
+_STILL = "export one of its images as JPEG"
+_HEAD = 1024
+# Refused by name: what it is, what to do, and how it is told.
+_REFUSED: tuple[tuple[str, str, Callable[[bytes], bool]], ...] = (
+    ("a JPEG XL image", _EXPORT, _starts(b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n")),
+    ("a PDF document", "export the page as JPEG, PNG or TIFF", lambda data: b"%PDF-" in data[:_HEAD]),
+    ("a PostScript drawing", _EXPORT, _starts(b"%!PS", b"\xc5\xd0\xd3\xc6")),
+    ("an SVG drawing", "export it as PNG", lambda data: b"<svg" in data[:_HEAD].lower()),
+    ("a raw photo (CR3)", _DEVELOP, _brand(b"crx ")),
+    ("a raw photo (RAF)", _DEVELOP, _starts(b"FUJIFILMCCD-RAW")),
+    ("a raw photo (ORF)", _DEVELOP, _starts(b"IIRO", b"IIRS", b"MMOR")),
+    ("a raw photo (RW2)", _DEVELOP, _starts(b"IIU\0")),
+    ("a raw photo (CRW)", _DEVELOP, lambda data: data[6:14] == b"HEAPCCDR"),
+    ("a raw photo (MRW or X3F)", _DEVELOP, _starts(b"\0MRM", b"FOVb")),
+    ("a GIMP image (XCF)", _EXPORT, _starts(b"gimp xcf")),
+    ("a Clip Studio drawing", _EXPORT, _starts(b"CSFCHUNK")),
+    ("an image of floating-point samples (EXR, HDR or PFM)", _EXPORT,
+     _starts(b"\x76\x2f\x31\x01", b"#?RADIANCE", b"#?RGBE", b"PF\n", b"Pf\n")),
+    ("an image for a graphics card or an icon (DDS or ICNS)", _EXPORT, _starts(b"DDS ", b"icns")),
+    ("a video", _STILL, lambda data: data[4:8] in (b"ftyp", b"moov", b"mdat")),
+    ("a video", _STILL, lambda data: data[:4] == b"\x1aE\xdf\xa3" or (data[:4], data[8:12]) == (b"RIFF", b"AVI ")),
+    ("a ZIP archive, an office document or a Procreate drawing", _EXPORT, _starts(b"PK\3\4")),
+    ("an office document", _EXPORT, _starts(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", b"{\\rtf")),
+    ("a packed file", "unpack it first", _starts(b"\x1f\x8b", b"BZh", b"7z\xbc\xaf\x27\x1c", b"Rar!", b"\xfd7zXZ")),
+)  # fmt: skip
+
+_SIGNS_OF_UNSUPPORTED = ("unsupported", "not supported", "unknown pixel mode", "cannot handle")  # in Pillow's words
+
+
+def recognise(data: bytes) -> str:
+    """Return the name in `FORMATS` of a file's format.
+
+    Args:
+        data: the file's bytes.
+
+    Raises:
+        ImageError: of kind `truncated` (0 bytes), `unsupported` (another format, by its name) or `not_an_image`.
+    """
+    if not data:
+        raise ImageError("is empty (0 bytes)", kind="truncated")
+    certain = next((name for name, known in FORMATS.items() if name != "TGA" and known.accepts(data)), None)
+    if certain is not None:
+        return certain
+    for what, advice, accepts in _REFUSED:
+        if accepts(data):
+            raise ImageError(f"is {what}, which is not read", advice, kind="unsupported")
+    if any(mark in data[:_HEAD].lower() for mark in (b"<!doctype html", b"<html")):
+        raise ImageError("is a web page, not an image", "download the image itself", kind="not_an_image")
+    if _is_tga(data):
+        return "TGA"
+    raise ImageError("is not an image in a known format (JPEG, PNG, WebP, TIFF, ...)", kind="not_an_image")
+
+
+def open_image(data: bytes) -> ImageFile.ImageFile:
+    """Read the header of an image file.
+
+    Args:
+        data: the file's bytes.
+
+    Returns:
+        Pillow's image, not yet decoded: the full image of a TIFF file whose first is a thumbnail, the primary one of a
+        HEIF file, the first frame of an animation.
+
+    Raises:
+        ImageError: as `recognise`, and of kind `truncated` or `unsupported` where the header cannot be used.
+    """
+    name = recognise(data)
+    known = FORMATS[name]
+    if what := known.unsupported(data):
+        raise ImageError(f"{what}, which is not read", _EXPORT, kind="unsupported")
+    try:
+        return known.open(io.BytesIO(data))
+    except (*DECODER_ERRORS, MemoryError) as error:
+        if name == "TGA":  # by a guess; it may be anything
+            raise ImageError("is not an image in a known format", kind="not_an_image") from None
+        raise decoder_error(error, "is damaged or cut off in its header") from None
+
+
+def decoder_error(error: Exception, damaged: str) -> ImageError:
+    """Return what an error of a decoder means for the file.
+
+    Args:
+        error: one of DECODER_ERRORS, or a MemoryError.
+        damaged: what is said of the file if nothing else is known.
+    """
+    reason = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, MemoryError):
+        return ImageError("needs more memory than there is", kind="too_large")
+    if any(sign in reason.lower() for sign in _SIGNS_OF_UNSUPPORTED):
+        return ImageError(f"is of a kind that is not read: {reason}", _EXPORT, kind="unsupported")
+    return ImageError(f"{damaged}: {reason}", kind="truncated")

@@ -1,0 +1,141 @@
+import io
+import os
+import signal
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mirip.data import decoder_process, decoding
+from mirip.data.decoder_process import IsolatedImage
+from mirip.data.decoding import decode_image, decoded
+from mirip.errors import ImageError
+
+
+def _tiff(seed: int = 0, side: int = 60) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(_noise(seed, side)).save(buffer, "TIFF", compression="tiff_lzw")
+    return buffer.getvalue()
+
+
+def _noise(seed: int = 0, side: int = 60) -> np.ndarray:
+    return np.random.default_rng(seed).integers(256, size=(side, side, 3), dtype=np.uint8)
+
+
+def test_the_process_stays_for_the_next_file() -> None:
+    ids = set()
+    for _ in range(3):
+        with IsolatedImage(_tiff()) as image:
+            ids.add(image._process._popen.pid)
+            np.testing.assert_array_equal(image.decode().pixels, _noise())
+    assert len(ids) == 1
+
+
+def test_threads_get_the_pixels_of_their_own_files() -> None:
+    def decode(seed: int) -> np.ndarray:
+        return decode_image(_tiff(seed)).pixels
+
+    with ThreadPoolExecutor(3) as pool:
+        for seed, pixels in enumerate(pool.map(decode, range(24))):
+            np.testing.assert_array_equal(pixels, _noise(seed))
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
+def test_a_crash_of_the_decoder_is_an_error_of_one_file(number: signal.Signals) -> None:
+    with IsolatedImage(_tiff()) as image:
+        os.kill(image._process._popen.pid, number)
+        with pytest.raises(ImageError, match="is damaged") as caught:
+            image.decode()
+    assert caught.value.kind == "truncated"
+    np.testing.assert_array_equal(decode_image(_tiff()).pixels, _noise())
+
+
+def test_a_decoder_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoder_process, "TIME_LIMIT_S", 0.3)
+    with IsolatedImage(_tiff()) as image:
+        os.kill(image._process._popen.pid, signal.SIGSTOP)
+        with pytest.raises(ImageError, match=r"took more than 0\.3 s to decode"):
+            image.decode()
+    monkeypatch.undo()
+    np.testing.assert_array_equal(decode_image(_tiff()).pixels, _noise())
+
+
+def test_a_stop_half_way_leaves_nothing_for_the_next_file() -> None:
+    with pytest.raises(KeyboardInterrupt), IsolatedImage(_tiff(1)):
+        raise KeyboardInterrupt
+    np.testing.assert_array_equal(decode_image(_tiff(2)).pixels, _noise(2))
+
+
+def test_a_bug_shows_its_traceback() -> None:
+    process = decoder_process._take()
+    try:
+        with pytest.raises(RuntimeError, match="AssertionError"):
+            process.ask(b"")  # pixels of no file
+    finally:
+        process.stop()
+
+
+def test_no_process_is_left_behind_and_a_fork_has_its_own() -> None:
+    """Run in an interpreter of its own, whose end is what is looked at."""
+    program = """
+import io, os, sys
+import numpy as np
+from PIL import Image
+from mirip.data.decoder_process import IsolatedImage
+buffer = io.BytesIO()
+Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(buffer, "TIFF")
+
+def process_of_one_file():
+    with IsolatedImage(buffer.getvalue()) as image:
+        assert image.decode().pixels.shape == (8, 8, 3)
+        return image._process._popen.pid
+
+mine = process_of_one_file()
+if (child := os.fork()) == 0:
+    assert process_of_one_file() != mine
+    sys.exit(0)
+assert os.waitpid(child, 0)[1] == 0
+assert process_of_one_file() == mine
+print(mine)
+"""
+    done = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(done.stdout), 0)
+
+
+def test_images_in_flight_are_bounded_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of files of 3,600 pixels, two fit into 8,000; a larger one waits until it is alone, and goes then."""
+    monkeypatch.setattr(decoding, "_IN_FLIGHT", decoding._InFlight(8000))
+    most, now, lock = [0], [0], threading.Lock()
+
+    def hold(side: int) -> None:
+        buffer = io.BytesIO()
+        Image.fromarray(_noise(0, side)).save(buffer, "PNG")
+        with decoded(buffer.getvalue()) as image:
+            n_pixels = image.pixels.size // 3
+            with lock:
+                now[0] += n_pixels
+                most[0] = max(most[0], now[0])
+                assert now[0] <= 8000 or now[0] == n_pixels
+            threading.Event().wait(0.005)
+            with lock:
+                now[0] -= n_pixels
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(hold, [60] * 12 + [100] + [60] * 12))
+    assert most[0] == 10_000
+
+
+def test_a_refused_image_gives_its_share_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoding, "_IN_FLIGHT", decoding._InFlight(8000))
+    buffer = io.BytesIO()
+    Image.fromarray(_noise(0, 60)).save(buffer, "PNG")
+    for _ in range(4):
+        with pytest.raises(ImageError, match="cut off"):
+            decode_image(buffer.getvalue()[:5000])
+    assert decode_image(buffer.getvalue()).pixels.shape == (60, 60, 3)
