@@ -1,6 +1,5 @@
 """params.yaml: what is valid is read, what is not is said in one line."""
 
-import shutil
 from pathlib import Path
 from typing import get_args
 
@@ -9,7 +8,6 @@ import yaml
 from pydantic import ValidationError
 
 from mirip.errors import ParamsError
-from mirip.files import looked_up, read_yaml
 from mirip.params import RECIPES, Params, Recipe, TrainParams, load_params, override_params
 
 *FIRST, LAST = map(repr, get_args(TrainParams.model_fields["loss"].annotation))
@@ -139,16 +137,3 @@ def test_an_empty_section_takes_the_options_and_a_misplaced_value_is_said(tmp_pa
 def test_params_are_frozen() -> None:
     with pytest.raises(ValidationError):
         Recipe().image_size = 3
-
-
-@pytest.mark.parametrize(
-    "change", ["data.group=[]", "data.context=[]", "data.group=[student]", "data.tiers=[X,Y]", "audit.ignore=[medium]"]
-)
-def test_dvc_can_set_every_list_of_the_projects_file(change: str, project_root: Path, tmp_path: Path) -> None:
-    from dvc.utils.hydra import apply_overrides
-
-    path = Path(shutil.copy(project_root / "params.yaml", tmp_path))
-    apply_overrides(path, [change])  # as `dvc exp run -S` does, which keeps remarks and so can tear lines
-    name, value = change.split("=")
-    assert looked_up(read_yaml(path), name) == [item for item in value.strip("[]").split(",") if item]
-    load_params(path)
