@@ -6,6 +6,7 @@ depends on. An unknown key is an error that lists the valid ones.
 """
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -38,6 +39,19 @@ def _as_names(value: Any) -> Any:
     return (value,) if isinstance(value, str) else value
 
 
+def _as_labels(value: Any) -> Any:
+    """Read numbers as the text that stands in a table: [1, 2, 3] needs no quotes. Text is compared in Unicode NFC."""
+    if not isinstance(value, list | tuple):
+        return value
+    labels = []
+    for item in value:
+        if isinstance(item, bool) or item is None:
+            raise _InvalidError(f"{item!r} is not text", "put the names in quotes")
+        whole = isinstance(item, float) and item.is_integer()
+        labels.append(unicodedata.normalize("NFC", str(int(item) if whole else item).strip()))
+    return labels
+
+
 def _known_pooling(value: str) -> str:
     if not re.fullmatch(r"cls|mean|cls\+mean|cls_last_[1-9][0-9]?", value):
         raise _InvalidError(
@@ -59,7 +73,7 @@ class DataParams(_Section):
 
     images: Path
     metadata: Path
-    tiers: Annotated[tuple[str, ...], Field(min_length=2)] = ("S", "A", "B", "C")
+    tiers: Annotated[tuple[str, ...], BeforeValidator(_as_labels), Field(min_length=2)] = ("S", "A", "B", "C")
     group: Names = ()
     context: Names = ()
     max_rejected_fraction: Fraction = 0.05

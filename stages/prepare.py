@@ -19,7 +19,10 @@ from stages import run
 def main() -> None:
     """Prepare as params.yaml says."""
     workspace = Workspace()
-    print(f"prepare: {prepare(workspace, load_params()).summary()} ({workspace.rejected})")
+    prepared = prepare(workspace, load_params())
+    for notice in prepared.notices:
+        print(f"prepare: note: {notice}")
+    print(f"prepare: {prepared.summary()} ({workspace.rejected})")
 
 
 if __name__ == "__main__":

@@ -2,14 +2,15 @@
 
 import hashlib
 import os
-import unicodedata
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pandas as pd
 import yaml
+
+from mirip.data.image_files import find
 
 _THREADS = 8  # where files are on a network, each look takes a while
 _CHUNK = 2048
@@ -60,16 +61,18 @@ def look_for_changes(manifest: pd.DataFrame, manifest_path: Path, image_root: Pa
 
 def _sizes(root: Path, paths: Sequence[str]) -> list[int]:
     """Return the size of each file, -1 for one that is not there."""
-    return [_size(f"{root}/{path}") for path in paths]
+    return [_size(root, path) for path in paths]
 
 
-def _size(path: str) -> int:
-    for form in (path, unicodedata.normalize("NFC", path), unicodedata.normalize("NFD", path)):
-        try:
-            return os.stat(form).st_size  # noqa: PTH116 - a Path each takes longer than the look itself
-        except (OSError, ValueError):
-            continue  # macOS decomposes accents in file names
-    return -1
+def _size(root: Path, path: str) -> int:
+    try:
+        return os.stat(f"{root}/{path}").st_size  # noqa: PTH116 - a Path each takes longer than the look itself
+    except (OSError, ValueError):
+        pass
+    try:
+        return find(root, PurePosixPath(path)).stat().st_size  # under a name in another Unicode form
+    except (OSError, ValueError):
+        return -1
 
 
 def _is_newer(path: Path, than: Path) -> bool:

@@ -9,6 +9,11 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from mirip.errors import ImageError
 
 _FOLDERS_REMEMBERED = 256
+_SUFFIXES = (
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".heic", ".heif", ".hif", ".avif", ".bmp",
+    ".gif", ".jp2", ".j2k", ".psd", ".tga", ".ppm", ".pgm", ".pbm", ".ico", ".jxl", ".dng", ".cr2", ".cr3", ".nef",
+    ".arw", ".raf", ".orf", ".rw2",
+)  # fmt: skip
 
 
 def normalised_path(path: str) -> str:
@@ -41,7 +46,7 @@ def read_image_bytes(root: Path, relative: str) -> bytes:
     if not given.parts:
         raise ImageError("is an empty path", "name a file below data.images", kind="missing")
     try:
-        path = _found(root, given)
+        path = find(root, given)
         if not path.resolve().is_relative_to(root.resolve()):
             raise ImageError("is a link that leads out of data.images", "copy the file there", kind="outside")
         if not path.exists():
@@ -51,6 +56,21 @@ def read_image_bytes(root: Path, relative: str) -> bytes:
     except (OSError, ValueError, RuntimeError) as error:
         raise ImageError(f"cannot be read: {_reason(error)}", kind="missing") from None
     return read_file(path)
+
+
+def is_named_as_image(path: str) -> bool:
+    """Tell by a path alone whether people would call the file an image, of a kind that is read or not."""
+    return path.lower().endswith(_SUFFIXES)
+
+
+def find(root: Path, relative: PurePosixPath) -> Path:
+    """Return the path of a file below `root`, its parts in the Unicode forms that they have on the disk."""
+    if (root / relative).exists():
+        return root / relative
+    path = root
+    for part in relative.parts:
+        path = path / next((form for form in _forms(part) if (path / form).exists()), _as_listed(path, part))
+    return path
 
 
 def read_file(path: Path) -> bytes:
@@ -77,16 +97,6 @@ def files_below(root: Path) -> Iterator[str]:
         for name in sorted(names):
             if not name.startswith("."):
                 yield normalised_path(str(Path(folder, name).relative_to(root)))
-
-
-def _found(root: Path, relative: PurePosixPath) -> Path:
-    """Return the path of a file, its parts as they are on the disk."""
-    if (root / relative).exists():
-        return root / relative
-    path = root
-    for part in relative.parts:
-        path = path / next((form for form in _forms(part) if (path / form).exists()), _as_listed(path, part))
-    return path
 
 
 def _forms(name: str) -> tuple[str, ...]:

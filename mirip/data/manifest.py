@@ -2,8 +2,8 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,13 @@ import pandas as pd
 from mirip.data.decoding import CONVERSIONS, MAX_PIXELS
 from mirip.data.duplicates import connected_groups, near_duplicate_labels
 from mirip.data.file_data import FILE_DATA
+from mirip.data.image_files import files_below, is_named_as_image, normalised_path
 from mirip.data.inspection import REJECT_KINDS, Accepted, Rejected, inspect_all, refused_by_table
-from mirip.data.metadata import column_text, read_metadata, require_columns
+from mirip.data.labels import label_text, match_tiers
+from mirip.data.metadata import read_metadata, require_columns
+from mirip.data.notices import empty_columns, odd_images
 from mirip.data.statistics import STATISTICS
+from mirip.data.table_files import cell_text
 from mirip.data.tables import read_table, write_csv, write_table
 from mirip.errors import DataError, MetadataError
 from mirip.files import write_json
@@ -32,14 +36,16 @@ _IMAGE_TYPES = {
     **dict.fromkeys(STATISTICS, "float32"),
     "jpeg_quality": "float32",
     **{name: dtype for name, (_, dtype) in FILE_DATA.items()},
+    "repaired": "str",
 }
 _OF_THE_AUDIT = (*STATISTICS, *FILE_DATA)
+_NOT_IN_ALL = (*_OF_THE_AUDIT, "repaired")  # the manifests of earlier versions
 _ROWS_SHOWN = 3
 # Not what the audit alone reads: a manifest that was written before one of these existed serves all else.
 _COLUMNS = (
     "image_path",
     "row",
-    *(name for name in _IMAGE_TYPES if name not in _OF_THE_AUDIT),
+    *(name for name in _IMAGE_TYPES if name not in _NOT_IN_ALL),
     "tier",
     "tier_rank",
     "group_id",
@@ -56,13 +62,17 @@ class Prepared:
         rejected: row (1-based), image_path and reason of the others, in metadata order.
         thumbnails: image_sha256 and jpeg (bytes) of each distinct image, sorted.
         counts: the values of metrics/data.json: n_rows, n_images, n_rejected, n_groups, n_duplicates,
-            n_near_duplicates, n_tier_<tier>, rejected_<kind>, converted_<kind>.
+            n_near_duplicates, n_contradicting (images of identical files with different tiers), n_repaired,
+            n_without_group (images without a value in any column of `group`), n_unlisted (image files that no row
+            names), n_tier_<tier>, rejected_<kind>, converted_<kind>.
+        notices: what the user should know of it, a sentence each.
     """
 
     manifest: pd.DataFrame
     rejected: pd.DataFrame
     thumbnails: pd.DataFrame
     counts: dict[str, int]
+    notices: tuple[str, ...] = ()
 
     def summary(self) -> str:
         """Say what was accepted and rejected in one line."""
@@ -106,7 +116,7 @@ def build_manifest(
     """Read every image once, reject what cannot be used, and group what belongs together.
 
     Args:
-        metadata: from `read_metadata`.
+        metadata: from `read_metadata`, or any table with the columns image_path and tier.
         image_root: the folder that image paths are relative to.
         tiers: tier names, best first.
         group: columns whose equal values tie rows into one group; an empty value ties to nothing.
@@ -127,10 +137,11 @@ def build_manifest(
     root = Path(image_root)
     if not root.is_dir():
         raise DataError(f"{root} is not a folder", "set data.images to the folder that image paths are relative to")
-    require_columns(metadata, group, "data.group")
-    require_columns(metadata, context, "data.context")
-    # "./a.jpg" and "a.jpg" are one path, and tables made on Windows are common.
-    paths = [str(PurePosixPath(path.replace("\\", "/"))) if path else "" for path in metadata["image_path"]]
+    group, context = require_columns(metadata, group, "data.group"), require_columns(metadata, context, "data.context")
+    tiers = list(label_text(pd.Series(list(tiers))))
+    paths = [normalised_path(cell_text(path)) for path in metadata["image_path"]]
+    metadata = metadata.apply(label_text).assign(image_path=metadata["image_path"].map(cell_text))
+    metadata["tier"], notices = match_tiers(metadata["tier"], tiers)
 
     outcomes: list[Accepted | Rejected] = []
     refused = refused_by_table(paths, list(metadata["tier"]), tiers)
@@ -150,11 +161,18 @@ def build_manifest(
     )
     manifest = _manifest(metadata, paths, kept, accepted, tiers, group, context, near_duplicate_bits)
     thumbnails = {outcome.values["image_sha256"]: outcome.thumbnail for outcome in accepted}
+    listed = set(paths)
+    unlisted = [path for path in files_below(root) if is_named_as_image(path) and path not in listed]
+    contradicting = manifest[manifest.groupby("image_sha256")["tier"].transform("nunique") > 1]
     counts = {
         "n_rows": len(metadata),
         "n_images": len(manifest),
         "n_rejected": len(rejected),
+        "n_unlisted": len(unlisted),
+        "n_repaired": int((manifest["repaired"] != "").sum()),
         **_group_counts(manifest, near_duplicate_bits),
+        "n_contradicting": len(contradicting),
+        "n_without_group": int((metadata[kept][group] == "").all(axis=1).sum()) if group else len(manifest),
         **{f"n_tier_{tier}": int((manifest["tier"] == tier).sum()) for tier in tiers},
         **_counted("rejected", REJECT_KINDS, [outcome.kind for outcome in refusals.values()]),
         **_counted("converted", CONVERSIONS, [name for outcome in accepted for name in outcome.conversions]),
@@ -164,6 +182,12 @@ def build_manifest(
         rejected=rejected,
         thumbnails=pd.DataFrame(sorted(thumbnails.items()), columns=["image_sha256", "jpeg"]),
         counts=counts,
+        notices=(
+            *notices,
+            *empty_columns(metadata, group, "data.group", "each of their images is a group of its own"),
+            *empty_columns(metadata, context, "data.context", "their images are compared as if of one context"),
+            *odd_images(manifest, contradicting, unlisted),
+        ),
     )
 
 
@@ -174,9 +198,10 @@ def prepare_images(data: DataParams, prepare: PrepareParams) -> Prepared:
         MetadataError: the table cannot be read, or lacks a column that `data` names.
         DataError: `data.images` is no folder.
     """
-    metadata = read_metadata(data.metadata)
+    notices: list[str] = []
+    metadata = read_metadata(data.metadata, on_notice=notices.append)
     with Progress("prepare", len(metadata), "image") as progress:
-        return build_manifest(
+        prepared = build_manifest(
             metadata,
             data.images,
             tiers=data.tiers,
@@ -187,6 +212,7 @@ def prepare_images(data: DataParams, prepare: PrepareParams) -> Prepared:
             max_image_pixels=prepare.max_image_pixels,
             on_progress=progress.update,
         )
+    return replace(prepared, notices=(*notices, *prepared.notices))
 
 
 def check_usable(prepared: Prepared, max_rejected_fraction: float, *, listed_in: Path | None = None) -> None:
@@ -257,15 +283,15 @@ def _manifest(
     rank = {tier: len(tiers) - 1 - position for position, tier in enumerate(tiers)}
     columns["tier"] = rows["tier"].astype("str")
     columns["tier_rank"] = rows["tier"].map(rank).astype(np.int8)
-    labelings = [pd.factorize(_nothing_for_empty(column_text(rows[name])))[0] for name in group]
+    labelings = [pd.factorize(_nothing_for_empty(rows[name]))[0] for name in group]
     labelings.append(pd.factorize(columns["image_sha256"])[0])
     labelings.append(near_duplicate_labels(columns["perceptual_hash"].to_numpy(), near_duplicate_bits))
     columns["group_id"] = connected_groups(labelings, len(rows))
-    texts = [column_text(rows[name]) for name in context]
+    texts = [rows[name] for name in context]
     columns["context"] = pd.Series(
         [" / ".join(parts) for parts in zip(*texts, strict=True)] if texts else [""] * len(rows), dtype="str"
     )
-    others = {f"meta_{name}": rows[name] for name in rows if name not in ("image_path", "tier")}
+    others = {f"meta_{name}": _nothing_for_empty(rows[name]) for name in rows if name not in ("image_path", "tier")}
     return pd.DataFrame({**columns, **others})
 
 

@@ -1,48 +1,71 @@
-"""The metadata table: one row an image, with a path, a tier and whatever else the user keeps."""
+"""The metadata table: one row an image, with a path, a tier and whatever else the user keeps, all as text."""
 
-from collections.abc import Iterable
+import difflib
+import unicodedata
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
 
+from mirip.data.table_files import read_text_table
 from mirip.errors import MetadataError
 
-_PARQUET_MAGIC = b"PAR1"
-_TEXT_COLUMNS = ("image_path", "filename", "tier")
-_NOTHING = ["", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "<NA>", "NULL", "null", "None"]
+# What people call the two columns that a table needs, in small letters without spaces, hyphens and the like.
+_CALLED = {
+    "image_path": (
+        "imagepath", "filename", "file", "filepath", "path", "image", "img", "imagefile", "imagename", "photo", "파일",
+        "파일명", "파일이름", "파일경로", "이미지", "이미지파일", "이미지경로", "그림", "그림파일", "사진", "경로",
+    ),
+    "tier": (
+        "tier", "grade", "rank", "class", "label", "level", "rating", "quality", "등급", "티어", "급", "평가", "성적",
+        "결과", "판정",
+    ),
+}  # fmt: skip
+_BETWEEN_WORDS = str.maketrans("", "", " _-.")
 
 
-def read_metadata(path: Path | str) -> pd.DataFrame:
-    """Read a metadata table from CSV (UTF-8, with or without a byte order mark) or Parquet.
+def read_metadata(path: Path | str, *, on_notice: Callable[[str], None] = lambda text: None) -> pd.DataFrame:
+    """Read a metadata table: CSV (UTF-8, UTF-16 or CP949; comma, semicolon or tab), xlsx, xls, ods or Parquet.
 
     Args:
-        path: the file. Its content decides the format: Parquet files start with `PAR1`.
+        path: the file. Its content decides the format, not its name.
+        on_notice: called with a sentence for each thing that was recognised and may not be meant.
 
     Returns:
-        The table in its own order, with `image_path` and `tier` as str without white space at the ends ("" where
-        empty) and the other columns as read. Without `image_path`, the column `filename` takes its name.
+        The table in its own order, every cell as str without white space at the ends, "" where it is empty. Without
+        `image_path`, the column `filename` takes its name.
 
     Raises:
-        MetadataError: the file is missing, empty, not UTF-8, malformed, or lacks a column.
+        MetadataError: the file is missing, empty, of another kind, malformed, or lacks a column.
     """
     path = Path(path)
-    table = _read_table(path)
-    table.columns = pd.Index([str(name).strip() for name in table.columns])
-    if not table.columns.is_unique:
-        twice = ", ".join(dict.fromkeys(table.columns[table.columns.duplicated()]))
-        raise MetadataError(f"{path} has more than one column named {twice}", "rename or remove one")
+    found = read_text_table(_read(path), str(path))
+    for notice in found.notices:
+        on_notice(f"{path}: {notice}")
+    names = [unicodedata.normalize("NFC", name).strip() for name in found.header]
+    named = [
+        (name or f"column_{index}", cells)
+        for index, (name, cells) in enumerate(zip(names, found.columns, strict=True), 1)
+        if name or any(cells)  # a separator at the end of each line makes no column
+    ]
+    names = [name for name, _ in named]
+    if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+        raise MetadataError(f"{path} has more than one column named {', '.join(twice)}", "rename or remove one")
+    table = pd.DataFrame({name: pd.Series(cells, dtype="str") for name, cells in named})
     if "image_path" not in table and "filename" in table:
         table = table.rename(columns={"filename": "image_path"})
     for column, accepted in (("image_path", "image_path (or filename)"), ("tier", "tier")):
         if column not in table:
-            raise MetadataError(f"{path} has no column {accepted}; its columns are: {', '.join(table.columns)}")
-        table[column] = table[column].map(_text)
+            there = ", ".join(table.columns)
+            raise MetadataError(
+                f"{path} has no column {accepted}; its columns are: {there}", _renaming(column, list(table.columns))
+            )
     if table.empty:
         raise MetadataError(f"{path} has a header but no rows", "list at least one image a line")
     return table
 
 
-def require_columns(metadata: pd.DataFrame, names: Iterable[str], parameter: str) -> None:
+def require_columns(metadata: pd.DataFrame, names: Iterable[str], parameter: str) -> list[str]:
     """Check that the columns that a parameter names are there.
 
     Args:
@@ -50,59 +73,42 @@ def require_columns(metadata: pd.DataFrame, names: Iterable[str], parameter: str
         names: column names.
         parameter: the parameter that names them, e.g. "data.group".
 
+    Returns:
+        Their names in Unicode NFC, as the table has them.
+
     Raises:
         MetadataError: a column is not in the table.
     """
-    for name in names:
+    wanted = [unicodedata.normalize("NFC", name) for name in names]
+    for name in wanted:
         if name not in metadata:
             there = ", ".join(metadata.columns)
-            raise MetadataError(f"{parameter} names the column {name!r}, which the metadata lacks; it has: {there}")
+            meant = difflib.get_close_matches(name, metadata.columns, n=1)
+            raise MetadataError(
+                f"{parameter} names the column {name!r}, which the metadata lacks; it has: {there}",
+                f"{f'{meant[0]!r} may be meant; ' if meant else ''}none is `-S {parameter}=null`",
+            )
+    return wanted
 
 
-def column_text(column: pd.Series) -> pd.Series:
-    """Return a column as str without white space at the ends, "" for a missing value, `7` for the float 7.0.
-
-    An integer column with holes is read as float; its values must not change their names for that.
-    """
-    return column.map(_text)
-
-
-def _read_table(path: Path) -> pd.DataFrame:
+def _read(path: Path) -> bytes:
     try:
-        with path.open("rb") as stream:
-            is_parquet = stream.read(4) == _PARQUET_MAGIC
-        if is_parquet:
-            return pd.read_parquet(path)
-        header = pd.read_csv(path, encoding="utf-8-sig", nrows=0).columns
-        text = [name for name in header if name.strip() in _TEXT_COLUMNS]
-        return pd.read_csv(
-            path,
-            encoding="utf-8-sig",
-            low_memory=False,
-            dtype=dict.fromkeys(text, "str"),
-            # A tier or a file may well be called "NA"; elsewhere that means nothing is known.
-            keep_default_na=False,
-            na_values=dict.fromkeys(header.drop(text), _NOTHING),
-        )
+        if path.is_dir():
+            raise MetadataError(f"{path} is a folder", "set data.metadata to a CSV, xlsx or Parquet file")
+        if path.exists() and not path.is_file():
+            raise MetadataError(f"{path} is a pipe or a device, not a file", "set data.metadata to a file")
+        return path.read_bytes()
     except FileNotFoundError:
-        raise MetadataError(f"{path} is not found", "set data.metadata to your CSV or Parquet file") from None
-    except IsADirectoryError:
-        raise MetadataError(f"{path} is a folder", "set data.metadata to a CSV or Parquet file") from None
-    except UnicodeDecodeError as error:
-        raise MetadataError(
-            f"{path} is not UTF-8 text (byte {error.object[error.start]:#04x})", "save it as CSV with UTF-8 encoding"
-        ) from None
-    except pd.errors.EmptyDataError:
-        raise MetadataError(f"{path} is empty", "give it a header with image_path and tier") from None
-    except (pd.errors.ParserError, ValueError, OSError) as error:
-        raise MetadataError(f"{path} cannot be read as CSV or Parquet: {' '.join(str(error).split())}") from None
+        raise MetadataError(f"{path} is not found", "set data.metadata to your CSV, xlsx or Parquet file") from None
+    except OSError as error:
+        raise MetadataError(f"{path} cannot be read: {error.strerror or error}") from None
 
 
-def _text(value: object) -> str:
-    if value is None or value is pd.NA or value is pd.NaT:
-        return ""
-    if isinstance(value, float):
-        if value != value:
-            return ""
-        return str(int(value)) if value.is_integer() else str(value)
-    return str(value).strip()
+def _renaming(column: str, there: Sequence[str]) -> str:
+    """Advise which column may be meant."""
+    plain = {
+        name: unicodedata.normalize("NFKC", name).casefold().translate({ord(c): None for c in " _-."}) for name in there
+    }
+    near = [name for name in there if plain[name] in _CALLED[column]]
+    near = near or [name for name in there if difflib.get_close_matches(plain[name], _CALLED[column][:1], cutoff=0.75)]
+    return f"rename {' or '.join(repr(name) for name in near)} to {column}" if near else f"add a column {column}"

@@ -20,6 +20,7 @@ ALL_TOGETHER = "all together"
 ROW_ORDER = "row order"  # which no model sees, so that it stands apart: from all together, and from the margin
 _PREFIX = "meta_"
 _FEW_VALUES = 10
+_NOTHING = ("NA", "N/A", "n/a", "#N/A", "NaN", "nan", "<NA>", "NULL", "null", "None", "-")  # among numbers, no value
 _DATE = r"(?<!\d)((?:19|20)\d\d)[-_. ]?(0[1-9]|1[0-2])[-_. ]?(0[1-9]|[12]\d|3[01])(?!\d)"
 
 
@@ -199,6 +200,7 @@ def _as_numbers(series: pd.Series) -> Floats | None:
     if series.dtype == bool or isinstance(series.dtype, pd.CategoricalDtype):
         return None
     if not pd.api.types.is_datetime64_any_dtype(series):
+        series = series.mask(series.isin(_NOTHING))
         numbers = pd.to_numeric(series, errors="coerce")
         if (numbers.notna() | series.isna()).all():
             values = numbers.to_numpy(dtype=np.float64, na_value=np.nan)

@@ -1,4 +1,5 @@
 import io
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,7 @@ def test_every_fault_is_rejected_with_row_path_and_reason(messy: tuple[Path, pd.
         6: ("../secret.jpg", "leads out"),
         7: ("gone.jpg", "missing"),
         8: ("good_2.jpg", "tier 'Z' is not among data.tiers (S, A, B, C)"),
-        9: ("./good_0.jpg", "listed twice: first in row 1"),
+        9: ("./good_0.jpg", "listed twice: first in row 1, where its tier is 'S': the two rows contradict each other"),
         11: ("good_3.jpg", "listed twice: first in row 10"),
         12: ("cut.jpg", "listed twice: first in row 3"),
     }
@@ -82,6 +83,7 @@ def test_every_fault_is_rejected_with_row_path_and_reason(messy: tuple[Path, pd.
         assert part in rejected[row][1]
     kinds = {name: n for name, n in prepared.counts.items() if name.startswith("rejected_")}
     assert kinds.pop("rejected_listed_twice") == 3
+    assert kinds.pop("rejected_unsupported") == 0
     assert set(kinds.values()) == {1}
     assert prepared.counts["n_rows"] == 12
     assert prepared.counts["n_images"] + prepared.counts["n_rejected"] == 12
@@ -99,7 +101,7 @@ def test_the_manifest_tells_what_the_file_is(tmp_path: Path) -> None:
     assert row["file_bytes"] == (tmp_path / "a.jpg").stat().st_size
     assert (row["format"], row["jpeg_quality"]) == ("JPEG", 90)
     assert (row["tier"], row["tier_rank"], row["context"]) == ("A", 2, "oil / 3")
-    assert (row["meta_dept"], row["meta_theme"], row["meta_year"]) == ("oil", 3, 2020)
+    assert (row["meta_dept"], row["meta_theme"], row["meta_year"]) == ("oil", "3", "2020")
     assert prepared.counts["converted_sideways_exif"] == 1
     assert prepared.counts["n_tier_A"] == 1
     assert prepared.manifest.dtypes.astype(str).to_dict() == {
@@ -114,13 +116,14 @@ def test_the_manifest_tells_what_the_file_is(tmp_path: Path) -> None:
         **dict.fromkeys(STATISTICS, "float32"),
         "jpeg_quality": "float32",
         **{name: dtype for name, (_, dtype) in FILE_DATA.items()},
+        "repaired": "str",
         "tier": "str",
         "tier_rank": "int8",
         "group_id": "int64",
         "context": "str",
         "meta_dept": "str",
-        "meta_theme": "int64",
-        "meta_year": "int64",
+        "meta_theme": "str",
+        "meta_year": "str",
     }
 
 
@@ -208,6 +211,116 @@ def test_a_written_manifest_reads_back_and_has_the_same_bytes_twice(messy: tuple
         write_table(root / name, build_manifest(metadata, root, tiers=TIERS).manifest)
     assert (root / "one").read_bytes() == (root / "two").read_bytes()
     pd.testing.assert_frame_equal(read_manifest(root / "one"), build_manifest(metadata, root, tiers=TIERS).manifest)
+
+
+def _copies(root: Path, names: list[str]) -> None:
+    for seed, name in enumerate(names):
+        _jpeg(root / name, seed)
+
+
+def test_one_name_in_two_unicode_forms_is_one_group_one_context_and_one_tier(tmp_path: Path) -> None:
+    _copies(tmp_path, ["0.jpg", "1.jpg"])
+    rows = [
+        {"image_path": f"{number}.jpg", "tier": unicodedata.normalize(form, "가"), "student": name, "theme": name}
+        for number, (form, name) in enumerate((form, unicodedata.normalize(form, "김철수")) for form in ("NFC", "NFD"))
+    ]
+    prepared = build_manifest(pd.DataFrame(rows), tmp_path, tiers=("가", "나"), group=("student",), context=("theme",))
+    assert prepared.manifest["group_id"].tolist() == [0, 0]
+    assert prepared.manifest["context"].nunique() == 1
+    assert prepared.manifest["tier"].tolist() == ["가", "가"]
+
+
+def test_a_folder_in_another_unicode_form_loses_no_file(tmp_path: Path) -> None:
+    nfd, nfc = (unicodedata.normalize(form, "학생/가.jpg") for form in ("NFD", "NFC"))
+    _copies(tmp_path, [nfd])
+    prepared = _prepared(tmp_path, [{"image_path": nfc, "tier": "S"}])
+    assert prepared.manifest["image_path"].tolist() == [nfc]
+    assert prepared.counts["n_unlisted"] == 0
+    twice = _prepared(tmp_path, [{"image_path": path, "tier": "S"} for path in (nfd, nfc)])
+    assert "listed twice" in twice.rejected["reason"].item()
+
+
+def test_a_group_of_any_name_stays_together_and_an_empty_one_ties_nothing(tmp_path: Path) -> None:
+    _copies(tmp_path, [f"{number}.jpg" for number in range(8)])
+    students = ["NA", "NA", "null", "null", "None", "None", "", ""]
+    rows = [{"image_path": f"{number}.jpg", "tier": "S", "student": name} for number, name in enumerate(students)]
+    assert _prepared(tmp_path, rows, group=("student",)).manifest["group_id"].tolist() == [0, 0, 1, 1, 2, 2, 3, 4]
+
+
+@pytest.mark.parametrize("file_format", ["csv", "parquet", "xlsx"])
+def test_long_ids_with_a_hole_stay_apart(tmp_path: Path, file_format: str) -> None:
+    _copies(tmp_path, [f"{number}.jpg" for number in range(4)])
+    ids = [20241234567890120 + number for number in range(3)]
+    table = pd.DataFrame({"image_path": [f"{number}.jpg" for number in range(4)], "tier": "S"})
+    table["student"] = pd.Series([*ids, pd.NA], dtype="Int64")
+    path = tmp_path / f"metadata.{file_format}"
+    if file_format == "xlsx":
+        table.astype({"student": "string"}).to_excel(path, index=False)  # as text: a number is rounded by the program
+    else:
+        table.to_csv(path, index=False) if file_format == "csv" else table.to_parquet(path)
+    prepared = build_manifest(read_metadata(path), tmp_path, tiers=TIERS, group=("student",))
+    assert prepared.counts["n_groups"] == 4
+    assert prepared.manifest["meta_student"].tolist()[:3] == [str(number) for number in ids]
+
+
+def test_no_value_of_a_users_own_column_stops_a_run(tmp_path: Path) -> None:
+    _copies(tmp_path, ["0.jpg", "1.jpg"])
+    odd = [2**64, -(2**70), 1e308, float("inf"), "\ud800", [1, {}], b"\xff", pd.Timestamp(0), object, None, True]
+    for value in odd:
+        rows = [
+            {"image_path": f"{number}.jpg", "tier": "S", "theirs": own} for number, own in enumerate((value, "text"))
+        ]
+        write_table(tmp_path / "manifest", _prepared(tmp_path, rows).manifest)
+        assert len(read_manifest(tmp_path / "manifest")) == 2
+
+
+def test_small_and_full_width_tiers_are_taken_for_what_they_mean_and_said(tmp_path: Path) -> None:
+    _copies(tmp_path, ["0.jpg", "1.jpg"])
+    prepared = _prepared(tmp_path, [{"image_path": f"{n}.jpg", "tier": tier} for n, tier in enumerate(("s", "\uff21"))])
+    assert prepared.manifest["tier"].tolist() == ["S", "A"]
+    assert len(prepared.notices) == 2
+
+
+def test_a_tier_of_a_number_is_the_same_from_csv_and_parquet(tmp_path: Path) -> None:
+    _copies(tmp_path, ["0.jpg", "1.jpg"])
+    for tiers in ([1.0, 2.0], ["1.0", "2.0"], [1, 2], ["1", "2"]):
+        rows = pd.DataFrame({"image_path": ["0.jpg", "1.jpg"], "tier": tiers})
+        assert build_manifest(rows, tmp_path, tiers=("1", "2")).manifest["tier"].tolist() == ["1", "2"]
+
+
+def test_a_group_column_that_is_mostly_empty_is_a_warning(tmp_path: Path) -> None:
+    _copies(tmp_path, [f"{number}.jpg" for number in range(4)])
+    rows = [{"image_path": f"{n}.jpg", "tier": "S", "student": "kim" if n == 0 else "", "x": "y"} for n in range(4)]
+    prepared = _prepared(tmp_path, rows, group=("student",))
+    assert "data.group: the column student is empty in 75% of the rows" in prepared.notices[0]
+    assert prepared.counts["n_without_group"] == 3
+    assert _prepared(tmp_path, rows, group=("x",)).notices == ()
+
+
+def test_identical_files_of_different_tiers_are_said_to_contradict(tmp_path: Path) -> None:
+    _copies(tmp_path, ["a.jpg", "c.jpg"])
+    (tmp_path / "b.jpg").write_bytes((tmp_path / "a.jpg").read_bytes())
+    rows = [{"image_path": name, "tier": tier} for name, tier in (("a.jpg", "S"), ("b.jpg", "C"), ("c.jpg", "C"))]
+    prepared = _prepared(tmp_path, rows)
+    assert prepared.counts["n_contradicting"] == 2
+    assert "different tiers, which contradict: a.jpg (S), b.jpg (C)" in prepared.notices[0]
+
+
+def test_a_repaired_image_is_marked_and_counted(tmp_path: Path) -> None:
+    _copies(tmp_path, ["a.jpg", "b.jpg"])
+    (tmp_path / "a.jpg").write_bytes((tmp_path / "a.jpg").read_bytes()[:-2])
+    prepared = _prepared(tmp_path, [{"image_path": name, "tier": "S"} for name in ("a.jpg", "b.jpg")])
+    assert prepared.manifest["repaired"].tolist() == ["the mark of its end is missing", ""]
+    assert prepared.counts["n_repaired"] == 1
+    assert "a.jpg (the mark of its end is missing)" in prepared.notices[0]
+
+
+def test_images_that_no_row_names_are_counted(tmp_path: Path) -> None:
+    _copies(tmp_path, ["a.jpg", "sub/b.JPG", "c.heic"])
+    (tmp_path / "metadata.csv").write_text("not an image")
+    prepared = _prepared(tmp_path, [{"image_path": "a.jpg", "tier": "S"}])
+    assert prepared.counts["n_unlisted"] == 2
+    assert "2 images are below data.images and in no row: c.heic, sub/b.JPG" in prepared.notices[0]
 
 
 @pytest.mark.slow

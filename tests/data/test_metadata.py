@@ -1,9 +1,10 @@
+import os
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from mirip.data.metadata import column_text, read_metadata, require_columns
+from mirip.data.metadata import read_metadata, require_columns
 from mirip.errors import MetadataError
 
 
@@ -24,7 +25,7 @@ def test_reads_parquet_whatever_its_name(tmp_path: Path) -> None:
     path = tmp_path / "metadata.data"
     pd.DataFrame({"image_path": ["a.jpg"], "tier": ["S"], "year": [2020]}).to_parquet(path)
     table = read_metadata(path)
-    assert table["year"].tolist() == [2020]
+    assert table["year"].tolist() == ["2020"]
 
 
 def test_filename_takes_the_name_image_path(tmp_path: Path) -> None:
@@ -51,8 +52,17 @@ def test_a_tier_may_be_called_na_and_an_empty_one_is_empty(tmp_path: Path) -> No
         ("path,tier\na,S\n", "utf-8", r"no column image_path \(or filename\); its columns are: path, tier"),
         ("image_path,grade\na,S\n", "utf-8", "no column tier; its columns are: image_path, grade"),
         ("image_path,tier, tier\na,S,S\n", "utf-8", "more than one column named tier"),
-        ("image_path,tier,artist\na.jpg,S,김\n", "cp949", "not UTF-8 text"),
-        ('image_path,tier\n"a.jpg,S\nb.jpg,A,1,2\n', "utf-8", "cannot be read as CSV or Parquet"),
+        ("image_path,tier,tier\na,S,A\n", "utf-8", "more than one column named tier"),
+        ("image_path,tier,\u1100\u1161,\uac00\na,S,1,2\n", "utf-8", "more than one column named \uac00"),
+        ('image_path,tier\n"a.jpg,S\nb.jpg,A,1,2\n', "utf-8", "cannot be read as CSV"),
+        ("Image Path,Tier\na,S\n", "utf-8", "no column image_path.*: rename 'Image Path' to image_path"),
+        ("file_name,tier\na,S\n", "utf-8", "rename 'file_name' to image_path"),
+        ("파일명,등급\na,S\n", "utf-8", "rename '파일명' to image_path"),
+        ("image_path,등급\na,S\n", "utf-8", "no column tier.*: rename '등급' to tier"),
+        ("image_path,Tier\na,S\n", "utf-8", "rename 'Tier' to tier"),
+        ("image_path,ti er,grade\na,S,S\n", "utf-8", "rename 'ti er' or 'grade' to tier"),
+        ("imge_path,tier\na,S\n", "utf-8", "rename 'imge_path' to image_path"),
+        ("image_path,x\na,S\n", "utf-8", "add a column tier"),
     ],
 )
 def test_an_unusable_table_is_one_clear_line(tmp_path: Path, text: str, encoding: str, message: str) -> None:
@@ -75,12 +85,43 @@ def test_a_damaged_parquet_file_is_a_metadata_error(tmp_path: Path) -> None:
         read_metadata(path)
 
 
+def test_a_pipe_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "metadata.csv")
+    with pytest.raises(MetadataError, match="is a pipe"):
+        read_metadata(tmp_path / "metadata.csv")
+
+
+def test_what_was_recognised_is_said_with_the_file(tmp_path: Path) -> None:
+    notices: list[str] = []
+    path = _csv(tmp_path, "image_path;tier\n가.jpg;S\n", "cp949")
+    assert read_metadata(path, on_notice=notices.append)["image_path"].tolist() == ["가.jpg"]
+    assert [text.partition(": ")[0] for text in notices] == [str(path)] * 2
+
+
+def test_no_cell_is_guessed_at(tmp_path: Path) -> None:
+    table = read_metadata(
+        _csv(tmp_path, "image_path,tier,id,note\na.jpg,1,007,NA\nb.jpg,2,18446744073709551616,null\n")
+    )
+    assert table["id"].tolist() == ["007", "18446744073709551616"]
+    assert table["note"].tolist() == ["NA", "null"]
+
+
+def test_a_separator_at_the_end_of_each_line_makes_no_column(tmp_path: Path) -> None:
+    assert list(read_metadata(_csv(tmp_path, "image_path,tier,\na.jpg,S,\n"))) == ["image_path", "tier"]
+    table = read_metadata(_csv(tmp_path, "image_path,tier,\na.jpg,S,x\n"))
+    assert list(table) == ["image_path", "tier", "column_3"]
+
+
+def test_names_of_columns_are_compared_in_one_unicode_form(tmp_path: Path) -> None:
+    table = read_metadata(_csv(tmp_path, "image_path,tier,\u1100\u1161\na.jpg,S,1\n"))
+    assert require_columns(table, ["\u1100\u1161"], "data.group") == ["\uac00"]
+
+
 def test_a_column_that_is_not_there_is_named_with_those_that_are() -> None:
     table = pd.DataFrame({"image_path": ["a"], "tier": ["S"]})
-    with pytest.raises(MetadataError, match=r"data\.group names the column 'artist'.*it has: image_path, tier"):
+    with pytest.raises(
+        MetadataError, match=r"data\.group names the column 'artist'.*it has: image_path, tier: none is `-S"
+    ):
         require_columns(table, ["tier", "artist"], "data.group")
-
-
-def test_text_of_a_column_does_not_depend_on_holes() -> None:
-    assert column_text(pd.Series([7.0, float("nan"), 2.5])).tolist() == ["7", "", "2.5"]
-    assert column_text(pd.Series([" a ", None, 7], dtype=object)).tolist() == ["a", "", "7"]
+    with pytest.raises(MetadataError, match=r"'tier' may be meant; none is `-S data\.context=null`"):
+        require_columns(table, ["tiers"], "data.context")
