@@ -3,10 +3,12 @@
 import argparse
 import sys
 import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mirip.cli.command import add_command
+from mirip.errors import ImageError
 from mirip.params import EvaluateParams, Params, load_params, override_params
 from mirip.workspace import Workspace, private_folder
 
@@ -42,7 +44,9 @@ def add_commands(commands: Any) -> None:
     for name, function in (("score", score), ("rank", rank)):
         command = add_command(commands, name, function)
         _add_image_flags(command)
-        command.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="an image file")
+        command.add_argument(
+            "images", type=Path, nargs="+", metavar="IMAGE", help="an image file, or a folder for all images below it"
+        )
         if function is score:
             command.add_argument(
                 "--context", help="give the percentile within this context of the training split; default: within all"
@@ -127,14 +131,15 @@ def evaluate(options: argparse.Namespace) -> None:
     print(evaluation.summary())
 
 
-def score(options: argparse.Namespace) -> None:
+def score(options: argparse.Namespace) -> int:
     """Print the score of each image file, its percentile among the training images, and its likeliest tier."""
     from mirip.models.percentiles import score_summary
 
-    model = _model(options)
-    for path, value in zip(options.images, model.score_images(options.images), strict=True):
+    model, left_out = _model(options), list[Path]()
+    for path, value in _scored(model, options.images, left_out):
         found = score_summary(model.checkpoint, value, options.context)
         print(f"{value:+.4f}  {found.percentile:3.0f} %  {found.likeliest_tier}  {path}")
+    return 1 if left_out else 0
 
 
 def compare(options: argparse.Namespace) -> None:
@@ -153,11 +158,25 @@ def which_is_better(a: Path, b: Path, probability: float, least: float) -> str:
     return said if confidence >= least else f"too close to call: {said}, below {least:.2f} (evaluate.min_confidence)"
 
 
-def rank(options: argparse.Namespace) -> None:
+def rank(options: argparse.Namespace) -> int:
     """Print image files from best to worst."""
-    scored = zip(_model(options).score_images(options.images), options.images, strict=True)
-    for place, (value, path) in enumerate(sorted(scored, key=lambda item: -item[0]), start=1):
+    left_out = list[Path]()
+    scored = sorted(_scored(_model(options), options.images, left_out), key=lambda item: -item[1])
+    for place, (path, value) in enumerate(scored, start=1):
         print(f"{place:4}  {value:+.4f}  {path}")
+    return 1 if left_out else 0
+
+
+def _scored(model: Any, given: Sequence[Path], left_out: list[Path]) -> Iterator[tuple[Path, float]]:
+    """Yield each image with its score; one that cannot be used is named on stderr and goes to `left_out`."""
+    from mirip.data.image_files import with_folders_opened
+
+    for path in with_folders_opened(given):
+        try:
+            yield path, model.score_images([path])[0]
+        except ImageError as error:
+            left_out.append(path)
+            print(f"left out: {error}", file=sys.stderr)
 
 
 def _print_rejected(prepared: "Prepared") -> None:
@@ -168,7 +187,7 @@ def _print_rejected(prepared: "Prepared") -> None:
 def _add_data_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of the images")
     parser.add_argument(
-        "--metadata", type=Path, required=True, help="CSV or Parquet with the columns image_path and tier"
+        "--metadata", type=Path, required=True, help="CSV, xlsx or Parquet with the columns image_path and tier"
     )
     parser.add_argument("--tiers", nargs="+", help="names of the tiers, best first; default S A B C")
     parser.add_argument("--group", nargs="*", help="columns that say whose image it is; default none")

@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; an error that a user can mend is one line on stderr."""
     options = build_parser().parse_args(arguments)
     try:
-        options.command(options)
+        return options.command(options) or 0
     except MiripError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -33,7 +33,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"error: {error.strerror or error}: {error.filename or 'no file named'}", file=sys.stderr)
         return 1
-    return 0
 
 
 def build_parser() -> argparse.ArgumentParser:

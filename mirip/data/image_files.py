@@ -2,11 +2,11 @@
 
 import os
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from mirip.errors import ImageError
+from mirip.errors import DataError, ImageError
 
 _FOLDERS_REMEMBERED = 256
 _SUFFIXES = (
@@ -58,9 +58,9 @@ def read_image_bytes(root: Path, relative: str) -> bytes:
     return read_file(path)
 
 
-def is_named_as_image(path: str) -> bool:
-    """Tell by a path alone whether people would call the file an image, of a kind that is read or not."""
-    return path.lower().endswith(_SUFFIXES)
+def is_named_as_image(name: str) -> bool:
+    """Tell by a name alone whether people would call the file an image, of a kind that is read or not."""
+    return name.lower().endswith(_SUFFIXES)
 
 
 def find(root: Path, relative: PurePosixPath) -> Path:
@@ -87,8 +87,8 @@ def read_file(path: Path) -> bytes:
         raise ImageError(f"cannot be read: {_reason(error)}", kind="missing") from None
 
 
-def files_below(root: Path) -> Iterator[str]:
-    """Yield the normalised path of each file below a folder, sorted within each folder.
+def files_below(root: Path) -> Iterator[Path]:
+    """Yield the path relative to a folder of each file below it, as it is on the disk, sorted within each folder.
 
     Hidden files and folders are left out, and so are links to folders: they may lead in a circle.
     """
@@ -96,7 +96,23 @@ def files_below(root: Path) -> Iterator[str]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             if not name.startswith("."):
-                yield normalised_path(str(Path(folder, name).relative_to(root)))
+                yield Path(folder, name).relative_to(root)
+
+
+def with_folders_opened(paths: Iterable[Path]) -> Iterator[Path]:
+    """Yield each path, and in place of a folder those of the image files below it.
+
+    Raises:
+        DataError: a folder holds no file that is named as an image.
+    """
+    for path in paths:
+        if not path.is_dir():
+            yield path
+            continue
+        found = [path / below for below in files_below(path) if is_named_as_image(below.name)]
+        if not found:
+            raise DataError(f"{path} holds no image file", "give image files, or a folder of them")
+        yield from found
 
 
 def _forms(name: str) -> tuple[str, ...]:

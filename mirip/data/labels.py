@@ -19,6 +19,8 @@ def label_text(column: pd.Series) -> pd.Series:
     Args:
         column: values of any type.
     """
+    if column.dtype == object:  # may hold anything, also what cannot be compared
+        return column.map(_label).astype("str")
     codes, distinct = pd.factorize(column)
     texts = pd.Series(["", *(_label(value) for value in distinct)], dtype="str")
     return texts.take(codes + 1).set_axis(column.index)

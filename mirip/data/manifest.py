@@ -162,7 +162,8 @@ def build_manifest(
     manifest = _manifest(metadata, paths, kept, accepted, tiers, group, context, near_duplicate_bits)
     thumbnails = {outcome.values["image_sha256"]: outcome.thumbnail for outcome in accepted}
     listed = set(paths)
-    unlisted = [path for path in files_below(root) if is_named_as_image(path) and path not in listed]
+    below = [normalised_path(str(path)) for path in files_below(root) if is_named_as_image(path.name)]
+    unlisted = [path for path in below if path not in listed]
     contradicting = manifest[manifest.groupby("image_sha256")["tier"].transform("nunique") > 1]
     counts = {
         "n_rows": len(metadata),

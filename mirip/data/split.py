@@ -1,6 +1,7 @@
 """The split: train, val and test with the same share of each tier, and no group in two of them."""
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,8 +155,21 @@ class DataSplitter:
             raise SplitError(
                 f"tier {tier} makes {in_split:.1%} of {name} but {in_all:.1%} of all {len(splits)} images: "
                 f"{drift:.1f} points apart, {self._max_tier_drift:g} allowed",
-                "raise split.max_tier_drift, or use fewer splits (split.val or split.test 0)",
+                self._advice_on_drift(splits, names),
             )
+
+    def _advice_on_drift(self, splits: pd.DataFrame, names: list[str]) -> str:
+        """Advise more images where one image alone weighs more in the smallest split than is allowed."""
+        smallest = min(names, key=lambda name: int((splits["split"] == name).sum()))
+        n_smallest = int((splits["split"] == smallest).sum())
+        if 100 / n_smallest <= self._max_tier_drift:
+            return "raise split.max_tier_drift, or use fewer splits (split.val or split.test 0)"
+        fraction = self._fractions[SPLIT_NAMES.index(smallest)]
+        n_needed = math.ceil(100 / self._max_tier_drift / fraction)
+        return (
+            f"of the {n_smallest} images of {smallest} one alone is {100 / n_smallest:.0f} points: give about "
+            f"{n_needed} images, or evaluate these with `mirip crossval`, which needs no split"
+        )
 
 
 def counts_by_split(splits: pd.DataFrame) -> dict[str, int]:

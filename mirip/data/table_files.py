@@ -104,7 +104,7 @@ def cell_text(value: object) -> str:
         return str(int(value)) if value == value.to_integral_value() else str(value)
     if isinstance(value, datetime):
         return str(value.date()) if value.time() == time() and value.tzinfo is None else value.isoformat(sep=" ")
-    return str(value).strip(_SPACE).encode("utf-8", "replace").decode()  # half a letter can be stored nowhere
+    return str(value).strip(_SPACE)
 
 
 _SPACE = " \t\r\n\f\v\u00a0\u3000\u200b\ufeff"  # and what programs leave at the ends unseen

@@ -1,6 +1,7 @@
 """`mirip train` and `mirip evaluate`: the whole way on a folder of files, off the pipeline."""
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -234,3 +235,31 @@ def test_real_paintings_with_a_real_backbone_are_ranked_well(
     assert result["n_images"] == 52
     assert result["pairwise_accuracy"] > 0.8  # one test split of 52 images strays by 0.03 to 0.05 about 0.89
     assert abs(result["pairwise_accuracy"] - result["baseline_ridge_accuracy"]) < 0.08
+
+
+_MODEL = ["--checkpoint", "run/best_model.pt", "--device", "cpu"]
+
+
+def test_bad_files_among_good_ones_are_named_and_the_others_scored_and_ranked(trained, capsys) -> None:
+    os.mkfifo("pipe.png")
+    images = ["photos/1.png", "photos/0.png", "nowhere.png", "pipe.png", "photos/2.png"]
+    for command in ("score", "rank"):
+        assert main([command, *images, *_MODEL]) == 1
+        printed = capsys.readouterr()
+        assert sorted(line.split()[-1] for line in printed.out.splitlines()) == ["photos/1.png", "photos/2.png"]
+        left_out = [line for line in printed.err.splitlines() if line.startswith("left out: ")]
+        assert [line.split()[2] for line in left_out] == ["photos/0.png", "nowhere.png", "pipe.png"]
+        assert "not an image" in left_out[0]
+        assert "not a file" in left_out[2]
+    assert main(["score", "photos/1.png", *_MODEL]) == 0
+
+
+def test_a_folder_stands_for_the_images_below_it(trained, capsys) -> None:
+    Path("few/below").mkdir(parents=True)
+    shutil.copy("photos/1.png", "few/below")
+    shutil.copy("photos/2.png", "few")
+    Path("few/notes.txt").write_text("not an image, and not called one")
+    assert main(["rank", "few", *_MODEL]) == 0
+    assert sorted(line.split()[-1] for line in capsys.readouterr().out.splitlines()) == ["few/2.png", "few/below/1.png"]
+    assert main(["score", "run/checkpoints", *_MODEL]) == 1
+    assert "holds no image file" in capsys.readouterr().err

@@ -4,8 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from mirip.data.image_files import files_below, normalised_path, read_file, read_image_bytes
-from mirip.errors import ImageError
+from mirip.data.image_files import (
+    files_below,
+    normalised_path,
+    read_file,
+    read_image_bytes,
+    with_folders_opened,
+)
+from mirip.errors import DataError, ImageError
 
 
 def test_reads_below_the_root_even_if_the_root_is_a_link(tmp_path: Path) -> None:
@@ -97,7 +103,20 @@ def test_lists_the_files_below_a_folder_as_a_table_names_them(tmp_path: Path) ->
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"")
     (tmp_path / "sub" / "circle").symlink_to(tmp_path)
-    assert list(files_below(tmp_path)) == ["a.jpg", "b.jpg", "가.jpg", "sub/c.jpg"]
+    assert [normalised_path(str(path)) for path in files_below(tmp_path)] == ["a.jpg", "b.jpg", "가.jpg", "sub/c.jpg"]
+    assert all((tmp_path / path).exists() for path in files_below(tmp_path))
+
+
+def test_a_folder_stands_for_its_images(tmp_path: Path) -> None:
+    for name in ("b.JPG", "a.png", "notes.txt", "sub/c.heic"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    given = [tmp_path / "notes.txt", tmp_path]
+    names = [path.relative_to(tmp_path).as_posix() for path in with_folders_opened(given)]
+    assert names == ["notes.txt", "a.png", "b.JPG", "sub/c.heic"]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="empty holds no image file: give image files"):
+        list(with_folders_opened([tmp_path / "empty"]))
 
 
 @pytest.mark.parametrize(
