@@ -83,7 +83,7 @@ def _save(folder: Path, scratch: Path, checkpoint: Path, artifacts: dict[str, st
         model_config=config or None,
         signature=ModelSignature(Schema(inputs), Schema(output_columns())),
         input_example=pd.DataFrame({"image": [_drawing(fill) for fill in (40, 200)]}),
-        pip_requirements=exact_requirements([*REQUIREMENTS, "transformers"]),
+        pip_requirements=exact_requirements([*REQUIREMENTS, "transformers", "pi-heif"]),
     )
 
 

@@ -17,7 +17,7 @@ from mirip.features.cache.rows import Gathering, as_keys, blocks_of, read_rows, 
 from mirip.files import canonical_json
 from mirip.params import Recipe
 
-_LIBRARIES = ("torch", "transformers", "pillow", "simplejpeg", "numpy", "h5py")
+_LIBRARIES = ("torch", "transformers", "pillow", "pi_heif", "simplejpeg", "numpy", "h5py")
 
 
 @dataclass(frozen=True)
