@@ -53,6 +53,14 @@ def _by_split(rows: pd.DataFrame, prefix: str) -> dict[str, int]:
     return {name: found[f"{prefix}{name}"] for name in SPLIT_NAMES}
 
 
+# Counts of metrics/data.json that a reader should know of where they are not 0.
+_ODD = {
+    "n_repaired": "with damage that the decoder repaired (column repaired of the manifest)",
+    "n_contradicting": "of identical files with different tiers",
+    "n_unlisted": "below data.images in no row of the metadata",
+}
+
+
 def remarks(data: Mapping[str, Any], n_rejected: int) -> list[str]:
     """Say what `prepare` found: rows left out, images converted, duplicates."""
     said = [f"{fmt.plural(n_rejected, 'row')} left out of {fmt.number(data.get('n_rows'), 0)} in the metadata."]
@@ -60,6 +68,7 @@ def remarks(data: Mapping[str, Any], n_rejected: int) -> list[str]:
     if kinds:
         converted = ", ".join(f"{n} {kind.replace('_', ' ')}" for kind, n in kinds.items())
         said.append(f"Converted to upright 8-bit RGB: {converted}.")
+    said.extend(f"{fmt.plural(n, 'image')} {what}." for name, what in _ODD.items() if (n := data.get(name)))
     said.append(
         f"Identical files: {fmt.number(data.get('n_duplicates'), 0)}. Near-duplicates: "
         f"{fmt.number(data.get('n_near_duplicates'), 0)}. Both are always put in one split."
