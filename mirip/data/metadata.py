@@ -86,7 +86,8 @@ def require_columns(metadata: pd.DataFrame, names: Iterable[str], parameter: str
             meant = difflib.get_close_matches(name, metadata.columns, n=1)
             raise MetadataError(
                 f"{parameter} names the column {name!r}, which the metadata lacks; it has: {there}",
-                f"{f'{meant[0]!r} may be meant; ' if meant else ''}none is `-S {parameter}=null`",
+                f"name one of those{f', such as {meant[0]}' if meant else ''}, or none: "
+                f"`dvc exp run -S {parameter}=null` in the pipeline",
             )
     return wanted
 

@@ -120,8 +120,9 @@ def test_names_of_columns_are_compared_in_one_unicode_form(tmp_path: Path) -> No
 def test_a_column_that_is_not_there_is_named_with_those_that_are() -> None:
     table = pd.DataFrame({"image_path": ["a"], "tier": ["S"]})
     with pytest.raises(
-        MetadataError, match=r"data\.group names the column 'artist'.*it has: image_path, tier: none is `-S"
+        MetadataError,
+        match=r"data\.group names the column 'artist'.*it has: image_path, tier: name one of those, or none",
     ):
         require_columns(table, ["tier", "artist"], "data.group")
-    with pytest.raises(MetadataError, match=r"'tier' may be meant; none is `-S data\.context=null`"):
+    with pytest.raises(MetadataError, match=r"such as tier, or none: `dvc exp run -S data\.context=null`"):
         require_columns(table, ["tiers"], "data.context")
