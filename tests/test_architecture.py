@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 
 # The rooms from the ground floor up. A module imports from its own room and from rooms below it, never from above.
 FLOORS = [
-    ("errors", "files", "locks", "params", "progress", "randomness", "workspace"),
+    ("errors", "files", "interruption", "locks", "params", "progress", "randomness", "workspace"),
     ("metrics",),
     ("sample",),
     ("data",),

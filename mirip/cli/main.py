@@ -2,44 +2,74 @@
 
 To add a command, write a function in the file of its family: its docstring is its help. Then add it in that file's
 `add_commands`, and run `make docs`, which writes docs/cli.md. Heavy imports are inside the functions, so that --help
-answers at once.
+answers at once; here every import is, so that Ctrl-C finds this module loaded.
 """
 
-import argparse
 import os
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
+from typing import TYPE_CHECKING
 
-from mirip.cli import cache, experiments, images, pull_request, tracking
-from mirip.errors import MiripError
+from mirip.interruption import EXIT_CODE, ended, interrupted, interruptible
 
-FAMILIES = (images, experiments, cache, pull_request, tracking)
+if TYPE_CHECKING:
+    import argparse
+
+FAMILIES = ("images", "experiments", "cache", "pull_request", "tracking")
+
+_INTERRUPTED = "interrupted"
 
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # before torch is loaded, as in stages/__init__.py
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code; an error that a user can mend is one line on stderr."""
-    options = build_parser().parse_args(arguments)
+    """Run one command and return its exit code; an error that a user can mend is one line on stderr.
+
+    Args:
+        arguments: the command with its options; None takes those of this process, which then ends with the command.
+    """
+    if arguments is None:
+        interruptible(_INTERRUPTED)
     try:
-        return options.command(options) or 0
-    except MiripError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-    except OSError as error:
-        print(f"error: {error.strerror or error}: {error.filename or 'no file named'}", file=sys.stderr)
-        return 1
+        try:
+            options = build_parser().parse_args(arguments)
+            return options.command(options) or 0
+        finally:
+            if arguments is None:
+                ended(_INTERRUPTED)
+    except (Exception, KeyboardInterrupt) as error:
+        return _exit_code(error)
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> "argparse.ArgumentParser":
     """Return the parser of all commands."""
+    import argparse
+    from importlib import import_module
+    from importlib.metadata import version
+
     parser = argparse.ArgumentParser(prog="mirip", description="Rank the quality of artworks, learned from tiers.")
     parser.add_argument("--version", action="version", version=f"mirip {version('mirip')}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for family in FAMILIES:
-        family.add_commands(commands)
+        import_module(f"mirip.cli.{family}").add_commands(commands)
     return parser
+
+
+def _exit_code(error: BaseException) -> int:
+    """Say in one line why a command ended and return its exit code; raise the error again where it is a bug."""
+    from mirip.errors import MiripError
+
+    if interrupted(error):
+        print(_INTERRUPTED, file=sys.stderr)
+        return EXIT_CODE
+    if isinstance(error, MiripError):
+        print(f"error: {error}", file=sys.stderr)
+    elif isinstance(error, OSError):
+        print(f"error: {error.strerror or error}: {error.filename or 'no file named'}", file=sys.stderr)
+    else:
+        raise error
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
