@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mirip.cli.command import add_command
+from mirip.cli.param_options import given_params, naming_options, with_options
 from mirip.errors import ImageError
 from mirip.params import EvaluateParams, Params, load_params, override_params
 from mirip.workspace import Workspace, private_folder
@@ -58,6 +59,7 @@ def add_commands(commands: Any) -> None:
     command.add_argument("b", type=Path, metavar="IMAGE_B", help="the image file to compare it with")
 
 
+@naming_options
 def train(options: argparse.Namespace) -> None:
     """Train on any image folder and metadata file, and write all results into one folder."""
     from mirip.data.manifest import prepare
@@ -73,7 +75,7 @@ def train(options: argparse.Namespace) -> None:
     print(f"recipe {params.extract.recipe}: {recipe.backbone}, {seen}", file=sys.stderr)
     if not params.data.group:
         print("no --group: one person's images may be in two splits, the accuracy may be too good", file=sys.stderr)
-    _print_rejected(prepare(workspace, params))
+    _print_rejected(prepare(workspace, params), options)
     split(workspace, params)
     extract(workspace, params)
     training = train(workspace, params, resume=options.resume, keep_checkpoints=True)
@@ -86,11 +88,12 @@ def train(options: argparse.Namespace) -> None:
 
         tracked = track(workspace, params)
         if tracked.warning:
-            print(f"warning: {tracked.warning}", file=sys.stderr)
+            print(f"warning: {with_options(tracked.warning, options)}", file=sys.stderr)
         else:
             print(f"track: {tracked.summary()}")
 
 
+@naming_options
 def evaluate(options: argparse.Namespace) -> None:
     """Evaluate a checkpoint on another image folder and metadata file, without the images that it was trained on."""
     from mirip.data.manifest import check_usable, prepare_images
@@ -105,7 +108,7 @@ def evaluate(options: argparse.Namespace) -> None:
     check_same_tiers(params.data.tiers, model.checkpoint)
     model.check_backbone()
     prepared = prepare_images(params.data, params.prepare)
-    _print_rejected(prepared)
+    _print_rejected(prepared, options)
     check_usable(prepared, params.data.max_rejected_fraction)
     images = unseen_images(prepared.manifest, model.checkpoint)
     if n_seen := len(prepared.manifest) - len(images):
@@ -179,9 +182,10 @@ def _scored(model: Any, given: Sequence[Path], left_out: list[Path]) -> Iterator
             print(f"left out: {error}", file=sys.stderr)
 
 
-def _print_rejected(prepared: "Prepared") -> None:
+def _print_rejected(prepared: "Prepared", options: argparse.Namespace) -> None:
     for row in prepared.rejected.itertuples():
-        print(f"left out: row {row.row}, {row.image_path} {row.reason}", file=sys.stderr)
+        reason = with_options(str(row.reason), options)
+        print(f"left out: row {row.row}, {row.image_path} {reason}", file=sys.stderr)
 
 
 def _add_data_flags(parser: argparse.ArgumentParser) -> None:
@@ -234,29 +238,14 @@ def _params(options: argparse.Namespace) -> Params:
 
     Groups and contexts are columns of one table: those of a params file are not carried over to another.
     """
-    flags = vars(options)
-    changes: dict[str, Any] = {
-        "data.images": options.data,
-        "data.metadata": options.metadata,
-        "data.group": options.group or [],
-        "data.context": options.context or [],
-        "data.tiers": options.tiers,
-        "train.max_epochs": flags.get("epochs"),
-        "train.batch_size": flags.get("batch_size"),
-        "train.learning_rate": flags.get("learning_rate"),
-        "train.seed": flags.get("seed"),
-        "train.device": options.device,
-        "extract.device": options.device,
-        "extract.recipe": flags.get("recipe"),
-        "track.experiment": flags.get("experiment"),
-        "track.run_name": flags.get("run_name"),
-    }
-    changes = {key: value for key, value in changes.items() if value is not None}
+    flags, file = vars(options), options.params or _params_here()
+    options.params = file  # for what an error says
+    changes = {"data.group": [], "data.context": [], **given_params(options)}
     if flags.get("batch_size") is not None:
         changes["train.images_per_step"] = None
     if flags.get("no_tracking"):
         changes["track.enabled"] = False
-    params = override_params(options.params or _params_here(), changes)
+    params = override_params(file, changes)
     if options.command is train and (backbone := options.backbone):
         own = {"backbone": backbone, "revision": None, "weights_sha256": None}
         recipe = params.recipe.model_copy(update=own)

@@ -188,6 +188,20 @@ def test_too_many_broken_files_leave_no_model(desk, capsys) -> None:
     assert not Path("run/best_model.pt").exists()
 
 
+def test_what_is_wrong_is_said_in_options(desk, capsys) -> None:
+    assert train("--no-tracking", "--group", "painter") == 1
+    assert "error: --group names the column 'painter', which the metadata lacks" in capsys.readouterr().err
+    assert train("--no-tracking", "--data", "no") == 1
+    assert "set --data to the folder" in capsys.readouterr().err
+    shutil.move("photos/1.png", "elsewhere.png")
+    values = yaml.safe_load(Path("my.yaml").read_text())
+    Path("my.yaml").write_text(yaml.safe_dump(values | {"split": {"max_tier_drift": 0.1}}))
+    assert train("--no-tracking") == 1
+    err = capsys.readouterr().err
+    assert "left out: row 2, 1.png is missing: no such file below --data\n" in err
+    assert err.endswith("(split.val or split.test 0); params are set in my.yaml\n")
+
+
 @pytest.mark.integration
 def test_a_training_is_tracked_under_its_names(desk, capsys) -> None:
     assert train("--experiment", "spring", "--run-name", "first") == 0
