@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mirip.cli.command import add_command
+from mirip.cli.output_folder import MODEL_SHA256, check_output_file, output_folder
 from mirip.cli.param_options import given_params, naming_options, with_options
-from mirip.errors import ImageError
+from mirip.errors import CheckpointError, ImageError
 from mirip.params import EvaluateParams, Params, load_params, override_params
 from mirip.workspace import Workspace, private_folder
 
@@ -69,28 +70,35 @@ def train(options: argparse.Namespace) -> None:
     from mirip.models.evaluation import evaluate
     from mirip.models.training import train
 
-    params, workspace = _params(options), Workspace(options.output, flat=True)
-    recipe = resolve(params.recipe)  # before an hour goes into images that no backbone can see
-    seen = "features imported" if recipe.imported else f"{recipe.size_px} px"
-    print(f"recipe {params.extract.recipe}: {recipe.backbone}, {seen}", file=sys.stderr)
-    if not params.data.group:
-        print("no --group: one person's images may be in two splits, the accuracy may be too good", file=sys.stderr)
-    _print_rejected(prepare(workspace, params), options)
-    split(workspace, params)
-    extract(workspace, params)
-    training = train(workspace, params, resume=options.resume, keep_checkpoints=True)
-    print("\n".join(evaluate(workspace, params, trained=training.checkpoint).lines))
-    if notice := params.report.notices.get(params.extract.recipe):
-        print(f"note: {notice}")
-    print(f"model: {workspace.model}, val_pairwise_accuracy {training.result.val_pairwise_accuracy:.3f}")
-    if params.track.enabled:
-        from mirip.tracking.publishing import track
+    params = _params(options)
+    with output_folder(options.output) as folder:
+        workspace = folder.unfinished
+        recipe = resolve(params.recipe)  # before an hour goes into images that no backbone can see
+        seen = "features imported" if recipe.imported else f"{recipe.size_px} px"
+        print(f"recipe {params.extract.recipe}: {recipe.backbone}, {seen}", file=sys.stderr)
+        if not params.data.group:
+            print("no --group: one person's images may be in two splits, the accuracy may be too good", file=sys.stderr)
+        _print_rejected(prepare(workspace, params), options)
+        split(workspace, params)
+        extract(workspace, params)
+        training = train(workspace, params, resume=options.resume, keep_checkpoints=True)
+        evaluated = evaluate(workspace, params, trained=training.checkpoint)
+        folder.finish()
+        print("\n".join(evaluated.lines))
+        if notice := params.report.notices.get(params.extract.recipe):
+            print(f"note: {notice}")
+        val_accuracy = training.result.val_pairwise_accuracy
+        print(f"model: {folder.finished.model}, val_pairwise_accuracy {val_accuracy:.3f}")
+        for path in folder.evaluations_of_other_models():
+            print(f"{path} is of an earlier model: evaluate again", file=sys.stderr)
+        if params.track.enabled:
+            from mirip.tracking.publishing import track
 
-        tracked = track(workspace, params)
-        if tracked.warning:
-            print(f"warning: {with_options(tracked.warning, options)}", file=sys.stderr)
-        else:
-            print(f"track: {tracked.summary()}")
+            tracked = track(folder.finished, params)
+            if tracked.warning:
+                print(f"warning: {with_options(tracked.warning, options)}", file=sys.stderr)
+            else:
+                print(f"track: {tracked.summary()}")
 
 
 @naming_options
@@ -99,12 +107,17 @@ def evaluate(options: argparse.Namespace) -> None:
     from mirip.data.manifest import check_usable, prepare_images
     from mirip.features.cache.feature_cache import FeatureCache
     from mirip.features.extract.extraction import extract_features
-    from mirip.files import write_json
+    from mirip.files import sha256_file, write_json
     from mirip.models.evaluation import check_same_tiers, evaluate_images, unseen_images
 
     params = _params(options)
+    if options.output is not None:
+        check_output_file(options.output)
     options.device = "cpu"  # a head on cached features is no work for a GPU
+    model_sha256 = sha256_file(options.checkpoint) if options.checkpoint.is_file() else None
     model = _model(options)
+    if sha256_file(options.checkpoint) != model_sha256:  # a training has just ended there
+        raise CheckpointError(f"{options.checkpoint} changed while it was read", "run the same command again")
     check_same_tiers(params.data.tiers, model.checkpoint)
     model.check_backbone()
     prepared = prepare_images(params.data, params.prepare)
@@ -130,7 +143,7 @@ def evaluate(options: argparse.Namespace) -> None:
         cache = FeatureCache.open(path, model.extractor.recipe)
         evaluation = evaluate_images(model, images, cache, params.evaluate)
     if options.output is not None:
-        write_json(options.output, evaluation.metrics)
+        write_json(options.output, {MODEL_SHA256: model_sha256, **evaluation.metrics})
     print(evaluation.summary())
 
 

@@ -17,6 +17,9 @@ import yaml
 from PIL import Image
 
 from mirip.cli.main import main
+from mirip.files import sha256_file
+from mirip.locks import locked_file
+from mirip.models.trainer import Trainer
 
 pytestmark = pytest.mark.slow
 
@@ -186,6 +189,70 @@ def test_too_many_broken_files_leave_no_model(desk, capsys) -> None:
     assert train("--no-tracking") == 1
     assert "30 of 160 rows rejected (30 not an image)" in capsys.readouterr().err
     assert not Path("run/best_model.pt").exists()
+
+
+def _bytes(folder: str) -> dict[str, bytes]:
+    """Return what the files of a folder hold, by name, without the folders in it."""
+    return {path.name: path.read_bytes() for path in Path(folder).iterdir() if path.is_file()}
+
+
+def test_a_second_training_into_the_same_folder_ends_at_once(trained, capsys) -> None:
+    before = _bytes("run")
+    with locked_file(Path("run/.lock")):
+        assert train("--no-tracking", "--seed", "7") == 1
+    said = "error: another `mirip train` writes into run: wait until it has ended, or give another --output\n"
+    assert capsys.readouterr().err == said
+    assert _bytes("run") == before | {".lock": b""}
+
+
+@pytest.mark.parametrize("stage", ["data.manifest", "data.split", "models.training", "models.evaluation"])
+def test_a_training_that_does_not_end_leaves_the_earlier_results(trained, stage, monkeypatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = _bytes("run")
+    monkeypatch.setattr(f"mirip.{stage}.write_json", interrupt)  # the last thing that the stage does
+    assert train("--no-tracking", "--seed", "7", "--context") == 130
+    assert _bytes("run") == before
+
+
+def test_an_interrupted_training_goes_on_in_a_folder_with_earlier_results(trained, monkeypatch) -> None:
+    def save_and_interrupt(self: Trainer, *state: object) -> None:
+        save(self, *state)
+        if Path("run/checkpoints/epoch_0010.pt").exists():
+            raise KeyboardInterrupt
+
+    earlier, save = Path("run/best_model.pt").read_bytes(), Trainer._save
+    assert train("--no-tracking", "--seed", "7") == 0
+    through = _bytes("run")
+    assert through["best_model.pt"] != earlier
+    assert train("--no-tracking") == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_save", save_and_interrupt)
+        assert train("--no-tracking", "--seed", "7") == 130
+    assert Path("run/best_model.pt").read_bytes() == earlier
+    assert train("--no-tracking", "--seed", "7", "--resume") == 0
+    assert _bytes("run") == through
+
+
+def test_where_results_cannot_go_is_said_before_an_image_is_read(trained, capsys) -> None:
+    assert train("--no-tracking", "--output", "photos.csv") == 1
+    assert capsys.readouterr().err == (
+        "error: photos.csv cannot be written (a file is in its place): "
+        "give --output a place that you may write to and that has space left\n"
+    )
+    assert mirip(*EVALUATE, "--output", "exam") == 1
+    assert capsys.readouterr().err == "error: exam is a folder: give a file, such as --output exam/exam.json\n"
+
+
+def test_an_evaluation_says_of_which_model_it_is(trained, capsys) -> None:
+    assert mirip(*EVALUATE, "--output", "run/exam.json") == 0
+    assert json.loads(Path("run/exam.json").read_text())["model_sha256"] == sha256_file("run/best_model.pt")
+    capsys.readouterr()
+    assert train("--no-tracking") == 0
+    assert "earlier model" not in capsys.readouterr().err
+    assert train("--no-tracking", "--seed", "7") == 0
+    assert "run/exam.json is of an earlier model: evaluate again\n" in capsys.readouterr().err
 
 
 def test_what_is_wrong_is_said_in_options(desk, capsys) -> None:
