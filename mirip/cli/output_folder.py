@@ -111,7 +111,7 @@ def output_folder(root: Path) -> Iterator[OutputFolder]:
         with ExitStack() as held:
             with _cannot_write(root):
                 if root.exists() and not root.is_dir():
-                    raise FileExistsError(0, "a file is in its place", str(root))
+                    raise FileExistsError(0, "a file is in its place")
                 root.mkdir(parents=True, exist_ok=True)
                 free = held.enter_context(locked_if_free(lock))
             if not free:
@@ -119,8 +119,8 @@ def output_folder(root: Path) -> Iterator[OutputFolder]:
                     f"another `mirip train` writes into {root}", "wait until it has ended, or give another --output"
                 )
             held.callback(forget, lock)
+            _check_replaceable(folder.finished)
             with _cannot_write(root):
-                _check_replaceable(folder)
                 folder.unfinished.root.mkdir(exist_ok=True)
                 held.callback(_remove_if_empty, folder.unfinished.root)
                 folder._clear()
@@ -149,24 +149,21 @@ def check_output_file(path: Path) -> None:
         _write_probe(next(folder for folder in path.absolute().parents if folder.exists()))
 
 
-def _check_replaceable(folder: OutputFolder) -> None:
-    features = folder.finished.features("")
-    for path in (*results(folder.finished), features):
-        if path.is_dir():
-            raise IsADirectoryError(0, "a folder is in the place of a file", str(path))
-    checkpoints = folder.finished.checkpoints
-    if checkpoints.exists():
-        _write_probe(checkpoints)
+def _check_replaceable(workspace: Workspace) -> None:
+    for path in (*results(workspace), workspace.features("")):
+        with _cannot_write(path):
+            if path.is_dir():
+                raise IsADirectoryError(0, "a folder is in its place")
+    with _cannot_write(workspace.checkpoints):
+        if workspace.checkpoints.exists():
+            _write_probe(workspace.checkpoints)
 
 
 def _write_probe(folder: Path) -> None:
-    try:
-        with tempfile.TemporaryFile(dir=folder) as probe:
-            probe.write(bytes(_PROBE_BYTES))
-            probe.flush()
-            os.fsync(probe.fileno())  # some file systems notice only here that they are full
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(folder)) from None  # not the probe, whose name says nothing
+    with tempfile.TemporaryFile(dir=folder) as probe:
+        probe.write(bytes(_PROBE_BYTES))
+        probe.flush()
+        os.fsync(probe.fileno())  # some file systems notice only here that they are full
 
 
 def _remove_if_empty(folder: Path) -> None:
@@ -179,9 +176,8 @@ def _cannot_write(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        where = f", {error.filename}" if error.filename not in (None, str(path)) else ""
         raise DataError(
-            f"{path} cannot be written ({error.strerror or error}{where})",
+            f"{path} cannot be written ({error.strerror or error})",
             "give --output a place that you may write to and that has space left",
         ) from None
 
