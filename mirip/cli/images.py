@@ -78,7 +78,7 @@ def train(options: argparse.Namespace) -> None:
         print(f"recipe {params.extract.recipe}: {recipe.backbone}, {seen}", file=sys.stderr)
         if not params.data.group:
             print("no --group: one person's images may be in two splits, the accuracy may be too good", file=sys.stderr)
-        _print_rejected(prepare(workspace, params), options)
+        _print_notes(prepare(workspace, params), options)
         split(workspace, params)
         extract(workspace, params)
         training = train(workspace, params, resume=options.resume, keep_checkpoints=True)
@@ -121,7 +121,7 @@ def evaluate(options: argparse.Namespace) -> None:
     check_same_tiers(params.data.tiers, model.checkpoint)
     model.check_backbone()
     prepared = prepare_images(params.data, params.prepare)
-    _print_rejected(prepared, options)
+    _print_notes(prepared, options)
     check_usable(prepared, params.data.max_rejected_fraction)
     images = unseen_images(prepared.manifest, model.checkpoint)
     if n_seen := len(prepared.manifest) - len(images):
@@ -195,7 +195,9 @@ def _scored(model: Any, given: Sequence[Path], left_out: list[Path]) -> Iterator
             print(f"left out: {error}", file=sys.stderr)
 
 
-def _print_rejected(prepared: "Prepared", options: argparse.Namespace) -> None:
+def _print_notes(prepared: "Prepared", options: argparse.Namespace) -> None:
+    for notice in prepared.notices:
+        print(f"note: {with_options(notice, options)}", file=sys.stderr)
     for row in prepared.rejected.itertuples():
         reason = with_options(str(row.reason), options)
         print(f"left out: row {row.row}, {row.image_path} {reason}", file=sys.stderr)
