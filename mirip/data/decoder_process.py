@@ -20,14 +20,12 @@ import threading
 import traceback
 from contextlib import suppress
 from dataclasses import replace
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import IO, Any, cast
 
 import numpy as np
 
+from mirip.data.opened_image import DecodedImage, OpenedImage
 from mirip.errors import ImageError
-
-if TYPE_CHECKING:
-    from mirip.data.decoding import DecodedImage
 
 TIME_LIMIT_S = 120.0
 _LENGTH = struct.Struct("<Q")
@@ -62,7 +60,7 @@ class IsolatedImage:
         self._process.is_usable &= kind is None or issubclass(kind, ImageError)
         _give_back(self._process)
 
-    def decode(self) -> "DecodedImage":
+    def decode(self) -> DecodedImage:
         """Decode the file; raises ImageError as decoding in this process would, or as above."""
         image: DecodedImage
         image, shape = self._process.ask(b"")
@@ -157,8 +155,6 @@ def serve() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all processes of a terminal; the caller decides
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # a library that prints to stdout must not break in between
-    from mirip.data.decoding import OpenedImage
-
     opened = None
     while (request := _receive(sys.stdin.buffer)) is not None:
         pixels: np.ndarray | None = None

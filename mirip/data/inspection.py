@@ -28,7 +28,7 @@ class Accepted:
     Attributes:
         values: the manifest's columns that come from the file.
         thumbnail: bytes of a small JPEG.
-        conversions: those of CONVERSIONS in mirip.data.decoding that the file needed.
+        conversions: those of CONVERSIONS in mirip.data.opened_image that the file needed.
     """
 
     values: dict[str, Any]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mirip.data.decoding import CONVERSIONS, MAX_PIXELS
+from mirip.data.decoding import MAX_PIXELS
 from mirip.data.duplicates import connected_groups, near_duplicate_labels
 from mirip.data.file_data import FILE_DATA
 from mirip.data.image_files import files_below, is_named_as_image, normalised_path
@@ -17,6 +17,7 @@ from mirip.data.inspection import REJECT_KINDS, Accepted, Rejected, inspect_all,
 from mirip.data.labels import label_text, match_tiers
 from mirip.data.metadata import read_metadata, require_columns
 from mirip.data.notices import empty_columns, odd_images
+from mirip.data.opened_image import CONVERSIONS
 from mirip.data.statistics import STATISTICS
 from mirip.data.table_files import cell_text
 from mirip.data.tables import read_table, write_csv, write_table

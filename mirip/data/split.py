@@ -21,6 +21,7 @@ from mirip.workspace import Workspace
 
 _COLUMNS = ("image_path", "image_sha256", "tier", "tier_rank", "group_id", "context")
 # A tier with fewer groups cannot be in all three splits.
+_FEWEST_FOR_SHARES = 10  # images of a split, of which one alone is ten percentage points
 _MIN_GROUPS = 3
 
 
@@ -159,16 +160,15 @@ class DataSplitter:
             )
 
     def _advice_on_drift(self, splits: pd.DataFrame, names: list[str]) -> str:
-        """Advise more images where one image alone weighs more in the smallest split than is allowed."""
+        """Advise to allow more only where the splits are large enough for shares to mean anything."""
         smallest = min(names, key=lambda name: int((splits["split"] == name).sum()))
         n_smallest = int((splits["split"] == smallest).sum())
-        if 100 / n_smallest <= self._max_tier_drift:
+        if n_smallest >= _FEWEST_FOR_SHARES:
             return "raise split.max_tier_drift, or use fewer splits (split.val or split.test 0)"
-        fraction = self._fractions[SPLIT_NAMES.index(smallest)]
-        n_needed = math.ceil(100 / self._max_tier_drift / fraction)
+        n_needed = math.ceil(_FEWEST_FOR_SHARES / self._fractions[SPLIT_NAMES.index(smallest)])
         return (
-            f"of the {n_smallest} images of {smallest} one alone is {100 / n_smallest:.0f} points: give about "
-            f"{n_needed} images, or evaluate these with `mirip crossval`, which needs no split"
+            f"{n_smallest} images are too few for {smallest}: give about {n_needed} in all, or evaluate these with "
+            "`mirip crossval`, which needs no split"
         )
 
 

@@ -166,7 +166,9 @@ def test_impossible_tier_shares_name_tier_split_drift_and_way_out() -> None:
 
 def test_few_images_are_told_how_many_are_needed_and_not_to_allow_more_drift() -> None:
     manifest = _manifest([3, 3, 2, 2, 1, 1, 0, 0], list(range(8)))
-    with pytest.raises(SplitError, match=r"one alone is 50 points: give about 200 images, or.*crossval") as caught:
+    with pytest.raises(
+        SplitError, match=r"2 images are too few for test: give about 100 in all, or.*crossval"
+    ) as caught:
         DataSplitter().split(manifest)
     assert "raise" not in caught.value.advice
 
