@@ -56,7 +56,15 @@ def is_srgb(profile: bytes | None) -> bool:
 def _colour_and_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     """Return the image in mode L, RGB, CMYK or LAB, and its alpha channel where it has one."""
     if is_deep(image):
-        return _eight_bit(image), None
+        clear = image.info.get("transparency")  # the grey value that stands for nothing
+        hole = (
+            None
+            if not isinstance(clear, int)
+            else Image.fromarray(np.where(np.asarray(image) == clear, 0, 255).astype(np.uint8))
+        )
+        return _eight_bit(image), hole
+    if image.mode == "La":
+        image = image.convert("LA")
     if image.mode == "F":
         raise ValueError("floating-point samples have no agreed range, save it with 8 or 16 bits")
     if image.has_transparency_data:

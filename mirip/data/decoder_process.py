@@ -28,6 +28,7 @@ from mirip.data.opened_image import DecodedImage, OpenedImage
 from mirip.errors import ImageError
 
 TIME_LIMIT_S = 120.0
+_BYTES_A_PIXEL = 24  # of JPEG 2000, rounded up from what was measured; TIFF, AVIF and HEIF take less
 _LENGTH = struct.Struct("<Q")
 _LONGEST_PRINTED = 200
 _PIPE_BYTES = 1 << 20  # where the system has a choice: pixels go through in half the time
@@ -59,6 +60,12 @@ class IsolatedImage:
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         self._process.is_usable &= kind is None or issubclass(kind, ImageError)
         _give_back(self._process)
+
+    @property
+    def n_bytes(self) -> int:
+        """About how many bytes of memory `decode` takes at its peak, in both processes together."""
+        width, height = self.size
+        return width * height * _BYTES_A_PIXEL
 
     def decode(self) -> DecodedImage:
         """Decode the file; raises ImageError as decoding in this process would, or as above."""

@@ -21,27 +21,26 @@ MAX_PIXELS = 200_000_000
 
 
 class _InFlight:
-    """Bounds the pixels that all threads together have in memory; a larger image than that goes alone."""
+    """Bounds the memory that all threads together decode in; an image that needs more than that goes alone."""
 
     def __init__(self, total: int) -> None:
         self._total, self._used = total, 0
         self._turn, self._freed = threading.Lock(), threading.Condition()
 
     @contextmanager
-    def reserved(self, n_pixels: int) -> Iterator[None]:
+    def reserved(self, n_bytes: int) -> Iterator[None]:
         with self._turn, self._freed:  # in order of arrival, or a large image would wait for ever
-            self._freed.wait_for(lambda: self._used == 0 or self._used + n_pixels <= self._total)
-            self._used += n_pixels
+            self._freed.wait_for(lambda: self._used == 0 or self._used + n_bytes <= self._total)
+            self._used += n_bytes
         try:
             yield
         finally:
             with self._freed:
-                self._used -= n_pixels
+                self._used -= n_bytes
                 self._freed.notify_all()
 
 
-# A pixel takes up to ten bytes while it is decoded, so some 2 GB whatever the number of threads.
-_IN_FLIGHT = _InFlight(MAX_PIXELS)
+_IN_FLIGHT = _InFlight(4_000_000_000)
 
 
 @contextmanager
@@ -49,8 +48,8 @@ def decoded(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Iterator[DecodedIma
     """Decode an image file to upright 8-bit sRGB: EXIF orientation, colour profile, alpha over white, first frame.
 
     16-bit values v become v / 257 rounded; an embedded profile that is broken or of another colour space is
-    ignored. Safe in threads: all that are within this context at once hold at most 200 million pixels together (or
-    one larger image), and further ones wait.
+    ignored. Safe in threads: all that are within this context at once take at most some 4 GB of memory together (or
+    what one larger image takes), and further ones wait.
 
     Args:
         data: the file's bytes.
@@ -71,12 +70,12 @@ def decoded(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Iterator[DecodedIma
                 "raise prepare.max_image_pixels if it is meant",
                 kind="too_large",
             )
-        with _IN_FLIGHT.reserved(width * height):
+        with _IN_FLIGHT.reserved(image.n_bytes):
             yield image.decode()
 
 
 def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> DecodedImage:
-    """Decode one image file, as `decoded` does; the pixels that are returned count no more as in flight."""
+    """Decode one image file, as `decoded` does; the pixels that are returned no longer count."""
     with decoded(data, max_pixels=max_pixels) as image:
         return image
 

@@ -5,6 +5,7 @@ None of it is quality, and a ranker may see traces of it. To add one, write a fu
 """
 
 import math
+import struct
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
@@ -15,6 +16,7 @@ from mirip.files import sha256_bytes
 
 _SUBSAMPLINGS = {0: "4:4:4", 1: "4:2:2", 2: "4:2:0"}
 _SECONDS_A_DAY = 86_400
+_ERRORS = (OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, EOFError, struct.error)
 
 
 def camera(image: Image.Image) -> str:
@@ -80,7 +82,7 @@ def file_data(image: Image.Image) -> dict[str, Any]:
 def _read(function: Callable[[Image.Image], Any], image: Image.Image, dtype: str) -> Any:
     try:
         return function(image)
-    except Exception:  # what cameras write is often wrong, and no reason to refuse the pixels
+    except _ERRORS:  # what cameras write is often wrong, and no reason to refuse the pixels
         return "" if dtype == "str" else math.nan
 
 

@@ -4,35 +4,38 @@ To read one more format, add it to `FORMATS`, and its first bytes to the table o
 """
 
 import io
+import re
 import struct
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import IO
 
-from PIL import ImageFile
+from PIL import Image, ImageFile
 from PIL.AvifImagePlugin import AvifImageFile
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.IcoImagePlugin import IcoImageFile
-from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.PpmImagePlugin import PpmImageFile
-from PIL.PsdImagePlugin import PsdImageFile
 from PIL.TgaImagePlugin import TgaImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from mirip.data import jpeg, tiff
+from mirip.data import jpeg, jpeg2000, png, psd, tiff
 from mirip.errors import ImageError
 
-# What Pillow's plugins raise on a damaged file.
+# What Pillow's plugins and the libraries below them raise on a damaged file.
 DECODER_ERRORS = (
-    OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError, AssertionError,
-    EOFError, RuntimeError, struct.error, zlib.error,
+    OSError, SyntaxError, ValueError, TypeError, IndexError, OverflowError, EOFError, RuntimeError, struct.error,
+    zlib.error,
 )  # fmt: skip
 
-_ANY_IMAGE = (b"mif1", b"msf1", b"miaf")  # main brands of HEIF files, whatever is packed in them
+_META_BYTES = 1 << 16
+_ANY_IMAGE = (b"mif1", b"mif2", b"mif3", b"msf1", b"miaf")  # main brands of HEIF files, whatever is packed in them
+
+# Main brands of HEIF files with other codecs than the iPhone's: their decoder says that it lacks them.
+_OTHER_CODECS = (b"avci", b"avcs", b"j2ki", b"j2is", b"jpeg", b"jpgs", b"vvic", b"vvis")
 
 
 def _starts(*signatures: bytes) -> Callable[[bytes], bool]:
@@ -97,32 +100,37 @@ class Format:
     isolated: bool = False
 
 
-def _unsupported_psd(data: bytes) -> str:
-    version, bits = data[4:6], int.from_bytes(data[22:24], "big")
-    if version == b"\0\2":
-        return "is a Photoshop file for large documents (PSB)"
-    return f"is a Photoshop file with {bits} bits a sample" if bits not in (1, 8) else ""
-
-
-def _unsupported_png(data: bytes) -> str:
-    return "is a PNG packed for iPhone apps (CgBI)" if data[12:16] == b"CgBI" else ""
+def _unsupported_avif(data: bytes) -> str:
+    """Say whether an AVIF image is to be cropped (a `clap` box), which its decoder leaves undone."""
+    start = data.find(b"clap", 0, _META_BYTES)
+    if start < 0 or len(data) < start + 20:
+        return ""
+    width, width_divisor, height, height_divisor = struct.unpack_from(">4I", data, start + 4)
+    sizes = [struct.unpack_from(">2I", data, found.end() + 4) for found in re.finditer(b"ispe", data[:_META_BYTES])]
+    cropped = (width / max(width_divisor, 1), height / max(height_divisor, 1))
+    return "" if cropped in sizes else "is a cropped AVIF image"
 
 
 FORMATS = {
     "JPEG": Format(_starts(b"\xff\xd8\xff"), JpegImageFile, jpeg.unsupported),
-    "PNG": Format(_starts(b"\x89PNG\r\n\x1a\n"), PngImageFile, _unsupported_png),
+    "PNG": Format(_starts(b"\x89PNG\r\n\x1a\n"), PngImageFile, png.unsupported),
     "WEBP": Format(lambda data: data[:4] == b"RIFF" and data[8:12] == b"WEBP", WebPImageFile),
     "TIFF": Format(_starts(b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), tiff.open_tiff, tiff.unsupported, isolated=True),
-    "AVIF": Format(_is_avif, AvifImageFile, isolated=True),
+    "AVIF": Format(_is_avif, AvifImageFile, _unsupported_avif, isolated=True),
     "HEIF": Format(
-        _brand(b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", *_ANY_IMAGE),
+        _brand(b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", *_ANY_IMAGE, *_OTHER_CODECS),
         _open_heif,
         isolated=True,
     ),
     "BMP": Format(_starts(b"BM"), BmpImageFile),
     "GIF": Format(_starts(b"GIF87a", b"GIF89a"), GifImageFile),
-    "JPEG2000": Format(_starts(b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  \r\n\x87\n"), Jpeg2KImageFile, isolated=True),
-    "PSD": Format(_starts(b"8BPS"), PsdImageFile, _unsupported_psd),
+    "JPEG2000": Format(
+        _starts(b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  \r\n\x87\n"),
+        jpeg2000.open_jpeg2000,
+        jpeg2000.unsupported,
+        isolated=True,
+    ),
+    "PSD": Format(_starts(b"8BPS"), psd.open_psd, psd.unsupported),
     "ICO": Format(_starts(b"\0\0\1\0"), IcoImageFile),
     "PPM": Format(lambda data: data[:1] == b"P" and data[1:2] in b"123456" and data[2:3].isspace(), PpmImageFile),
     "TGA": Format(_is_tga, TgaImageFile),
@@ -144,6 +152,10 @@ _REFUSED: tuple[tuple[str, str, Callable[[bytes], bool]], ...] = (
     ("a raw photo (RW2)", _DEVELOP, _starts(b"IIU\0")),
     ("a raw photo (CRW)", _DEVELOP, lambda data: data[6:14] == b"HEAPCCDR"),
     ("a raw photo (MRW or X3F)", _DEVELOP, _starts(b"\0MRM", b"FOVb")),
+    ("a JNG or MNG image", _EXPORT, _starts(b"\x8bJNG", b"\x8aMNG")),
+    ("an ImageMagick image (MIFF)", _EXPORT, _starts(b"id=ImageMagick")),
+    ("a PAM image", _EXPORT, _starts(b"P7\n")),
+    ("a medical image (DICOM)", _EXPORT, lambda data: data[128:132] == b"DICM"),
     ("a GIMP image (XCF)", _EXPORT, _starts(b"gimp xcf")),
     ("a Clip Studio drawing", _EXPORT, _starts(b"CSFCHUNK")),
     ("an image of floating-point samples (EXR, HDR or PFM)", _EXPORT,
@@ -156,7 +168,10 @@ _REFUSED: tuple[tuple[str, str, Callable[[bytes], bool]], ...] = (
     ("a packed file", "unpack it first", _starts(b"\x1f\x8b", b"BZh", b"7z\xbc\xaf\x27\x1c", b"Rar!", b"\xfd7zXZ")),
 )  # fmt: skip
 
-_SIGNS_OF_UNSUPPORTED = ("unsupported", "not supported", "unknown pixel mode", "cannot handle")  # in Pillow's words
+_SIGNS_OF_UNSUPPORTED = (  # in the words of Pillow and its libraries
+    "unsupported", "not supported", "unknown pixel mode", "cannot handle", "not configured", "unable to determine",
+    "not implemented", "not been built in",
+)  # fmt: skip
 
 
 def recognise(data: bytes) -> str:
@@ -180,7 +195,21 @@ def recognise(data: bytes) -> str:
         raise ImageError("is a web page, not an image", "download the image itself", kind="not_an_image")
     if _is_tga(data):
         return "TGA"
+    if (name := _known_to_pillow(data)) is not None:
+        raise ImageError(f"is an image of the kind {name}, which is not read", _EXPORT, kind="unsupported")
     raise ImageError("is not an image in a known format (JPEG, PNG, WebP, TIFF, ...)", kind="not_an_image")
+
+
+def _known_to_pillow(data: bytes) -> str | None:
+    """Return the name of a format that Pillow has a plugin for and nobody takes photographs in."""
+    Image.init()
+    for name, (_, accepts) in Image.OPEN.items():
+        try:
+            if name not in FORMATS and accepts is not None and accepts(data[:16]) is True:
+                return name
+        except DECODER_ERRORS:
+            continue
+    return None
 
 
 def open_image(data: bytes) -> ImageFile.ImageFile:
@@ -201,11 +230,14 @@ def open_image(data: bytes) -> ImageFile.ImageFile:
     if what := known.unsupported(data):
         raise ImageError(f"{what}, which is not read", _EXPORT, kind="unsupported")
     try:
-        return known.open(io.BytesIO(data))
+        image = known.open(io.BytesIO(data))
+        for xmp in ("xmp", "XML:com.adobe.xmp"):  # in which Pillow looks for an orientation, and no viewer does
+            image.info.pop(xmp, None)
+        return image
     except (*DECODER_ERRORS, MemoryError) as error:
         if name == "TGA":  # by a guess; it may be anything
             raise ImageError("is not an image in a known format", kind="not_an_image") from None
-        raise decoder_error(error, "is damaged or cut off in its header") from None
+        raise decoder_error(error, "is damaged, cut off or not made as its format demands") from None
 
 
 def decoder_error(error: Exception, damaged: str) -> ImageError:
@@ -216,8 +248,8 @@ def decoder_error(error: Exception, damaged: str) -> ImageError:
         damaged: what is said of the file if nothing else is known.
     """
     reason = " ".join(str(error).split()) or type(error).__name__
-    if isinstance(error, MemoryError):
-        return ImageError("needs more memory than there is", kind="too_large")
-    if any(sign in reason.lower() for sign in _SIGNS_OF_UNSUPPORTED):
+    if isinstance(error, MemoryError) or "security limit exceeded" in reason.lower():
+        return ImageError("needs more memory than there is, or than its decoder allows", kind="too_large")
+    if not isinstance(error, TypeError) and any(sign in reason.lower() for sign in _SIGNS_OF_UNSUPPORTED):
         return ImageError(f"is of a kind that is not read: {reason}", _EXPORT, kind="unsupported")
     return ImageError(f"{damaged}: {reason}", kind="truncated")

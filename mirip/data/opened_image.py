@@ -18,6 +18,7 @@ from mirip.data.file_data import file_data
 from mirip.data.formats import DECODER_ERRORS, decoder_error, open_image, recognise
 from mirip.data.jpeg import decode_jpeg, jpeg_quality, repaired_jpeg
 from mirip.data.pixels import ORIENTATIONS, turn_upright
+from mirip.data.png import repaired_png
 from mirip.errors import ImageError
 
 Image.MAX_IMAGE_PIXELS = None
@@ -25,6 +26,9 @@ Image.MAX_IMAGE_PIXELS = None
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 CONVERSIONS = ("sideways_exif", "cmyk", "alpha", "sixteen_bit", "grey", "palette", "icc")
+_STRIP_PIXELS = 1 << 24
+# Bytes of memory that decoding takes for each pixel, at its peak, rounded up from what was measured.
+_PLAIN_JPEG, _OTHER_JPEG, _OTHER_FORMATS = 7, 12, 16
 
 
 @dataclass(frozen=True)
@@ -59,15 +63,28 @@ class OpenedImage:
     """
 
     def __init__(self, data: bytes) -> None:
-        self._data, self._format = data, recognise(data)
+        self._format, self._repaired = recognise(data), ""
+        if self._format == "PNG":
+            data, self._repaired = repaired_png(data)
+        self._data = data
         self._image = open_image(data)
         self.size: tuple[int, int] = self._image.size
+        self._is_srgb = is_srgb(self._image.info.get("icc_profile"))
 
     def __enter__(self) -> "OpenedImage":
         return self
 
     def __exit__(self, *error: object) -> None:
         self._image.close()
+
+    @property
+    def n_bytes(self) -> int:
+        """About how many bytes of memory `decode` takes at its peak."""
+        width, height = self.size
+        is_plain = self._image.mode in ("RGB", "L") and self._is_srgb
+        if self._format == "JPEG":
+            return width * height * (_PLAIN_JPEG if is_plain else _OTHER_JPEG)
+        return width * height * _OTHER_FORMATS
 
     def decode(self) -> DecodedImage:
         """Decode the file in this process and thread, however large it is.
@@ -78,27 +95,24 @@ class OpenedImage:
         image, data = self._image, self._data
         # Pillow turns a TIFF upright while it decodes and then forgets the tag.
         turned = self._format == "TIFF" and _tag(image, ExifTags.Base.Orientation) in ORIENTATIONS
-        sixteen_bit, found = self._has_sixteen_bits(), file_data(image)
-        quality = jpeg_quality(getattr(image, "quantization", None) or {})
-        repaired, pixels = "", None
+        sixteen_bit, repaired, pixels = self._has_sixteen_bits(), self._repaired, None
         conversions = _mode_conversions(image)
-        if self._format == "JPEG" and is_srgb(image.info.get("icc_profile")):
+        if self._format == "JPEG" and self._is_srgb:
             pixels = decode_jpeg(image, data)
         if pixels is None:
             if self._format == "JPEG":
                 whole, repaired = repaired_jpeg(data, image.mode)
                 image = image if whole is data else open_image(whole)
-            elif self._format == "PNG" and b"IEND" not in data:
-                repaired = "the mark of its end is missing"
             pixels, conversions = self._decoded_by_pillow(image)
+        # Asked for the EXIF data of a PNG, Pillow loads it: what it raises must not be taken for damaged EXIF data.
         if (orientation := _tag(image, ExifTags.Base.Orientation)) in ORIENTATIONS:
             pixels, turned = turn_upright(pixels, orientation), True
         conversions |= {"sideways_exif": turned, "sixteen_bit": sixteen_bit}
         return DecodedImage(
             pixels=pixels,
             format=self._format,
-            jpeg_quality=quality,
-            file_data=found,
+            jpeg_quality=jpeg_quality(getattr(image, "quantization", None) or {}),
+            file_data=file_data(image),
             conversions=tuple(name for name in CONVERSIONS if conversions.get(name)),
             repaired=repaired,
         )
@@ -121,7 +135,19 @@ class OpenedImage:
         except (OSError, ValueError) as error:
             problem = f"has colours of a kind that is not read ({image.mode}): {' '.join(str(error).split())}"
             raise ImageError(problem, kind="unsupported") from None
-        return np.asarray(converted).copy(), conversions  # writable; np.array would copy more than once
+        return _as_array(converted), conversions
+
+
+def _as_array(image: Image.Image) -> NDArray[np.uint8]:
+    """Return the pixels of an RGB image, writable; of large ones by strips, since Pillow copies what it gives."""
+    width, height = image.size
+    pixels = np.empty((height, width, 3), np.uint8)
+    rows = max(1, _STRIP_PIXELS // width)
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
+        strip = image if rows >= height else image.crop((0, top, width, bottom))
+        pixels[top:bottom] = np.asarray(strip)
+    return pixels
 
 
 def _mode_conversions(image: Image.Image) -> dict[str, bool]:

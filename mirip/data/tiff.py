@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from typing import IO
 
 import numpy as np
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
 
 _NEW_SUBFILE_TYPE, _SUBFILE_TYPE, _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC = 254, 255, 256, 257, 258, 262
-_SUB_IFDS, _SAMPLE_FORMAT, _DNG_VERSION = 330, 339, 50706
+_PLANES, _TILE_WIDTH, _SUB_IFDS, _SAMPLE_FORMAT, _DNG_VERSION = 284, 322, 330, 339, 50706
 _REDUCED, _MASK = 1, 4  # bits of NewSubfileType
 _WHITE_IS_ZERO, _COLOUR_FILTERS, _LINEAR_RAW = 0, 32803, 34892
 _SAMPLES = {2: "signed samples", 3: "floating-point samples", 5: "complex samples", 6: "complex samples"}
@@ -94,9 +94,22 @@ def open_tiff(stream: IO[bytes]) -> TiffImageFile:
     turned = page is not None and page.bits > 8 and page.first(_PHOTOMETRIC, 1) == _WHITE_IS_ZERO
     if page is not None and (page is not pages[0] or turned):
         data = _starting_at(data, page, black_is_zero=turned)
-    image = TiffImageFile(io.BytesIO(data))
+    is_split = page is not None and (page.first(_PLANES, 1) == 2 or _TILE_WIDTH in page.tags)
+    image = _through_libtiff(data) if is_split else TiffImageFile(io.BytesIO(data))
     image.info[_TURNED] = turned
     return image
+
+
+def _through_libtiff(data: bytes) -> TiffImageFile:
+    """Open a file so that libtiff decodes it, compressed or not: Pillow's own way mistakes planes and tiles.
+
+    It is a setting of Pillow for the whole process. TIFF files are decoded in one that does one thing at a time.
+    """
+    TiffImagePlugin.READ_LIBTIFF = True
+    try:
+        return TiffImageFile(io.BytesIO(data))
+    finally:
+        TiffImagePlugin.READ_LIBTIFF = False
 
 
 def sample_bits(image: Image.Image) -> int:

@@ -109,33 +109,75 @@ print(mine)
 
 
 def test_images_in_flight_are_bounded_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of files of 3,600 pixels, two fit into 8,000; a larger one waits until it is alone, and goes then."""
-    monkeypatch.setattr(decoding, "_IN_FLIGHT", decoding._InFlight(8000))
+    """Of files of 57,600 bytes in memory, two fit into 130,000; a larger one waits until it is alone, and goes then."""
+    monkeypatch.setattr(decoding, "_IN_FLIGHT", decoding._InFlight(130_000))
+    files = {side: _png(side) for side in (60, 100)}
     most, now, lock = [0], [0], threading.Lock()
 
     def hold(side: int) -> None:
-        buffer = io.BytesIO()
-        Image.fromarray(_noise(0, side)).save(buffer, "PNG")
-        with decoded(buffer.getvalue()) as image:
-            n_pixels = image.pixels.size // 3
+        with decoded(files[side]) as image:
+            n_bytes = image.pixels.size // 3 * 16
             with lock:
-                now[0] += n_pixels
+                now[0] += n_bytes
                 most[0] = max(most[0], now[0])
-                assert now[0] <= 8000 or now[0] == n_pixels
+                assert now[0] <= 130_000 or now[0] == n_bytes
             threading.Event().wait(0.005)
             with lock:
-                now[0] -= n_pixels
+                now[0] -= n_bytes
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(hold, [60] * 12 + [100] + [60] * 12))
-    assert most[0] == 10_000
+    assert most[0] == 160_000
 
 
 def test_a_refused_image_gives_its_share_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoding, "_IN_FLIGHT", decoding._InFlight(8000))
-    buffer = io.BytesIO()
-    Image.fromarray(_noise(0, 60)).save(buffer, "PNG")
+    monkeypatch.setattr(decoding, "_IN_FLIGHT", decoding._InFlight(130_000))
     for _ in range(4):
         with pytest.raises(ImageError, match="cut off"):
-            decode_image(buffer.getvalue()[:5000])
-    assert decode_image(buffer.getvalue()).pixels.shape == (60, 60, 3)
+            decode_image(_png(60)[:5000])
+    assert decode_image(_png(60)).pixels.shape == (60, 60, 3)
+
+
+def _png(side: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(_noise(0, side)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["JPEG", "PNG", "BMP", "TIFF", "JPEG2000"])
+def test_decoding_takes_no_more_memory_than_it_reserves(name: str) -> None:
+    """Run in an interpreter of its own, whose peak is what is looked at."""
+    program = """
+import io, resource, sys
+import numpy as np
+from PIL import Image
+from mirip.data import decoder_process, decoding
+from mirip.data.formats import FORMATS
+
+def peak(pid):
+    with open(f"/proc/{pid}/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) * 1024
+
+coarse = np.random.default_rng(0).integers(256, size=(60, 40, 3), dtype=np.uint8)
+buffer = io.BytesIO()
+Image.fromarray(coarse[:8, :8]).save(buffer, sys.argv[1])
+decoding.decode_image(buffer.getvalue())  # libraries are loaded, the process is there
+children = [process._popen.pid for process in decoder_process._idle]
+before = peak("self") + sum(peak(child) for child in children)
+data = sys.stdin.buffer.read()
+kind = decoder_process.IsolatedImage if children else decoding.OpenedImage
+with kind(data) as image:
+    reserved = image.n_bytes
+    image.decode()
+taken = peak("self") + sum(peak(child) for child in children) - before - 2 * len(data)
+print(taken, reserved)
+"""
+    buffer = io.BytesIO()
+    coarse = Image.fromarray(_noise(0, 60)).resize((3000, 3000))
+    coarse.save(buffer, name)
+    done = subprocess.run(
+        [sys.executable, "-c", program, name], input=buffer.getvalue(), stdout=subprocess.PIPE, check=True
+    )
+    taken, reserved = map(int, done.stdout.split())
+    assert 0.2 * reserved < taken < 1.1 * reserved

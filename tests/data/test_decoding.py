@@ -150,6 +150,13 @@ def test_sixteen_bit_grey_is_scaled_and_not_clipped(file_format: str) -> None:
     assert decoded.conversions == ("sixteen_bit", "grey")
 
 
+def test_the_clear_value_of_sixteen_bit_grey_is_laid_over_white() -> None:
+    values = np.array([[0, 257, 32768, 257]], np.uint16)
+    decoded = decode_image(_encoded(Image.fromarray(values), transparency=257))
+    assert decoded.pixels[0, :, 0].tolist() == [0, 255, 128, 255]
+    assert decoded.conversions == ("alpha", "sixteen_bit", "grey")
+
+
 def test_sixteen_bit_colour_is_scaled() -> None:
     decoded = decode_image(_png(2, 1, 16, 2, b"\0" + struct.pack(">6H", 65535, 32896, 0, 257, 65535, 65535)))
     assert decoded.pixels.tolist() == [[[255, 128, 0], [1, 255, 255]]]

@@ -134,6 +134,30 @@ def test_the_primary_image_of_a_heif_file_is_taken() -> None:
     assert np.abs(decoded.pixels.astype(int) - 120).max() <= 4
 
 
+def _cropped_avif(width: tuple[int, int], height: tuple[int, int]) -> bytes:
+    """The head of an AVIF file of 40 x 20 pixels, with a clean aperture of a size."""
+    size = b"ispe" + struct.pack(">III", 0, 40, 20)
+    return b"\0\0\0\x1cftypavif\0\0\0\0avifmif1miaf" + size + b"clap" + struct.pack(">8I", *width, *height, 0, 1, 0, 1)
+
+
+def test_an_avif_image_that_is_cropped_to_its_own_size_is_not_refused_for_that() -> None:
+    with pytest.raises(ImageError, match="is damaged"):  # there is nothing behind the head
+        decode_image(_cropped_avif((80, 2), (20, 1)))
+
+
+def test_a_heif_file_with_another_codec_is_no_video() -> None:
+    with pytest.raises(ImageError) as caught:
+        decode_image(b"\0\0\0\x18ftypj2ki\0\0\0\0mif1j2ki" + bytes(64))
+    assert "video" not in str(caught.value)
+
+
+def test_the_orientation_of_xmp_is_no_orientation() -> None:
+    """No viewer turns by it."""
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    for file_format in ("WEBP", "JPEG", "AVIF"):
+        assert decode_image(_saved(_painting(), file_format, xmp=xmp)).pixels.shape == (64, 96, 3)
+
+
 _CR3 = b"\0\0\0\x18ftypcrx \0\0\0\1crx isom"
 
 
@@ -155,6 +179,11 @@ _CR3 = b"\0\0\0\x18ftypcrx \0\0\0\1crx isom"
         (_psd(np.zeros((4, 4, 3), np.uint8), bits=16), "a Photoshop file with 16 bits a sample", "export it as JPEG"),
         (b"8BPS\0\2" + bytes(64), "for large documents", "export it as JPEG"),
         (b"Pf\n2 2\n-1.0\n" + bytes(16), "floating-point samples", "export it as JPEG"),
+        (b"P7\nWIDTH 2\n", "a PAM image", "export it as JPEG"),
+        (b"\x8bJNG\r\n\x1a\n", "a JNG or MNG image", "export it as JPEG"),
+        (bytes(128) + b"DICM" + bytes(64), "a medical image", "export it as JPEG"),
+        (b"\x01\xda\x01\x01\0\x03" + bytes(600), "an image of the kind SGI", "export it as JPEG"),
+        (_cropped_avif((30, 1), (20, 1)), "a cropped AVIF image", "export it as JPEG"),
     ],
 )
 def test_what_is_not_read_is_refused_by_its_name_with_what_to_do(data: bytes, what: str, advice: str) -> None:
@@ -170,7 +199,7 @@ def test_what_is_not_read_is_refused_by_its_name_with_what_to_do(data: bytes, wh
     [
         (b"plain text named .jpg\n" * 20, "not an image in a known format"),
         (bytes(range(200, 256)), "not an image in a known format"),
-        (b"\0\0\2\0 a header like that of a TGA file, and nothing else", "not an image in a known format"),
+        (b"\0\0\3\0 a header like that of a TGA file, and nothing else", "not an image in a known format"),
         (b"\n<!DOCTYPE html><html>Sign in", "a web page, not an image: download the image itself"),
     ],
 )

@@ -69,6 +69,34 @@ def test_white_may_be_the_least_of_eight_bits_too() -> None:
     assert decode_image(_tiff((np.array([[0, 255]], np.uint8), {262: 0}))).pixels[0, :, 0].tolist() == [255, 0]
 
 
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_deep_colours_in_planes_of_their_own(order: str) -> None:
+    planes = np.array([[[65535, 0]], [[0, 32896]], [[257, 65535]]], np.uint16)  # (3, 1, 2)
+    stacked = planes.reshape(3, 2)
+    data = _tiff((stacked, {256: 2, 257: 1, 262: 2, 277: 3, 278: 1, 284: 2}), order=order)
+    decoded = decode_image(_with_planes(data, order, planes))
+    assert decoded.pixels.tolist() == [[[255, 0, 1], [0, 128, 255]]]
+
+
+def _with_planes(data: bytes, order: str, planes: np.ndarray) -> bytes:
+    """Let a file's strips be one a plane: offsets and lengths of three values stand at its end."""
+    changed, size = bytearray(data), planes[0].nbytes
+    start = struct.unpack_from(order + "I", data, 4)[0]
+    for entry in range(start + 2, start + 2 + 12 * struct.unpack_from(order + "H", data, start)[0], 12):
+        tag = struct.unpack_from(order + "H", data, entry)[0]
+        if tag in (273, 279):
+            values = [8 + size * index for index in range(3)] if tag == 273 else [size] * 3
+            struct.pack_into(order + "HHII", changed, entry, tag, 4, 3, len(changed))
+            changed += struct.pack(order + "3I", *values)
+    return bytes(changed)
+
+
+def test_grey_with_alpha_that_is_multiplied_in() -> None:
+    pixels = np.array([[[40, 255], [0, 0]]], np.uint8)
+    data = _tiff((pixels.reshape(1, 4), {256: 2, 258: 8, 277: 2, 338: 1}))
+    assert decode_image(data).pixels[0, :, 0].tolist() == [40, 255]
+
+
 def test_twelve_bits_reach_from_black_to_white() -> None:
     packed = np.frombuffer(bytes([0x00, 0x0F, 0xFF, 0x80, 0x08, 0x00]), np.uint8)[None]  # 0, 4095, 2048, 2048
     decoded = decode_image(_tiff((packed, {256: 4, 258: 12})))
