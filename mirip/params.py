@@ -33,10 +33,13 @@ class _InvalidError(ValueError):
 
 
 def _as_names(value: Any) -> Any:
-    """Read null as no name, one string as one name."""
+    """Read null as no name, one string as one name; names are compared in Unicode NFC."""
     if value is None:
         return ()
-    return (value,) if isinstance(value, str) else value
+    names = (value,) if isinstance(value, str) else value
+    if not isinstance(names, list | tuple):
+        return names
+    return [unicodedata.normalize("NFC", name) if isinstance(name, str) else name for name in names]
 
 
 def _as_labels(value: Any) -> Any:

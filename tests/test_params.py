@@ -137,3 +137,28 @@ def test_an_empty_section_takes_the_options_and_a_misplaced_value_is_said(tmp_pa
 def test_params_are_frozen() -> None:
     with pytest.raises(ValidationError):
         Recipe().image_size = 3
+
+
+@pytest.mark.parametrize("tiers", [[1, 2, 3], [1.0, 2.0, 3.0], ["1", " 2", "3"]])
+def test_tiers_of_numbers_need_no_quotes(tiers: list[object]) -> None:
+    params = override_params(None, {"data.images": "a", "data.metadata": "b", "data.tiers": tiers})
+    assert params.data.tiers == ("1", "2", "3")
+
+
+def test_a_tier_that_yaml_reads_as_a_truth_value_asks_for_quotes() -> None:
+    with pytest.raises(ParamsError, match="True is not text: put the names in quotes"):
+        override_params(None, {"data.images": "a", "data.metadata": "b", "data.tiers": [True, False]})
+
+
+def test_names_are_compared_in_one_unicode_form() -> None:
+    nfd = "\u1100\u1161"
+    changes = {
+        "data.images": "a",
+        "data.metadata": "b",
+        "data.group": nfd,
+        "audit.ignore": [nfd],
+        "data.tiers": [nfd, "B"],
+    }
+    params = override_params(None, changes)
+    assert params.data.group == params.audit.ignore == ("\uac00",)
+    assert params.data.tiers == ("\uac00", "B")

@@ -1,5 +1,6 @@
 """What a score means: its percentile among the images that the model was trained on, and the likeliest tier."""
 
+import unicodedata
 from typing import NamedTuple
 
 import numpy as np
@@ -67,6 +68,7 @@ def _percentiles_and_tiers(
     """Return percentiles (N,) and tier probabilities (N, K), the best tier in column 0."""
     percentiles = checkpoint.score_percentiles
     if context is not None:
+        context = unicodedata.normalize("NFC", context)
         if context not in checkpoint.context_percentiles:
             known = ", ".join(sorted(checkpoint.context_percentiles)) or "none"
             raise CheckpointError(
