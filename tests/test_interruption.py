@@ -1,8 +1,10 @@
 """Ctrl-C ends a process in one line: while it imports, in a destructor, and when its work has ended."""
 
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,15 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="a process of Windows sends itself no Ctrl-C")
+
+
+@pytest.fixture(autouse=True)
+def _not_ignored() -> Iterator[None]:
+    """Where tests run in the background of a shell, Ctrl-C is ignored, and all that they start would ignore it too."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
 
 # As a module is looked for, Ctrl-C comes, which the import turns into another error, as libraries of C do.
 INTERRUPTS_ITSELF = """
