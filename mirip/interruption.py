@@ -9,6 +9,7 @@ A process loads this module first, so it imports nothing large.
 
 import _thread
 import atexit
+import io
 import os
 import signal
 import sys
@@ -51,6 +52,13 @@ def interruptible(said: str) -> None:
     # The last thing before Python takes itself apart, where Ctrl-C would end it by the signal and without a word.
     atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
     sys.unraisablehook = interrupt_again
+
+
+def show_any_name() -> None:
+    """Let this process print the names of all files, also those that are no text in the encoding of its output."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def interrupted(error: BaseException) -> bool:

@@ -19,6 +19,7 @@ from mirip.errors import ParamsError
 IMPORTED = "import:"
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Device = Literal["auto", "cpu", "cuda"]
 LinearMethod = Literal["ridge", "logistic"]
 Member = Literal["head", "ridge", "logistic"]
@@ -50,8 +51,10 @@ def _as_labels(value: Any) -> Any:
     for item in value:
         if isinstance(item, bool) or item is None:
             raise _InvalidError(f"{item!r} is not text", "put the names in quotes")
-        whole = isinstance(item, float) and item.is_integer()
-        labels.append(unicodedata.normalize("NFC", str(int(item) if whole else item).strip()))
+        text = unicodedata.normalize("NFC", str(item).strip())
+        labels.append(re.sub(r"^([+-]?\d+)\.0+$", r"\1", text))  # as in a table, where 1.0 is 1
+    if len(set(labels)) < len(labels):
+        raise _InvalidError(f"tiers must differ from each other, got {', '.join(labels)}", "name each tier once")
     return labels
 
 
@@ -80,14 +83,6 @@ class DataParams(_Section):
     group: Names = ()
     context: Names = ()
     max_rejected_fraction: Fraction = 0.05
-
-    @model_validator(mode="after")
-    def _distinct_tiers(self) -> Self:
-        if len(set(self.tiers)) < len(self.tiers):
-            raise _InvalidError(
-                f"tiers must differ from each other, got {', '.join(self.tiers)}", "name each tier once"
-            )
-        return self
 
 
 class Recipe(_Section):
@@ -133,7 +128,7 @@ class Recipe(_Section):
 class SampleParams(_Section):
     """The procedural drawings that a fresh clone starts with."""
 
-    seed: int = 42
+    seed: Seed = 42
     n_images: Annotated[int, Field(ge=40)] = 600
     n_artists: Annotated[int, Field(ge=20)] = 400
 
@@ -149,7 +144,7 @@ class PrepareParams(_Section):
 class SplitParams(_Section):
     """Stratified split of whole groups."""
 
-    seed: int = 42
+    seed: Seed = 42
     train: Annotated[float, Field(gt=0, le=1)] = 0.8
     val: Fraction = 0.1
     test: Fraction = 0.1
@@ -185,7 +180,7 @@ class HeadParams(_Section):
 class TrainParams(_Section):
     """Training of the projector and the score head on cached features."""
 
-    seed: int = 42
+    seed: Seed = 42
     seeds: Annotated[int, Field(ge=1, le=100)] = 1
     members: Annotated[tuple[Member, ...], BeforeValidator(_as_names)] = ("head",)
     device: Device = "auto"
@@ -225,7 +220,7 @@ class TrainParams(_Section):
 class EvaluateParams(_Section):
     """Evaluation on the test split."""
 
-    seed: int = 42
+    seed: Seed = 42
     target_accuracy: Fraction = 0.6
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
     n_bootstrap: Annotated[int, Field(ge=100)] = 2000
@@ -235,7 +230,7 @@ class EvaluateParams(_Section):
 class AuditParams(_Section):
     """Search for shortcuts: is it quality that was learned?"""
 
-    seed: int = 42
+    seed: Seed = 42
     ignore: Names = ()
     n_bootstrap: Annotated[int, Field(ge=100)] = 2000
     fail_on: Literal["warning", "critical"] | None = None
@@ -366,6 +361,8 @@ def override_params(path: Path | str | None, changes: Mapping[str, Any]) -> Para
 
 def _read(path: Path) -> dict[str, Any]:
     try:
+        if path.exists() and not path.is_file():
+            raise ParamsError(f"{path} is a folder or a device, not a file", "give a params file")
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ParamsError(f"{path} is not found", "run from the project's root") from None

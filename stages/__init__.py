@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 
 from mirip.errors import MiripError
-from mirip.interruption import EXIT_CODE, ended, interrupted, interruptible
+from mirip.interruption import EXIT_CODE, ended, interrupted, interruptible, show_any_name
 
 _INTERRUPTED = "interrupted: run the same command again to go on"
 
@@ -19,6 +19,7 @@ if sys.argv[:1] == ["-m"]:  # `python -m stages.<name>`, which has yet to find a
 
 def run(main: Callable[[], None]) -> None:
     """Run a stage: an error that a user can mend is one line on stderr and exit code 1, never a traceback."""
+    show_any_name()
     try:
         try:
             main()

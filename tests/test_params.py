@@ -1,5 +1,6 @@
 """params.yaml: what is valid is read, what is not is said in one line."""
 
+import os
 from pathlib import Path
 from typing import get_args
 
@@ -143,6 +144,26 @@ def test_params_are_frozen() -> None:
 def test_tiers_of_numbers_need_no_quotes(tiers: list[object]) -> None:
     params = override_params(None, {"data.images": "a", "data.metadata": "b", "data.tiers": tiers})
     assert params.data.tiers == ("1", "2", "3")
+
+
+@pytest.mark.parametrize("tiers", [["1", "1.0"], [1, 1.0], ["\uac00", "\u1100\u1161"]])
+def test_tiers_that_are_the_same_in_a_table_are_refused(tiers: list[object]) -> None:
+    with pytest.raises(ParamsError, match=r"data\.tiers: tiers must differ.*name each tier once"):
+        override_params(None, {"data.images": "a", "data.metadata": "b", "data.tiers": tiers})
+
+
+@pytest.mark.parametrize("section", ["split", "train", "evaluate", "audit", "sample"])
+@pytest.mark.parametrize("seed", [-1, 2**32, 10**20])
+def test_a_seed_that_no_generator_takes_is_refused(section: str, seed: int) -> None:
+    with pytest.raises(ParamsError, match=rf"{section}\.seed"):
+        override_params(None, {"data.images": "a", "data.metadata": "b", f"{section}.seed": seed})
+
+
+def test_a_params_file_that_is_a_pipe_or_a_folder_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path, tmp_path / "pipe"):
+        with pytest.raises(ParamsError, match="is a folder or a device, not a file"):
+            load_params(path)
 
 
 def test_a_tier_that_yaml_reads_as_a_truth_value_asks_for_quotes() -> None:

@@ -1,6 +1,7 @@
 """How a command is added to a command line: its help is the docstring of the function that runs it."""
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 
@@ -9,3 +10,10 @@ def add_command(commands: Any, name: str, function: Any) -> argparse.ArgumentPar
     parser: argparse.ArgumentParser = commands.add_parser(name, help=function.__doc__, description=function.__doc__)
     parser.set_defaults(command=function)
     return parser
+
+
+def a_path(text: str) -> Path:
+    """Read a path; an empty one, as of a variable that is not set, would be the working directory."""
+    if not text:
+        raise argparse.ArgumentTypeError("the path is empty")
+    return Path(text)

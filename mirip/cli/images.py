@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mirip.cli.command import add_command
+from mirip.cli.command import a_path, add_command
 from mirip.cli.output_folder import MODEL_SHA256, check_output_file, output_folder
 from mirip.cli.param_options import given_params, naming_options, with_options
 from mirip.errors import CheckpointError, ImageError
@@ -23,7 +23,7 @@ def add_commands(commands: Any) -> None:
     command = add_command(commands, "train", train)
     _add_data_flags(command)
     command.add_argument(
-        "--output", type=Path, required=True, help="folder for the model, the metrics and all files in between"
+        "--output", type=a_path, required=True, help="folder for the model, the metrics and all files in between"
     )
     command.add_argument("--epochs", type=int, help="the most epochs, as train.max_epochs")
     command.add_argument("--batch-size", type=int, help="cross-tier pairs in a step, as train.batch_size")
@@ -41,7 +41,7 @@ def add_commands(commands: Any) -> None:
     command = add_command(commands, "evaluate", evaluate)
     _add_checkpoint_flags(command)
     _add_data_flags(command)
-    command.add_argument("--output", type=Path, help="JSON file for the metrics; default: print them only")
+    command.add_argument("--output", type=a_path, help="JSON file for the metrics; default: print them only")
 
     for name, function in (("score", score), ("rank", rank)):
         command = add_command(commands, name, function)
@@ -204,9 +204,9 @@ def _print_notes(prepared: "Prepared", options: argparse.Namespace) -> None:
 
 
 def _add_data_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", type=Path, required=True, help="folder of the images")
+    parser.add_argument("--data", type=a_path, required=True, help="folder of the images")
     parser.add_argument(
-        "--metadata", type=Path, required=True, help="CSV, xlsx or Parquet with the columns image_path and tier"
+        "--metadata", type=a_path, required=True, help="CSV, xlsx or Parquet with the columns image_path and tier"
     )
     parser.add_argument("--tiers", nargs="+", help="names of the tiers, best first; default S A B C")
     parser.add_argument("--group", nargs="*", help="columns that say whose image it is; default none")

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from mirip.interruption import EXIT_CODE, ended, interrupted, interruptible
+from mirip.interruption import EXIT_CODE, ended, interrupted, interruptible, show_any_name
 
 if TYPE_CHECKING:
     import argparse
@@ -30,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     if arguments is None:
         interruptible(_INTERRUPTED)
+        show_any_name()
     try:
         try:
             options = build_parser().parse_args(arguments)
@@ -62,6 +63,9 @@ def _exit_code(error: BaseException) -> int:
     if interrupted(error):
         print(_INTERRUPTED, file=sys.stderr)
         return EXIT_CODE
+    if isinstance(error, BrokenPipeError):  # who reads the output has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     if isinstance(error, MiripError):
         print(f"error: {error}", file=sys.stderr)
     elif isinstance(error, OSError):

@@ -86,6 +86,14 @@ class OutputFolder:
         kept = set(self.finished.root.glob("*.json")) - set(results(self.finished))
         return sorted(path for path in kept if _evaluated_model(path) not in (None, own))
 
+    def _end_exchange(self) -> None:
+        """Where `finish` was stopped half way, go on with it: all results are in one of the two folders."""
+        pairs = list(zip(results(self.unfinished), results(self.finished), strict=True))
+        if not self.finished.model.exists() and all(new.exists() or path.exists() for new, path in pairs):
+            for new, path in reversed(pairs):
+                if new.exists():
+                    new.replace(path)
+
     def _clear(self) -> None:
         """Remove what a training that did not end has left, and nothing that somebody else put there."""
         for path in results(self.unfinished):
@@ -123,6 +131,7 @@ def output_folder(root: Path) -> Iterator[OutputFolder]:
             with _cannot_write(root):
                 folder.unfinished.root.mkdir(exist_ok=True)
                 held.callback(_remove_if_empty, folder.unfinished.root)
+                folder._end_exchange()
                 folder._clear()
                 _write_probe(folder.unfinished.root)
             yield folder
@@ -139,6 +148,8 @@ def check_output_file(path: Path) -> None:
     """
     if path.is_dir():
         raise DataError(f"{path} is a folder", f"give a file, such as --output {path / 'exam.json'}")
+    if path.exists() and not path.is_file():
+        raise DataError(f"{path} is a device or a pipe, not a file", "give a file, or leave --output out")
     training = Workspace(path.parent, flat=True)
     if path in results(training) and training.model.exists():
         raise DataError(

@@ -74,6 +74,10 @@ def _all_params(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
 _PARAM = re.compile(rf"""(?<![\w.'"`/\\=-])(?:{"|".join(map(re.escape, _all_params(Params)))})(?!\.?[\w'"`/\\=\[-])""")
 
 
+# What mirip.data.metadata advises to those who use the pipeline.
+_NONE = re.compile(r"or none: `dvc exp run -S (data\.\w+)=null` in the pipeline")
+
+
 def _name_options(error: MiripError, options: argparse.Namespace) -> None:
     named, problem, file = _options_of(options), error.problem, options.params
     if isinstance(error, ParamsError):  # what no option gave is in the params file, under its own name
@@ -102,4 +106,5 @@ def _attribute(option: str) -> str:
 
 
 def _replaced(text: str, named: Mapping[str, str]) -> str:
+    text = _NONE.sub(lambda found: f"or leave {named.get(found[1], found[1])} out", text)
     return _PARAM.sub(lambda found: named.get(found[0], found[0]), text)

@@ -167,6 +167,11 @@ _REFUSED: tuple[tuple[str, str, Callable[[bytes], bool]], ...] = (
     ("an office document", _EXPORT, _starts(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", b"{\\rtf")),
     ("a packed file", "unpack it first", _starts(b"\x1f\x8b", b"BZh", b"7z\xbc\xaf\x27\x1c", b"Rar!", b"\xfd7zXZ")),
 )  # fmt: skip
+# What lies in the place of an image.
+_INSTEAD = (
+    (b"version https://git-lfs", "a pointer of Git LFS", "run `git lfs pull`"),
+    (b"\0\5\x16\7", "a file of macOS about an image (its name begins with ._)", "give the one without ._"),
+)
 
 _SIGNS_OF_UNSUPPORTED = (  # in the words of Pillow and its libraries
     "unsupported", "not supported", "unknown pixel mode", "cannot handle", "not configured", "unable to determine",
@@ -191,6 +196,9 @@ def recognise(data: bytes) -> str:
     for what, advice, accepts in _REFUSED:
         if accepts(data):
             raise ImageError(f"is {what}, which is not read", advice, kind="unsupported")
+    for signature, what, advice in _INSTEAD:
+        if data.startswith(signature):
+            raise ImageError(f"is {what}, not the image", advice, kind="not_an_image")
     if any(mark in data[:_HEAD].lower() for mark in (b"<!doctype html", b"<html")):
         raise ImageError("is a web page, not an image", "download the image itself", kind="not_an_image")
     if _is_tga(data):

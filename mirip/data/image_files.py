@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from mirip.errors import DataError, ImageError
+from mirip.errors import ImageError
 
 _FOLDERS_REMEMBERED = 256
 _SUFFIXES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".heic", ".heif", ".hif", ".avif", ".bmp",
-    ".gif", ".jp2", ".j2k", ".psd", ".tga", ".ppm", ".pgm", ".pbm", ".ico", ".jxl", ".dng", ".cr2", ".cr3", ".nef",
-    ".arw", ".raf", ".orf", ".rw2",
+    ".gif", ".jp2", ".j2k", ".j2c", ".jpx", ".jpf", ".mpo", ".pnm", ".psd", ".tga", ".ppm", ".pgm", ".pbm", ".ico",
+    ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2", ".pef", ".srw",
 )  # fmt: skip
 
 
@@ -80,8 +80,10 @@ def read_file(path: Path) -> bytes:
         ImageError: of kind `missing`; the message does not name the file.
     """
     try:
+        if path.is_dir():
+            raise ImageError("is a folder, not an image file", kind="missing")
         if path.exists() and not path.is_file():
-            raise ImageError("is a folder or device, not a file", kind="missing")
+            raise ImageError("is a device or a pipe, not a file", kind="missing")
         return path.read_bytes()
     except (OSError, ValueError, RuntimeError) as error:
         raise ImageError(f"cannot be read: {_reason(error)}", kind="missing") from None
@@ -100,19 +102,10 @@ def files_below(root: Path) -> Iterator[Path]:
 
 
 def with_folders_opened(paths: Iterable[Path]) -> Iterator[Path]:
-    """Yield each path, and in place of a folder those of the image files below it.
-
-    Raises:
-        DataError: a folder holds no file that is named as an image.
-    """
+    """Yield each path, and in place of a folder those of the image files below it; a folder without any stays."""
     for path in paths:
-        if not path.is_dir():
-            yield path
-            continue
-        found = [path / below for below in files_below(path) if is_named_as_image(below.name)]
-        if not found:
-            raise DataError(f"{path} holds no image file", "give image files, or a folder of them")
-        yield from found
+        found = [path / below for below in files_below(path) if is_named_as_image(below.name)] if path.is_dir() else []
+        yield from found or [path]
 
 
 def _forms(name: str) -> tuple[str, ...]:

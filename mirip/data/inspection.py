@@ -57,16 +57,17 @@ def refused_by_table(paths: Sequence[str], row_tiers: Sequence[str], tiers: Sequ
     """
     refused, first_row = {}, dict[str, int]()
     for position, (path, tier) in enumerate(zip(paths, row_tiers, strict=True)):
+        if tier not in tiers:
+            known = ", ".join(tiers)
+            what = f"tier {tier!r} is not among data.tiers ({known})" if tier else "has no tier"
+            refused[position] = Rejected("unknown_tier", what)
+            continue  # another row of the image may have a tier
         first = first_row.setdefault(path, position + 1)
         if path and first <= position:
             said = f"is listed twice: first in row {first}"
             if tier != (other := row_tiers[first - 1]):
                 said += f", where its tier is {other!r}: the two rows contradict each other"
             refused[position] = Rejected("listed_twice", said)
-        elif tier not in tiers:
-            known = ", ".join(tiers)
-            what = f"tier {tier!r} is not among data.tiers ({known})" if tier else "has no tier"
-            refused[position] = Rejected("unknown_tier", what)
     return refused
 
 

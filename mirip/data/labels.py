@@ -45,7 +45,7 @@ def match_tiers(column: pd.Series, tiers: Sequence[str]) -> tuple[pd.Series, lis
         if label not in tiers and len(known := by_form.get(_form(label), set())) == 1
     }
     notices = [
-        f"tier {label!r} is taken as {tier} ({int((column == label).sum())} rows)"
+        f"tier {label!r} is taken as {tier} ({int((column == label).sum())} of the rows)"
         for label, tier in sorted(meant.items())
     ]
     return column.replace(meant), notices

@@ -54,12 +54,14 @@ def read_metadata(path: Path | str, *, on_notice: Callable[[str], None] = lambda
     table = pd.DataFrame({name: pd.Series(cells, dtype="str") for name, cells in named})
     if "image_path" not in table and "filename" in table:
         table = table.rename(columns={"filename": "image_path"})
-    for column, accepted in (("image_path", "image_path (or filename)"), ("tier", "tier")):
-        if column not in table:
-            there = ", ".join(table.columns)
-            raise MetadataError(
-                f"{path} has no column {accepted}; its columns are: {there}", _renaming(column, list(table.columns))
-            )
+    named_as = {"image_path": "image_path (or filename)", "tier": "tier"}
+    if lacking := [column for column in named_as if column not in table]:
+        there = list(table.columns)
+        raise MetadataError(
+            f"{path} has no column {' and no column '.join(named_as[column] for column in lacking)}; "
+            f"its columns are: {', '.join(there)}",
+            ", and ".join(_renaming(column, there) for column in lacking),
+        )
     if table.empty:
         raise MetadataError(f"{path} has a header but no rows", "list at least one image a line")
     return table
@@ -111,5 +113,13 @@ def _renaming(column: str, there: Sequence[str]) -> str:
         name: unicodedata.normalize("NFKC", name).casefold().translate({ord(c): None for c in " _-."}) for name in there
     }
     near = [name for name in there if plain[name] in _CALLED[column]]
+    near = near or [name for name in there if any(word in plain[name] for word in _CALLED[column] if _is_telling(word))]
     near = near or [name for name in there if difflib.get_close_matches(plain[name], _CALLED[column][:1], cutoff=0.75)]
-    return f"rename {' or '.join(repr(name) for name in near)} to {column}" if near else f"add a column {column}"
+    if near:
+        return f"rename {' or '.join(repr(name) for name in near)} to {column}"
+    return f"add a column {column} (the first row of the table holds the names of its columns)"
+
+
+def _is_telling(word: str) -> bool:
+    """Tell whether a name that only holds the word is likely to mean it."""
+    return len(word) >= (2 if word > "가" else 4)

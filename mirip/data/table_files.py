@@ -11,19 +11,23 @@ import io
 import lzma
 import re
 import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, time
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mirip.errors import MetadataError
 
 _DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
-_BYTE_ORDER_MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+_BYTE_ORDER_MARKS = {
+    b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe\0\0": "utf-32", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16",
+}  # fmt: skip
 _WORKBOOKS = ("xl/", "content.xml")  # names in the ZIP archives that xlsx, xlsb and ods files are
 _UNPACK: dict[bytes, Callable[[bytes], bytes]] = {
     b"\x1f\x8b": gzip.decompress,
@@ -32,16 +36,21 @@ _UNPACK: dict[bytes, Callable[[bytes], bytes]] = {
 }
 _OLD_WORKBOOK = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _REFUSED = (
+    ((b"{\\rtf",), "is an RTF document"),
     ((b"{", b"["), "is JSON"),
-    ((b"<",), "is a web page or XML, whatever its name says"),
+    ((b"<", b"MIME-Version:"), "is a web page or XML, whatever its name says"),
+    ((b"ID;P",), "is a SYLK file"),
     ((b"%PDF",), "is a PDF document"),
     ((b"SQLite format 3",), "is an SQLite database"),
     ((b"ARROW1", b"FEA1"), "is an Arrow or Feather file"),
     ((b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"II*\0", b"MM\0*"), "is an image"),
 )
 _AS_WHAT = "save the table as CSV (UTF-8), xlsx or Parquet"
+_HEAD_BYTES = 4096
 _EXACT = 1e15  # a spreadsheet keeps 15 digits of a number
 _LARGEST_WRITTEN_OUT = 1e18
+_ROUNDED = re.compile(r"(?<![\w.])\d\.\d+[eE]\+(?:1[5-9]|[2-9]\d)")
+_WITHOUT_VALUE = re.compile(rb't="e"|</f>(?:<v ?/>|<v></v>)?</c>')
 csv.field_size_limit(1 << 30)
 
 
@@ -76,20 +85,26 @@ def read_text_table(data: bytes, name: str) -> TextTable:
     for signature, unpack in _UNPACK.items():
         if data.startswith(signature):
             try:
-                return read_text_table(unpack(data), name)
-            except (OSError, EOFError, lzma.LZMAError) as error:
+                unpacked = unpack(data)
+            except (OSError, EOFError, ValueError, lzma.LZMAError, zlib.error) as error:
                 raise MetadataError(f"{name} is packed and damaged: {error}", _AS_WHAT) from None
+            return read_text_table(unpacked, name)
     if data.startswith(b"PAR1"):
         return _from_parquet(data, name)
     if data.startswith(b"PK\3\4"):
         return _from_archive(data, name)
     if data.startswith(_OLD_WORKBOOK):
         return _from_workbook(data, name)
-    head = data[:4096].lstrip(b"\xef\xbb\xbf \t\r\n")
-    for signatures, what in _REFUSED:
-        if head.startswith(signatures):
-            raise MetadataError(f"{name} {what}, not a table that is read", _AS_WHAT)
+    _refuse(data[:_HEAD_BYTES], name)
     return _from_csv(data, name)
+
+
+def _refuse(head: bytes, name: str) -> None:
+    """Refuse what is no table by its name; raises MetadataError."""
+    start = head.lstrip(b"\xef\xbb\xbf \t\r\n")
+    for signatures, what in _REFUSED:
+        if start.startswith(signatures):
+            raise MetadataError(f"{name} {what}, not a table that is read", _AS_WHAT)
 
 
 def cell_text(value: object) -> str:
@@ -112,12 +127,15 @@ _SPACE = " \t\r\n\f\v\u00a0\u3000\u200b\ufeff"  # and what programs leave at the
 
 def _from_csv(data: bytes, name: str) -> TextTable:
     text, notices = _decoded(data, name)
-    marked = re.match(r"sep=(.)\r?\n", text)
+    _refuse(text[:_HEAD_BYTES].encode(), name)  # also what was in UTF-16
+    marked = re.match(r'"?sep=(.)"?\r?\n', text, re.IGNORECASE)
     if marked:
         text = text[marked.end() :]
     if not text.strip(_SPACE):
         raise MetadataError(f"{name} is empty", "give it a header with image_path and tier")
-    delimiter = marked[1] if marked else _delimiter(text)
+    delimiter = marked[1] if marked and marked[1] in text[: text.find("\n")] else _delimiter(text)
+    if _ROUNDED.search(text):
+        notices.append("it holds numbers such as 1.23E+16, which a spreadsheet has rounded: format ids as text there")
     if delimiter != ",":
         notices.append(f"its columns are separated by {_DELIMITERS.get(delimiter, repr(delimiter))}")
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
@@ -131,6 +149,8 @@ def _from_csv(data: bytes, name: str) -> TextTable:
         raise MetadataError(
             f"{name} cannot be read as CSV: line {reader.line_num}: {error}", 'write a quote within quotes as ""'
         ) from None
+    if not rows:
+        raise MetadataError(f"{name} is empty", "give it a header with image_path and tier")
     header, n_columns = rows[0], len(rows[0])
     for row, line in zip(rows, lines, strict=True):
         if len(row) > n_columns and any(row[n_columns:]):
@@ -150,7 +170,8 @@ def _decoded(data: bytes, name: str) -> tuple[str, list[str]]:
     """Decode a text file: UTF-8, UTF-16, or CP949 as Windows writes it in Korea."""
     for mark, encoding in _BYTE_ORDER_MARKS.items():
         if data.startswith(mark):
-            return _strictly(data, encoding, name), [] if encoding == "utf-8-sig" else ["it is read as UTF-16"]
+            notices = [] if encoding == "utf-8-sig" else [f"it is read as {encoding.upper()}"]
+            return _strictly(data, encoding, name), notices
     if b"\0" in data[:4096]:
         for encoding, zeros in (("utf-16-le", data[1:200:2]), ("utf-16-be", data[0:200:2])):
             if zeros.count(0) > len(zeros) / 2:
@@ -185,9 +206,13 @@ def _strictly(data: bytes, encoding: str, name: str) -> str:
 
 
 def _delimiter(text: str) -> str:
-    """Return what separates the columns of the header: what it holds most often outside of quotes."""
+    """Return what separates the columns of the header: what makes `tier` a column, or else what it holds most often."""
     header = re.sub(r'"[^"]*"', "", next(line for line in text.splitlines() if line.strip()))
-    return max(_DELIMITERS, key=header.count)
+
+    def fits(delimiter: str) -> tuple[bool, int]:
+        return "tier" in [name.strip(_SPACE) for name in header.split(delimiter)], header.count(delimiter)
+
+    return max(_DELIMITERS, key=fits)
 
 
 def _from_archive(data: bytes, name: str) -> TextTable:
@@ -198,7 +223,7 @@ def _from_archive(data: bytes, name: str) -> TextTable:
                 return _from_workbook(data, name)
             if len(names) == 1:
                 return read_text_table(archive.read(names[0]), f"{name} ({names[0]})")
-    except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError, zlib.error) as error:
         raise MetadataError(f"{name} is packed and cannot be read: {error}", _AS_WHAT) from None
     raise MetadataError(f"{name} is a ZIP archive or another office document, not a table that is read", _AS_WHAT)
 
@@ -208,7 +233,7 @@ def _from_workbook(data: bytes, name: str) -> TextTable:
 
     try:
         workbook = python_calamine.load_workbook(io.BytesIO(data))
-        sheets = [(title, workbook.get_sheet_by_name(title)) for title in workbook.sheet_names]
+        sheets = [(each.name, workbook.get_sheet_by_name(each.name)) for each in _visible_first(workbook)]
         filled = [(title, sheet, rows) for title, sheet in sheets if (rows := sheet.to_python(skip_empty_area=False))]
     except (python_calamine.CalamineError, OSError, ValueError) as error:
         reason = " ".join(str(error).split())
@@ -216,19 +241,43 @@ def _from_workbook(data: bytes, name: str) -> TextTable:
             f"{name} is a workbook or another office document that cannot be read ({reason})",
             f"take its password away, or {_AS_WHAT}",
         ) from None
-    if not filled:
+    found = [(title, cells, rows) for title, sheet, rows in filled if (cells := _workbook_cells(sheet, rows))]
+    if not found:
         raise MetadataError(f"{name} is empty", "give its first sheet a header with image_path and tier")
-    title, sheet, rows = filled[0]
-    notices = [f"it has {len(filled)} sheets, the first one is read: {title}"] if len(filled) > 1 else []
-    rows = [list(row) for row in rows]
-    for (top, left), (bottom, right) in sheet.merged_cell_ranges or []:
-        for row in rows[top : bottom + 1]:  # of merged cells, the first alone holds the value of all
-            row[left : right + 1] = [rows[top][left]] * len(row[left : right + 1])
+    title, cells, rows = found[0]
+    notices = [f"it has {len(found)} sheets, the first one is read: {title}"] if len(found) > 1 else []
     if any(isinstance(value, float) and abs(value) >= _EXACT for row in rows for value in row):
         notices.append("it holds numbers of more than 15 digits, which spreadsheets round: format ids as text there")
-    cells = [texts for row in rows if any(texts := [cell_text(value) for value in row])]
+    if _has_cells_without_value(data):
+        notices.append("it has cells with an error or a formula without a stored value, which are read as empty")
     width = max(index + 1 for row in cells for index, text in enumerate(row) if text)
     return TextTable(cells[0][:width], _columns(cells[1:], width), notices)
+
+
+def _visible_first(workbook: Any) -> list[Any]:
+    """Return what is known of the sheets, hidden ones last."""
+    from python_calamine import SheetVisibleEnum
+
+    return sorted(workbook.sheets_metadata, key=lambda sheet: sheet.visible != SheetVisibleEnum.Visible)
+
+
+def _workbook_cells(sheet: Any, rows: Sequence[Sequence[Any]]) -> list[list[str]]:
+    """Return the rows of a sheet that hold anything; of merged cells, the first alone holds the value of all."""
+    filled = [list(row) for row in rows]
+    for (top, left), (bottom, right) in sheet.merged_cell_ranges or []:
+        for row in filled[top : bottom + 1]:
+            if left < len(row):  # formats reach beyond the table
+                row[left : right + 1] = [filled[top][left]] * len(row[left : right + 1])
+    return [texts for row in filled if any(texts := [cell_text(value) for value in row])]
+
+
+def _has_cells_without_value(data: bytes) -> bool:
+    """Tell whether an xlsx file has errors, or formulas that no program has worked out."""
+    if not zipfile.is_zipfile(io.BytesIO(data)):
+        return False
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        sheets = [each for each in archive.namelist() if re.fullmatch(r"xl/worksheets/[^/]*\.xml", each)]
+        return any(_WITHOUT_VALUE.search(archive.read(each)) for each in sheets)
 
 
 def _from_parquet(data: bytes, name: str) -> TextTable:
@@ -239,7 +288,10 @@ def _from_parquet(data: bytes, name: str) -> TextTable:
         columns = [_parquet_cells(table.column(position)) for position in kept]
     except (pa.ArrowException, OSError, ValueError) as error:
         raise MetadataError(f"{name} cannot be read as Parquet: {' '.join(str(error).split())}", _AS_WHAT) from None
-    return TextTable([table.column_names[position] for position in kept], columns)
+    names = [table.column_names[position] for position in kept]
+    rounded = [name for name, position in zip(names, kept, strict=True) if _is_rounded(table.column(position))]
+    notices = [f"{', '.join(rounded)}: large numbers are stored as floating-point ones, which rounds them: store text"]
+    return TextTable(names, columns, notices if rounded else [])
 
 
 def _index_columns(schema: pa.Schema) -> set[str]:
@@ -249,10 +301,37 @@ def _index_columns(schema: pa.Schema) -> set[str]:
 
 
 def _parquet_cells(column: Any) -> list[str]:
-    if pa.types.is_timestamp(column.type) and column.type.unit == "ns":
-        column = column.cast(pa.timestamp("us", column.type.tz), safe=False)
-    distinct = column.combine_chunks().dictionary_encode() if not pa.types.is_nested(column.type) else None
-    if isinstance(distinct, pa.DictionaryArray):
-        texts = [cell_text(value) for value in distinct.dictionary.to_pylist()]
-        return ["" if code is None else texts[code] for code in distinct.indices.to_pylist()]
-    return [cell_text(value) for value in column.to_pylist()]
+    """Return the cells of a column as text, also where Python has no such date, or the text of what is stored."""
+    if pa.types.is_timestamp(column.type):
+        column = _without_zone(column)
+    try:
+        if not pa.types.is_nested(column.type):
+            distinct = column.combine_chunks().dictionary_encode()
+            texts = [cell_text(value) for value in distinct.dictionary.to_pylist()]
+            return ["" if code is None else texts[code] for code in distinct.indices.to_pylist()]
+        return [cell_text(value) for value in column.to_pylist()]
+    except (OverflowError, ValueError, AttributeError, pa.ArrowException):
+        return ["" if not cell.is_valid else _scalar_text(cell) for chunk in column.chunks for cell in chunk]
+
+
+def _scalar_text(cell: Any) -> str:
+    try:
+        return cell_text(cell.as_py())
+    except (OverflowError, ValueError, TypeError):
+        stored = getattr(cell, "value", None)  # of dates and times: the number that is stored
+        return cell_text(stored) if isinstance(stored, int) else "a value that cannot be shown"
+
+
+def _without_zone(column: Any) -> Any:
+    unit = "us" if column.type.unit == "ns" else column.type.unit
+    return column.cast(pa.timestamp(unit), safe=False)
+
+
+def _is_rounded(column: Any) -> bool:
+    """Tell whether a floating-point column holds whole numbers that are too large for it."""
+    digits = {"double": 53, "float": 24, "halffloat": 11}.get(str(column.type))
+    if digits is None:
+        return False
+    values = column.to_numpy().astype(np.float64)
+    values = values[np.isfinite(values)]
+    return bool(len(values)) and bool((np.abs(values) >= 2**digits).any()) and bool((values % 1 == 0).all())

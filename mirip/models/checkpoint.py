@@ -89,6 +89,8 @@ def load_state(path: Path | str) -> dict[str, Any]:
     Raises:
         CheckpointError: the file is missing or damaged.
     """
+    if Path(path).exists() and not Path(path).is_file():
+        raise CheckpointError(f"{path} is a folder or a device, not a file", "give the path of a checkpoint")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
@@ -98,7 +100,7 @@ def load_state(path: Path | str) -> dict[str, Any]:
     except Exception:  # damaged bytes make torch's unpickler raise nearly anything, with advice not to be followed
         raise CheckpointError(
             f"{path} cannot be read as a checkpoint, it is damaged or none",
-            f"restore it (`dvc checkout {path}`) or train again (`dvc repro train`)",
+            "restore it (of the pipeline: `dvc checkout`) or train again",
         ) from None
     if not isinstance(state, dict):
         raise CheckpointError(f"{path} holds a {type(state).__name__}, not a checkpoint", "train again")

@@ -342,5 +342,8 @@ def test_a_folder_stands_for_the_images_below_it(trained, capsys) -> None:
     Path("few/notes.txt").write_text("not an image, and not called one")
     assert main(["rank", "few", *_MODEL]) == 0
     assert sorted(line.split()[-1] for line in capsys.readouterr().out.splitlines()) == ["few/2.png", "few/below/1.png"]
-    assert main(["score", "run/checkpoints", *_MODEL]) == 1
-    assert "holds no image file" in capsys.readouterr().err
+    for command in ("score", "rank"):
+        assert main([command, "run/checkpoints", "few", *_MODEL]) == 1
+        printed = capsys.readouterr()
+        assert "left out: run/checkpoints is a folder, not an image file" in printed.err
+        assert len(printed.out.splitlines()) == 2

@@ -76,3 +76,17 @@ def test_what_a_command_cannot_go_on_with_is_one_line(error, code, said, monkeyp
     monkeypatch.setattr("mirip.cli.experiments.load_params", fail)
     assert main(["summary"]) == code
     assert capsys.readouterr().err == said
+
+
+@pytest.mark.parametrize("option", ["--output", "--data", "--metadata"])
+def test_an_empty_path_is_refused(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    given = {"--output": "o", "--data": "d", "--metadata": "m", option: ""}
+    with pytest.raises(SystemExit):
+        main(["train", *(part for pair in given.items() for part in pair)])
+    assert "the path is empty" in capsys.readouterr().err
+
+
+def test_an_output_that_nobody_reads_any_more_ends_without_a_word() -> None:
+    listing = f"{sys.executable} -m mirip --help | head -c 1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", listing], capture_output=True, text=True, check=False)
+    assert done.stderr == ""

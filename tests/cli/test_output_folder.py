@@ -161,3 +161,24 @@ def test_a_file_for_an_evaluation_is_no_result_of_a_training(root: Path) -> None
         check_output_file(root / "scores.csv" / "exam.json")
     (root / "best_model.pt").unlink()
     check_output_file(root / "evaluate.json")
+
+
+def test_an_exchange_that_was_killed_is_ended_by_the_next_training(tmp_path: Path) -> None:
+    """The new results are all there, in two folders; the earlier ones are gone."""
+    for n_moved in range(len(results(Workspace(tmp_path)))):
+        root = tmp_path / str(n_moved)
+        with output_folder(root) as folder:
+            for path in results(folder.unfinished):
+                path.write_text("new")
+            moved = list(zip(results(folder.unfinished), results(folder.finished), strict=True))[::-1][:n_moved]
+            for new, path in moved:
+                new.replace(path)
+        with output_folder(root) as folder:
+            assert all(path.read_text() == "new" for path in results(folder.finished))
+            assert not any(path.exists() for path in results(folder.unfinished))
+
+
+def test_a_device_is_never_replaced_by_a_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DataError, match="is a device or a pipe, not a file"):
+        check_output_file(tmp_path / "pipe")

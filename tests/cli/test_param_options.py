@@ -87,3 +87,8 @@ def test_a_text_is_told_in_options_too() -> None:
     assert with_options("is missing: no such file below data.images", options) == (
         "is missing: no such file below --data"
     )
+
+
+def test_the_remedy_for_a_missing_column_is_to_leave_the_option_out() -> None:
+    advice = "name one of those, or none: `dvc exp run -S data.context=null` in the pipeline"
+    assert with_options(advice, Namespace(context=["x"])) == "name one of those, or leave --context out"

@@ -200,6 +200,8 @@ def test_what_is_not_read_is_refused_by_its_name_with_what_to_do(data: bytes, wh
         (b"plain text named .jpg\n" * 20, "not an image in a known format"),
         (bytes(range(200, 256)), "not an image in a known format"),
         (b"\0\0\3\0 a header like that of a TGA file, and nothing else", "not an image in a known format"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS, not the image: run `git lfs pull`"),
+        (b"\0\5\x16\7\0\2\0\0Mac OS X", "a file of macOS about an image.*not the image: give the one without"),
         (b"\n<!DOCTYPE html><html>Sign in", "a web page, not an image: download the image itself"),
     ],
 )

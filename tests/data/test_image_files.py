@@ -11,7 +11,7 @@ from mirip.data.image_files import (
     read_image_bytes,
     with_folders_opened,
 )
-from mirip.errors import DataError, ImageError
+from mirip.errors import ImageError
 
 
 def test_reads_below_the_root_even_if_the_root_is_a_link(tmp_path: Path) -> None:
@@ -115,8 +115,9 @@ def test_a_folder_stands_for_its_images(tmp_path: Path) -> None:
     names = [path.relative_to(tmp_path).as_posix() for path in with_folders_opened(given)]
     assert names == ["notes.txt", "a.png", "b.JPG", "sub/c.heic"]
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="empty holds no image file: give image files"):
-        list(with_folders_opened([tmp_path / "empty"]))
+    assert list(with_folders_opened([tmp_path / "empty"])) == [tmp_path / "empty"]
+    with pytest.raises(ImageError, match="is a folder, not an image file"):
+        read_file(tmp_path / "empty")
 
 
 @pytest.mark.parametrize(

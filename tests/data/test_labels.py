@@ -32,9 +32,9 @@ def test_full_width_letters_and_small_letters_are_taken_for_the_tier_that_they_m
     found, notices = match_tiers(pd.Series(["S", "s", "\uff33", "a", "x", ""]), ("S", "A", "B"))
     assert found.tolist() == ["S", "S", "S", "A", "x", ""]
     assert notices == [
-        "tier 'a' is taken as A (1 rows)",
-        "tier 's' is taken as S (1 rows)",
-        "tier '\uff33' is taken as S (1 rows)",
+        "tier 'a' is taken as A (1 of the rows)",
+        "tier 's' is taken as S (1 of the rows)",
+        "tier '\uff33' is taken as S (1 of the rows)",
     ]
     assert match_tiers(pd.Series(["\uff11"]), ("1", "2"))[0].tolist() == ["1"]
 

@@ -306,6 +306,13 @@ def test_identical_files_of_different_tiers_are_said_to_contradict(tmp_path: Pat
     assert "different tiers, which contradict: a.jpg (S), b.jpg (C)" in prepared.notices[0]
 
 
+def test_a_row_without_a_tier_does_not_stand_in_the_way_of_another(tmp_path: Path) -> None:
+    _copies(tmp_path, ["a.jpg"])
+    prepared = _prepared(tmp_path, [{"image_path": "a.jpg", "tier": tier} for tier in ("X", "", "S")])
+    assert prepared.manifest["tier"].tolist() == ["S"]
+    assert "contradict" not in " ".join(prepared.rejected["reason"])
+
+
 def test_a_repaired_image_is_marked_and_counted(tmp_path: Path) -> None:
     _copies(tmp_path, ["a.jpg", "b.jpg"])
     (tmp_path / "a.jpg").write_bytes((tmp_path / "a.jpg").read_bytes()[:-2])

@@ -63,6 +63,14 @@ def test_a_tier_may_be_called_na_and_an_empty_one_is_empty(tmp_path: Path) -> No
         ("image_path,ti er,grade\na,S,S\n", "utf-8", "rename 'ti er' or 'grade' to tier"),
         ("imge_path,tier\na,S\n", "utf-8", "rename 'imge_path' to image_path"),
         ("image_path,x\na,S\n", "utf-8", "add a column tier"),
+        (
+            "Tier,file_name\nS,a\n",
+            "utf-8",
+            "no column image_path.*and no column tier.*'file_name' to image_path, and rename 'Tier'",
+        ),
+        ("Image Filename,tier\na,S\n", "utf-8", "rename 'Image Filename' to image_path"),
+        ("image_path,평가등급\na,S\n", "utf-8", "rename '평가등급' to tier"),
+        ("My exam table,\nimage_path,tier\na,S\n", "utf-8", "the first row of the table holds the names"),
     ],
 )
 def test_an_unusable_table_is_one_clear_line(tmp_path: Path, text: str, encoding: str, message: str) -> None:

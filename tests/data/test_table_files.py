@@ -113,12 +113,19 @@ def test_short_rows_are_filled_and_empty_values_at_the_end_dropped() -> None:
         (b'\n[{"image_path": "a.jpg"}]', "is JSON, not a table that is read"),
         (b"<html><table><tr><td>image_path", "is a web page or XML.*save the table as CSV"),
         (b"%PDF-1.4", "is a PDF document"),
+        (b",,,\n,,\n", "is empty"),
+        (b"{\\rtf1\\ansi", "is an RTF document"),
+        (b"MIME-Version: 1.0\n", "is a web page"),
+        ('{"image_path": 1}'.encode("utf-16"), "is JSON"),
+        ("<html>".encode("utf-16"), "is a web page"),
         (b"SQLite format 3\0" + bytes(40), "is an SQLite database"),
         (b"\x89PNG\r\n\x1a\n" + bytes(40), "is an image"),
         (b"PAR1 and then nothing of use", "cannot be read as Parquet"),
         (b"PK\3\4" + bytes(40), "is packed and cannot be read"),
         (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), "that cannot be read.*take its password away"),
         (gzip.compress(b"a,b\n1,2\n")[:-9], "is packed and damaged"),
+        (gzip.compress(bytes(range(256)) * 4)[:40] + bytes(40), "is packed and damaged"),
+        (bz2.compress(b"a,b\n1,2\n" * 99)[:-9], "is packed and damaged"),
     ],
 )
 def test_what_cannot_be_read_is_one_line_with_what_to_do(data: bytes, message: str) -> None:
@@ -176,6 +183,64 @@ def test_of_several_sheets_the_first_is_read_and_said() -> None:
 def test_ids_that_a_spreadsheet_has_rounded_are_said() -> None:
     table = _read(_workbook([["image_path", "tier", "student"], ["a.jpg", "S", 20241234567890123]]))
     assert "format ids as text there" in table.notices[0]
+
+
+def test_a_workbook_with_marks_beside_the_table_or_nothing_but_a_space() -> None:
+    rows = [["image_path", "tier"], ["a.jpg", "S"]]
+    assert _rows(_read(_workbook(rows, merged="E1:F2"))) == rows
+    with pytest.raises(MetadataError, match="is empty"):
+        _read(_workbook([[" "]]))
+
+
+def test_cells_without_a_value_are_said() -> None:
+    for cell in ("=1+1", "#N/A"):
+        table = _read(_workbook([["image_path", "tier", "student"], ["a.jpg", "S", cell]]))
+        assert table.columns[2] == [""]
+        assert table.notices == [
+            "it has cells with an error or a formula without a stored value, which are read as empty"
+        ]
+
+
+def test_a_hidden_sheet_is_the_last_to_be_read() -> None:
+    book, buffer = openpyxl.Workbook(), io.BytesIO()
+    book.active.append(["old"])
+    book.active.sheet_state = "hidden"
+    book.create_sheet("works").append(["image_path", "tier"])
+    book.save(buffer)
+    assert _read(buffer.getvalue()).header == ["image_path", "tier"]
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_ids_that_a_floating_point_column_has_rounded_are_said(dtype: str) -> None:
+    large = 2**53 if dtype == "float64" else 2**24
+    ids = pd.Series([large, large + 2, None], dtype=dtype)
+    buffer = io.BytesIO()
+    pd.DataFrame({"image_path": list("abc"), "tier": "S", "student": ids, "width": [1.5, 2.0, 3.0]}).to_parquet(buffer)
+    assert ["student: large numbers" in text for text in _read(buffer.getvalue()).notices] == [True]
+    table = _read(b"image_path,tier,student\na.jpg,S,1.234567890123457E+16\n")
+    assert ["1.23E+16" in text for text in table.notices] == [True]
+
+
+def test_values_that_python_cannot_hold_stop_nothing() -> None:
+    columns = {
+        "far": pa.array([10**14], pa.timestamp("s")),
+        "long_ago": pa.array([-(2**62)], pa.timestamp("us")),
+        "day": pa.array([2**30], pa.date32()),
+        "span": pa.array([2**62], pa.duration("s")),
+        "half": pa.array(np.array([1.5], np.float16)),
+        "zoned": pa.array([0], pa.timestamp("s", "Nowhere/At_All")),
+        "list": pa.array([[10**14]], pa.list_(pa.timestamp("s"))),
+    }
+    table = _read(_parquet(columns))
+    found = dict(zip(table.header, table.columns, strict=True))
+    assert all(len(cells) == 1 and cells[0] for cells in found.values())
+    assert (found["half"], found["zoned"]) == (["1.5"], ["1970-01-01"])
+
+
+@pytest.mark.parametrize("told", ["SEP=;\n", '"sep=;"\n', ""])
+def test_what_makes_tier_a_column_is_the_separator(told: str) -> None:
+    assert _read(f"{told}image_path;tier;a,b,c,d\nx.jpg;S;1\n".encode()).header == ["image_path", "tier", "a,b,c,d"]
+    assert _read(b"sep=;\nimage_path,tier\na.jpg,S\n").header == ["image_path", "tier"]
 
 
 def test_parquet_of_any_types_is_text_without_loss() -> None:

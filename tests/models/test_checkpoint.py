@@ -1,5 +1,6 @@
 """Checkpoints: equal content is equal bytes, and what is no checkpoint is said in words."""
 
+import os
 from dataclasses import replace
 
 import pytest
@@ -71,3 +72,10 @@ def test_a_file_that_runs_code_is_refused(tmp_path) -> None:
 class Evil:
     def __reduce__(self):
         return (exec, ("open('ran', 'w').close()",))
+
+
+def test_a_pipe_is_refused_at_once(tmp_path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path, tmp_path / "pipe"):
+        with pytest.raises(CheckpointError, match="is a folder or a device, not a file"):
+            load_checkpoint(path)
