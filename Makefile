@@ -7,6 +7,7 @@
 #   make check      check format, lint and types
 #   make coverage   all tests, with coverage of mirip/
 #   make docs       write docs/cli.md from the parser
+#   make serve      the API on http://127.0.0.1:8000, its description at /docs
 #   make ui         the MLflow UI on http://127.0.0.1:5000
 #   make sweep      run a small grid of experiments; another one: make sweep GRID="train.seed=42,43 train.dropout=0.1,0.3"
 #   make lock       compile requirements*.txt again from pyproject.toml
@@ -19,7 +20,7 @@ export PATH := $(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 unexport PYTHONDONTWRITEBYTECODE # where it is set, each of many processes would compile every module again
 
-.PHONY: install repro test test-fast check format coverage docs ui sweep lock clean
+.PHONY: install repro test test-fast check format coverage docs serve ui sweep lock clean
 
 # One worker a processor. The tests of a file stay on one worker, and files are handed out in the order of conftest.py.
 TEST_JOBS ?= auto
@@ -55,6 +56,9 @@ coverage: $(VENV)/.installed
 
 docs: $(VENV)/.installed
 	python -m mirip.cli.reference > docs/cli.md
+
+serve: $(VENV)/.installed
+	mirip serve
 
 ui: $(VENV)/.installed
 	mirip ui

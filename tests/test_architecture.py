@@ -23,6 +23,7 @@ FLOORS = [
     ("features.exchange",),
     ("models",),
     ("report",),
+    ("serve",),
     ("experiments",),
     ("tracking",),
     ("cli",),

@@ -1,18 +1,18 @@
-"""`mirip train | evaluate | score | compare | rank`: what is done with a folder of images or with image files."""
+"""`mirip train | evaluate`: what is done with a folder of images and a table, off the pipeline."""
 
 import argparse
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mirip.cli.command import a_path, add_command
 from mirip.cli.output_folder import MODEL_SHA256, check_output_file, output_folder
 from mirip.cli.param_options import given_params, naming_options, with_options
-from mirip.errors import CheckpointError, ImageError
-from mirip.params import EvaluateParams, Params, load_params, override_params
-from mirip.workspace import Workspace, private_folder
+from mirip.cli.scoring import add_checkpoint_flags
+from mirip.errors import CheckpointError
+from mirip.params import Params, override_params
+from mirip.workspace import private_folder
 
 if TYPE_CHECKING:
     from mirip.data.manifest import Prepared
@@ -39,25 +39,9 @@ def add_commands(commands: Any) -> None:
     command.add_argument("--no-tracking", action="store_true", help="do not publish to MLflow")
 
     command = add_command(commands, "evaluate", evaluate)
-    _add_checkpoint_flags(command)
+    add_checkpoint_flags(command)
     _add_data_flags(command)
     command.add_argument("--output", type=a_path, help="JSON file for the metrics; default: print them only")
-
-    for name, function in (("score", score), ("rank", rank)):
-        command = add_command(commands, name, function)
-        _add_image_flags(command)
-        command.add_argument(
-            "images", type=Path, nargs="+", metavar="IMAGE", help="an image file, or a folder for all images below it"
-        )
-        if function is score:
-            command.add_argument(
-                "--context", help="give the percentile within this context of the training split; default: within all"
-            )
-
-    command = add_command(commands, "compare", compare)
-    _add_image_flags(command)
-    command.add_argument("a", type=Path, metavar="IMAGE_A", help="an image file")
-    command.add_argument("b", type=Path, metavar="IMAGE_B", help="the image file to compare it with")
 
 
 @naming_options
@@ -147,54 +131,6 @@ def evaluate(options: argparse.Namespace) -> None:
     print(evaluation.summary())
 
 
-def score(options: argparse.Namespace) -> int:
-    """Print the score of each image file, its percentile among the training images, and its likeliest tier."""
-    from mirip.models.percentiles import score_summary
-
-    model, left_out = _model(options), list[Path]()
-    for path, value in _scored(model, options.images, left_out):
-        found = score_summary(model.checkpoint, value, options.context)
-        print(f"{value:+.4f}  {found.percentile:3.0f} %  {found.likeliest_tier}  {path}")
-    return 1 if left_out else 0
-
-
-def compare(options: argparse.Namespace) -> None:
-    """Say which of two image files is better and how sure that is, or that it is too close to call."""
-    least = (load_params(path).evaluate if (path := _params_here()) else EvaluateParams()).min_confidence
-    result = _model(options).compare(options.a, options.b)
-    print(f"{result.score_a:+.4f}  {options.a}")
-    print(f"{result.score_b:+.4f}  {options.b}")
-    print(which_is_better(options.a, options.b, result.probability, least))
-
-
-def which_is_better(a: Path, b: Path, probability: float, least: float) -> str:
-    """Say which of two is the better one, given P(a is); below the confidence `least`, too close to call."""
-    better, confidence = (a, probability) if probability >= 0.5 else (b, 1 - probability)
-    said = f"{better} is the better one with probability {confidence:.2f}"
-    return said if confidence >= least else f"too close to call: {said}, below {least:.2f} (evaluate.min_confidence)"
-
-
-def rank(options: argparse.Namespace) -> int:
-    """Print image files from best to worst."""
-    left_out = list[Path]()
-    scored = sorted(_scored(_model(options), options.images, left_out), key=lambda item: -item[1])
-    for place, (path, value) in enumerate(scored, start=1):
-        print(f"{place:4}  {value:+.4f}  {path}")
-    return 1 if left_out else 0
-
-
-def _scored(model: Any, given: Sequence[Path], left_out: list[Path]) -> Iterator[tuple[Path, float]]:
-    """Yield each image with its score; one that cannot be used is named on stderr and goes to `left_out`."""
-    from mirip.data.image_files import with_folders_opened
-
-    for path in with_folders_opened(given):
-        try:
-            yield path, model.score_images([path])[0]
-        except ImageError as error:
-            left_out.append(path)
-            print(f"left out: {error}", file=sys.stderr)
-
-
 def _print_notes(prepared: "Prepared", options: argparse.Namespace) -> None:
     for notice in prepared.notices:
         print(f"note: {with_options(notice, options)}", file=sys.stderr)
@@ -216,23 +152,6 @@ def _add_data_flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--params", type=Path, help="file with the values that no option names; default params.yaml, if there is one"
-    )
-
-
-def _add_checkpoint_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--checkpoint",
-        type=Path,
-        default=Workspace().model,
-        help="file of the trained model; default models/best_model.pt",
-    )
-    parser.add_argument("--backbone", help="folder of its backbone, if it is not where the checkpoint says")
-
-
-def _add_image_flags(parser: argparse.ArgumentParser) -> None:
-    _add_checkpoint_flags(parser)
-    parser.add_argument(
-        "--device", choices=["auto", "cpu", "cuda"], help="where the backbone computes; auto is cuda where there is one"
     )
 
 

@@ -15,7 +15,7 @@ from mirip.interruption import EXIT_CODE, ended, interrupted, interruptible, sho
 if TYPE_CHECKING:
     import argparse
 
-FAMILIES = ("images", "experiments", "cache", "pull_request", "tracking")
+FAMILIES = ("images", "scoring", "serve", "experiments", "cache", "pull_request", "tracking")
 
 _INTERRUPTED = "interrupted"
 

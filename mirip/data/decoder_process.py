@@ -42,13 +42,14 @@ class IsolatedImage:
         size: width and height in pixels, as they are stored.
 
     Raises:
-        ImageError: as `open_image` of mirip.data.formats; or the process crashed, or took more than TIME_LIMIT_S.
+        ImageError: as `open_image` of mirip.data.formats; or the process crashed, or took more than `limit_s` seconds,
+            by default TIME_LIMIT_S.
     """
 
-    def __init__(self, data: bytes) -> None:
-        self._process = _take()
+    def __init__(self, data: bytes, *, limit_s: float | None = None) -> None:
+        self._process, self._limit_s = _take(), limit_s or TIME_LIMIT_S
         try:
-            self.size: tuple[int, int] = self._process.ask(data)
+            self.size: tuple[int, int] = self._process.ask(data, self._limit_s)
         except BaseException as error:
             self._process.is_usable &= isinstance(error, ImageError)  # after Ctrl-C an answer may be under way
             _give_back(self._process)
@@ -70,7 +71,7 @@ class IsolatedImage:
     def decode(self) -> DecodedImage:
         """Decode the file; raises ImageError as decoding in this process would, or as above."""
         image: DecodedImage
-        image, shape = self._process.ask(b"")
+        image, shape = self._process.ask(b"", self._limit_s)
         pixels = self._process.read_pixels(shape)
         printed = self._process.printed()
         return replace(image, pixels=pixels, repaired="; ".join(filter(None, (image.repaired, printed))))
@@ -90,9 +91,9 @@ class _DecoderProcess:
         )
         self.is_usable = True
 
-    def ask(self, request: bytes) -> Any:
+    def ask(self, request: bytes, limit_s: float) -> Any:
         """Return the answer to a request: a file's bytes, or none for its pixels; raises ImageError."""
-        timer = threading.Timer(TIME_LIMIT_S, self._popen.kill)
+        timer = threading.Timer(limit_s, self._popen.kill)
         timer.daemon = True
         timer.start()
         try:
@@ -103,7 +104,7 @@ class _DecoderProcess:
         finally:
             timer.cancel()
         if answer is None:
-            raise self._death()
+            raise self._death(limit_s)
         kind, value = pickle.loads(answer)
         if kind == "bug":
             raise RuntimeError(f"the decoder process failed:\n{value}")
@@ -118,7 +119,7 @@ class _DecoderProcess:
         pixels = np.empty(shape, np.uint8)
         assert isinstance(self._popen.stdout, io.BufferedReader)
         if self._popen.stdout.readinto(pixels.data.cast("B")) < pixels.size:
-            raise self._death()
+            raise self._death(TIME_LIMIT_S)
         return pixels
 
     def printed(self) -> str:
@@ -147,11 +148,11 @@ class _DecoderProcess:
             with suppress(OSError):
                 cast(IO[bytes], stream).close()
 
-    def _death(self) -> ImageError:
+    def _death(self, limit_s: float) -> ImageError:
         code = self._popen.wait()
         self.is_usable = False
         if code == -signal.SIGKILL:
-            why = f"took more than {TIME_LIMIT_S:g} s to decode or more memory than there is, and was given up"
+            why = f"took more than {limit_s:g} s to decode or more memory than there is, and was given up"
         else:
             why = f"made its decoder crash ({signal.Signals(-code).name if code < 0 else f'exit code {code}'})"
         return ImageError(f"is damaged: it {why}", kind="truncated")

@@ -44,7 +44,7 @@ _IN_FLIGHT = _InFlight(4_000_000_000)
 
 
 @contextmanager
-def decoded(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Iterator[DecodedImage]:
+def decoded(data: bytes, *, max_pixels: int = MAX_PIXELS, limit_s: float | None = None) -> Iterator[DecodedImage]:
     """Decode an image file to upright 8-bit sRGB: EXIF orientation, colour profile, alpha over white, first frame.
 
     16-bit values v become v / 257 rounded; an embedded profile that is broken or of another colour space is
@@ -54,6 +54,7 @@ def decoded(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Iterator[DecodedIma
     Args:
         data: the file's bytes.
         max_pixels: a larger image is refused by its header.
+        limit_s: seconds after which a decoder in a process of its own is given up; None: 120.
 
     Yields:
         The pixels and what had to be done to get them.
@@ -62,7 +63,7 @@ def decoded(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Iterator[DecodedIma
         ImageError: of kind `not_an_image`, `unsupported`, `truncated` or `too_large`; the message does not name the
             file.
     """
-    with IsolatedImage(data) if FORMATS[recognise(data)].isolated else OpenedImage(data) as image:
+    with IsolatedImage(data, limit_s=limit_s) if FORMATS[recognise(data)].isolated else OpenedImage(data) as image:
         width, height = image.size
         if width * height > max_pixels:
             raise ImageError(

@@ -5,11 +5,15 @@ split; the measures are taken on the test split. Both look at single pairs, of w
 callers draw them with `mirip.metrics.pairwise.sample_pairs`, all of them up to a cap.
 """
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from mirip.metrics.pairwise import sample_pairs
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Floats = NDArray[np.float64]
 
@@ -27,11 +31,9 @@ def win_probability(difference: ArrayLike, temperature: float) -> Floats:
         difference: score_a - score_b, any shape.
         temperature: > 0, in units of the score.
     """
-    from scipy.special import expit
-
     if not temperature > 0:
         raise ValueError(f"temperature is {temperature}, expected a number above 0")
-    return np.asarray(expit(np.asarray(difference, dtype=np.float64) / temperature), dtype=np.float64)
+    return np.asarray(_sigmoid(np.asarray(difference, dtype=np.float64) / temperature), dtype=np.float64)
 
 
 def fit_temperature(
@@ -122,11 +124,9 @@ def tier_probabilities(scores: ArrayLike, slope: float, thresholds: ArrayLike) -
         slope: of `fit_ordinal`.
         thresholds: (K-1,) of `fit_ordinal`, increasing.
     """
-    from scipy.special import expit
-
     cuts = np.asarray(thresholds, dtype=np.float64)
     logits = cuts[None, :] - slope * np.asarray(scores, dtype=np.float64)[:, None]  # (N, K-1)
-    at_most = np.pad(expit(logits), ((0, 0), (1, 1)), constant_values=((0, 0), (0.0, 1.0)))
+    at_most = np.pad(_sigmoid(logits), ((0, 0), (1, 1)), constant_values=((0, 0), (0.0, 1.0)))
     return np.asarray(np.diff(at_most, axis=1), dtype=np.float64)
 
 
@@ -176,7 +176,7 @@ def brier_score(better_wins: ArrayLike) -> float:
     return float(np.mean((1 - p) ** 2)) if len(p) else float("nan")
 
 
-def reliability_table(better_wins: ArrayLike) -> pd.DataFrame:
+def reliability_table(better_wins: ArrayLike) -> "pd.DataFrame":
     """Return confidence against accuracy in ten equal bins of max(p, 1 - p), which lies in [0.5, 1].
 
     Args:
@@ -185,6 +185,8 @@ def reliability_table(better_wins: ArrayLike) -> pd.DataFrame:
     Returns:
         A row for each bin that has pairs: bin (1 to 10), confidence (their mean), accuracy (p = 1/2 as half), n_pairs.
     """
+    import pandas as pd
+
     p = np.asarray(better_wins, dtype=np.float64)
     confidence, correct = np.maximum(p, 1 - p), _correct(p)
     index = np.clip(((confidence - 0.5) * 2 * N_BINS).astype(np.int64), 0, N_BINS - 1)
@@ -200,7 +202,7 @@ def reliability_table(better_wins: ArrayLike) -> pd.DataFrame:
     )
 
 
-def coverage_table(better_wins: ArrayLike, min_confidence: ArrayLike | None = None) -> pd.DataFrame:
+def coverage_table(better_wins: ArrayLike, min_confidence: ArrayLike | None = None) -> "pd.DataFrame":
     """Return accuracy against coverage when pairs below a confidence are left open as too close to call.
 
     The risk-coverage curve of El-Yaniv & Wiener 2010 (JMLR 11), in accuracy.
@@ -212,6 +214,8 @@ def coverage_table(better_wins: ArrayLike, min_confidence: ArrayLike | None = No
     Returns:
         min_confidence, coverage (share of pairs called), accuracy (of those; p = 1/2 as half); a row where any is.
     """
+    import pandas as pd
+
     p = np.asarray(better_wins, dtype=np.float64)
     levels = np.linspace(0.5, 0.95, 10) if min_confidence is None else np.asarray(min_confidence, dtype=np.float64)
     order = np.argsort(-np.maximum(p, 1 - p), kind="stable")
@@ -226,6 +230,13 @@ def coverage_table(better_wins: ArrayLike, min_confidence: ArrayLike | None = No
             "accuracy": right[called[used]] / called[used],
         }
     )
+
+
+def _sigmoid(x: ArrayLike) -> Floats:
+    """Return 1 / (1 + exp(-x)) without overflow; scipy's takes longer to import than an image to score."""
+    values = np.asarray(x, dtype=np.float64)
+    small = np.exp(-np.abs(values))
+    return np.asarray(np.where(values >= 0, 1.0, small) / (1.0 + small), dtype=np.float64)
 
 
 def _correct(better_wins: Floats) -> Floats:

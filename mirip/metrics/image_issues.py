@@ -24,16 +24,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mirip.metrics.pairwise import context_codes
-from mirip.metrics.products import finite, stray_flags_ignored, times
+from mirip.metrics.products import times
+from mirip.metrics.unlikeness import FEWEST, feature_spread
 
 Floats = NDArray[np.float64]
 
 _NEAR = 0.5
 _CHANCE = 0.01  # of a pair reported among images that are all different
 _MAX_SEARCHED = 5_000
-_COMPONENTS = 16  # of the outliers' subspace
 _MAX_FITTED = 20_000
-_SEED = 0
 _BLOCK = 4096
 
 
@@ -194,50 +193,19 @@ def _below(theirs: Floats, scores: Floats) -> Floats:
 
 
 def outliers(features: NDArray[np.floating], *, count: int = 20, rng: np.random.Generator) -> pd.DataFrame:
-    """Return the images that lie farthest from the rest.
-
-    An image is odd by where it lies among the leading principal components, each scaled robustly (median and median
-    absolute deviation), or by how much of it they leave unexplained: the score and the orthogonal distance of Hubert
-    et al. 2005 (Technometrics 47). Each is told in robust deviations above its median, and the larger one counts.
-    Components are those of at most 20,000 drawn images, so that the whole is linear in N.
+    """Return the images that lie farthest from the rest, as mirip.metrics.unlikeness measures it.
 
     Args:
         features: (N, D) finite.
         count: how many at most.
-        rng: draws the images that the components are taken from, where there are more.
+        rng: draws the images that the components are taken from, where there are more than 20,000.
 
     Returns:
         row (int) and distance (in robust deviations above the median image's); the farthest first. Empty below 10
         images, which are too few to say what is usual.
     """
-    from sklearn.decomposition import PCA
-    from sklearn.preprocessing import StandardScaler
-
-    n, dim = features.shape
-    if n < 10:
+    if len(features) < FEWEST:
         return pd.DataFrame({"row": np.empty(0, dtype=np.int64), "distance": np.empty(0)})
-    fitted = features if n <= _MAX_FITTED else features[np.sort(rng.choice(n, _MAX_FITTED, replace=False))]
-    scaler = StandardScaler().fit(fitted.astype(np.float32))
-    components = max(1, min(_COMPONENTS, dim, n // 5))
-    pca = PCA(components, svd_solver="randomized", random_state=_SEED)
-    with stray_flags_ignored():
-        pca.fit(scaler.transform(fitted.astype(np.float32)))
-    projected, unexplained = np.empty((n, components)), np.empty(n)
-    for start in range(0, n, _BLOCK):
-        block = scaler.transform(features[start : start + _BLOCK].astype(np.float32))
-        with stray_flags_ignored():
-            within = pca.transform(block)
-            rest = block - pca.inverse_transform(within)
-        projected[start : start + len(block)] = finite(within, "the projection on principal components")
-        unexplained[start : start + len(block)] = np.linalg.norm(finite(rest, "what they leave unexplained"), axis=1)
-    score = np.linalg.norm(_robust(projected), axis=1)
-    distance = np.maximum(_robust(score[:, None])[:, 0], _robust(unexplained[:, None])[:, 0])
+    distance = feature_spread(features, max_fitted=_MAX_FITTED, rng=rng).distance(features)
     order = np.argsort(-distance, kind="stable")[:count]
     return pd.DataFrame({"row": order, "distance": distance[order]})
-
-
-def _robust(values: Floats) -> Floats:
-    """Centre columns (N, P) by the median and scale by 1.4826 MAD, which is a normal's deviation; 0 if that is 0."""
-    centred = values - np.median(values, axis=0)
-    deviation = 1.4826 * np.median(np.abs(centred), axis=0)
-    return np.asarray(centred * np.divide(1.0, deviation, out=np.zeros_like(deviation), where=deviation > 1e-6))

@@ -1,11 +1,14 @@
 """What a trained model is on disk: the head, and all that its scores depend on."""
 
 import io
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from mirip.errors import CheckpointError
 from mirip.files import write_bytes
@@ -31,6 +34,8 @@ class Checkpoint:
         context_percentiles: the same of the images of one context, for each that has at least 30 of them.
         seen_images: (N,) int64, short hashes of the images of the training and validation splits;
             empty above 100,000.
+        spread: where the features of the training split lie and from which distance on an image is unlike them; None
+            where the training split was too small to say, or in a checkpoint of an earlier version.
     """
 
     model_state_dict: dict[str, torch.Tensor]
@@ -46,6 +51,7 @@ class Checkpoint:
     score_percentiles: list[float]
     context_percentiles: dict[str, list[float]]
     seen_images: torch.Tensor
+    spread: dict[str, torch.Tensor] | None = None
 
     @property
     def feature_dim(self) -> int:
@@ -60,6 +66,11 @@ class Checkpoint:
         )
 
 
+def short_keys(sha256s: Sequence[str]) -> NDArray[np.int64]:
+    """Return the first 8 bytes of each hash as int64 (N,): enough to recognise an image by."""
+    return np.array([int.from_bytes(bytes.fromhex(sha256[:16]), signed=True) for sha256 in sha256s], dtype=np.int64)
+
+
 def save_checkpoint(path: Path | str, checkpoint: Checkpoint) -> None:
     """Write a checkpoint atomically; equal checkpoints give equal bytes, whatever the file's name."""
     write_bytes(path, _to_bytes(vars(checkpoint)))
@@ -72,10 +83,10 @@ def load_checkpoint(path: Path | str) -> Checkpoint:
         CheckpointError: the file is missing, damaged, or lacks a field.
     """
     values = load_state(path)
-    missing = [field.name for field in fields(Checkpoint) if field.name not in values]
+    missing = [field.name for field in fields(Checkpoint) if field.name not in values and field.default is MISSING]
     if missing:
         raise CheckpointError(f"{path} is not a checkpoint of Mirip: it lacks {', '.join(missing)}", "train again")
-    return Checkpoint(**{field.name: values[field.name] for field in fields(Checkpoint)})
+    return Checkpoint(**{field.name: values[field.name] for field in fields(Checkpoint) if field.name in values})
 
 
 def save_state(path: Path | str, state: dict[str, Any]) -> None:

@@ -18,12 +18,12 @@ from mirip.files import write_json
 from mirip.metrics.calibration import tier_probabilities
 from mirip.metrics.pairwise import pairwise_accuracy
 from mirip.models.baselines import baseline_scores
-from mirip.models.checkpoint import Checkpoint, load_checkpoint
+from mirip.models.checkpoint import Checkpoint, load_checkpoint, short_keys
 from mirip.models.evaluation_count import count_evaluated
 from mirip.models.evaluator import Evaluation, Evaluator
 from mirip.models.ranking import PairwiseRankingModel
 from mirip.models.scores import Scores, public_labels, public_scores
-from mirip.models.training import ranking_data, short_keys
+from mirip.models.training import ranking_data
 from mirip.params import EvaluateParams, Params
 from mirip.workspace import Workspace
 

@@ -1,15 +1,17 @@
 """What a score means: its percentile among the images that the model was trained on, and the likeliest tier."""
 
 import unicodedata
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from mirip.errors import CheckpointError
 from mirip.metrics.calibration import percentile_of, tier_probabilities
 from mirip.models.checkpoint import Checkpoint
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Floats = NDArray[np.float64]
 
@@ -49,8 +51,10 @@ def score_summary(checkpoint: Checkpoint, score: float, context: str | None = No
     return ScoreSummary(score, float(percentiles[0]), tiers)
 
 
-def score_table(checkpoint: Checkpoint, scores: ArrayLike) -> pd.DataFrame:
+def score_table(checkpoint: Checkpoint, scores: ArrayLike) -> "pd.DataFrame":
     """Return `score`, `percentile` and `likeliest_tier`, one row for each of `scores` (N,)."""
+    import pandas as pd
+
     percentiles, chances = _percentiles_and_tiers(checkpoint, scores)
     best_first = np.array(checkpoint.tiers, dtype=object)
     return pd.DataFrame(

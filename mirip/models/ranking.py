@@ -241,9 +241,9 @@ class PairwiseRankingModel(nn.Module):
         They are float32 as `extractor.transform` makes them, or uint8 as its `fitted` does.
         """
         if img1.shape[2:] == img2.shape[2:]:
-            features = self._features(torch.cat([img1, img2]))  # (2B, 3, H, W) -> (2B, D)
+            features = self.embed(torch.cat([img1, img2]))  # (2B, 3, H, W) -> (2B, D)
         else:
-            features = torch.cat([self._features(img1), self._features(img2)])
+            features = torch.cat([self.embed(img1), self.embed(img2)])
         scores = self.score(features)[:, None]
         return scores[: len(img1)], scores[len(img1) :]
 
@@ -259,7 +259,7 @@ class PairwiseRankingModel(nn.Module):
         scores: list[float] = []
         for path in paths:  # one at a time: a score must not depend on the other images
             fitted = torch.from_numpy(self.extractor.transform.fitted(read_pixels(path)))
-            features = self._features(fitted.permute(2, 0, 1)[None])  # (h, w, 3) -> (1, 3, h, w)
+            features = self.embed(fitted.permute(2, 0, 1)[None])  # (h, w, 3) -> (1, 3, h, w)
             scores.append(float(self.score(features)))
         return scores
 
@@ -282,8 +282,15 @@ class PairwiseRankingModel(nn.Module):
             )
         self._backbone_is_checked = True
 
-    def _features(self, images: torch.Tensor) -> torch.Tensor:
-        """Embed images as the cache would hold them, with the same rounding: what is served is what was trained on."""
+    def embed(self, images: torch.Tensor) -> torch.Tensor:
+        """Embed images (B, 3, H, W) as the cache would hold them: (B, D) float32 with its rounding.
+
+        They are float32 as `extractor.transform` makes them, or uint8 as its `fitted` does.
+
+        Raises:
+            BackboneError: the backbone cannot be found or loaded.
+            CheckpointError: the backbone found is not the one that the model was trained on.
+        """
         self.check_backbone()
         features: torch.Tensor = self.extractor(images)
         stored = torch.float16 if self.extractor.recipe.stored_dtype == "float16" else torch.float32

@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from mirip.data.folds import deal_folds
 from mirip.data.split import check_tiers, read_splits, split_digest
 from mirip.data.tables import write_csv, write_table
 from mirip.errors import DataError
@@ -20,16 +21,19 @@ from mirip.files import canonical_json, sha256_bytes, sha256_file, write_json
 from mirip.locks import locked_file
 from mirip.metrics.calibration import fit_ordinal, fit_temperature, score_percentiles
 from mirip.metrics.intervals import seed_spread
-from mirip.models.checkpoint import Checkpoint, save_checkpoint
+from mirip.metrics.unlikeness import feature_spread
+from mirip.models.checkpoint import Checkpoint, save_checkpoint, short_keys
 from mirip.models.cross_fit import CrossFit, cross_fit, training_folds
 from mirip.models.ranking_data import RankingData
 from mirip.models.scores import NO_FOLD
 from mirip.models.trainer import Trainer, TrainingResult, validation_accuracy
 from mirip.params import Params, TrainParams
+from mirip.randomness import stream
 from mirip.workspace import Workspace, private_folder
 
 _MAX_SEEN_IMAGES = 100_000  # more would make a checkpoint large
 _MAX_AGE_OF_UNFINISHED_S = 30 * 24 * 3600.0
+_FEWEST_TO_BE_UNLIKE, _UNLIKE, _SPREAD_FOLDS, _MOST_SPREAD = 100, 0.99, 3, 4096
 _FEWEST_OF_CONTEXT, _MOST_CONTEXTS = 30, 500  # fewer images make no distribution, more contexts a large checkpoint
 
 
@@ -204,6 +208,7 @@ def train_ranker(
         score_percentiles=[float(score) for score in score_percentiles(scores)],
         context_percentiles=_context_percentiles(scores, learned["context"][held_out]),
         seen_images=_seen_images(splits),
+        spread=_spread(train, trainer.config.seed),
     )
     return Training(checkpoint, result, fitted)
 
@@ -217,11 +222,6 @@ def out_of_fold_table(splits: pd.DataFrame, found: CrossFit) -> pd.DataFrame:
         score[in_val] = found.val_scores
         fold[in_val] = np.where(np.isfinite(found.val_scores), found.fold.max() + 1, NO_FOLD)
     return pd.DataFrame({"image_sha256": splits["image_sha256"].to_numpy(), "fold": fold, "score": score})
-
-
-def short_keys(sha256s: Sequence[str]) -> NDArray[np.int64]:
-    """Return the first 8 bytes of each hash as int64 (N,): enough to recognise an image by."""
-    return np.array([int.from_bytes(bytes.fromhex(sha256[:16]), signed=True) for sha256 in sha256s], dtype=np.int64)
 
 
 def training_key(config: TrainParams, train: RankingData, val: RankingData) -> str:
@@ -247,6 +247,24 @@ def _context_percentiles(scores: NDArray[np.float64], context: pd.Series) -> dic
 def _seen_images(splits: pd.DataFrame) -> torch.Tensor:
     keys = np.unique(short_keys(splits.loc[splits["split"] != "test", "image_sha256"].tolist()))
     return torch.from_numpy(keys if len(keys) <= _MAX_SEEN_IMAGES else keys[:0])
+
+
+def _spread(train: RankingData, seed: int) -> dict[str, torch.Tensor] | None:
+    """Learn where the training split's features lie, and how far out one in a hundred of its own images would be.
+
+    That is told by folds of whole groups, each held against the rest. None where there are too few images to say.
+    """
+    if len(train) < _FEWEST_TO_BE_UNLIKE:
+        return None
+    group = np.arange(len(train)) if train.group is None else train.group
+    fold = deal_folds(group, train.tier_rank, _SPREAD_FOLDS, stream(seed, "spread"))
+    distance = np.empty(len(train))
+    for k in range(_SPREAD_FOLDS):
+        rest = feature_spread(train.features[fold != k], max_fitted=_MOST_SPREAD, rng=stream(seed, "spread", k))
+        distance[fold == k] = rest.distance(train.features[fold == k])
+    found = feature_spread(train.features, max_fitted=_MOST_SPREAD, rng=stream(seed, "spread", "all"))
+    tensors = {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in found._asdict().items()}
+    return {**tensors, "unlike_above": torch.tensor(np.quantile(distance, _UNLIKE), dtype=torch.float64)}
 
 
 def _remove_stale(folder: Path) -> None:

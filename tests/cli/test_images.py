@@ -347,3 +347,21 @@ def test_a_folder_stands_for_the_images_below_it(trained, capsys) -> None:
         printed = capsys.readouterr()
         assert "left out: run/checkpoints is a folder, not an image file" in printed.err
         assert len(printed.out.splitlines()) == 2
+
+
+def test_scores_and_orders_are_printed_for_programs_too(trained, capsys) -> None:
+    images = ["photos/1.png", "photos/0.png", "photos/2.png"]
+    assert main(["score", *images, *_MODEL, "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert [image["path"] for image in found["images"]] == ["photos/1.png", "photos/2.png"]
+    assert [problem["kind"] for problem in found["left_out"]] == ["not_an_image"]
+    assert sum(found["images"][0]["tier_probabilities"].values()) == pytest.approx(1)
+    assert main(["rank", *images, *_MODEL, "--json"]) == 1
+    ranked = json.loads(capsys.readouterr().out)
+    assert [image["place"] for image in ranked["images"]] == [1, 2]
+    assert main(["score", *images, *_MODEL, "--csv"]) == 1
+    table = pd.read_csv(StringIO(capsys.readouterr().out))
+    assert table["path"].tolist() == ["photos/1.png", "photos/2.png"]
+    assert table["score"].tolist() == pytest.approx([image["score"] for image in found["images"]])
+    assert main(["compare", "photos/1.png", "photos/2.png", *_MODEL, "--json"]) == 0
+    assert 0 <= json.loads(capsys.readouterr().out)["p_first_is_better"] <= 1

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from cpu_time import seconds_of_children
 
-from mirip.cli.images import which_is_better
 from mirip.cli.main import main
+from mirip.cli.scoring import which_is_better
 
 
 def test_help_answers_at_once() -> None:

@@ -74,7 +74,7 @@ def test_a_bug_shows_its_traceback() -> None:
     process = decoder_process._take()
     try:
         with pytest.raises(RuntimeError, match="AssertionError"):
-            process.ask(b"")  # pixels of no file
+            process.ask(b"", 10)  # pixels of no file
     finally:
         process.stop()
 

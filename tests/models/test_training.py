@@ -128,3 +128,21 @@ def test_the_checkpoint_knows_the_images_it_has_seen(splits, cache) -> None:
     checkpoint = train_ranker(splits, cache, Trainer(CONFIG), tiers=["S", "A", "B", "C"]).checkpoint
     seen = np.isin(short_keys(splits["image_sha256"].tolist()), checkpoint.seen_images.numpy())
     assert (seen == (splits["split"] != "test")).all()
+
+
+def test_images_unlike_those_of_the_training_are_told_apart(splits, tmp_path) -> None:
+    """About one in a hundred of its kind is farther out than what is stored; what lies elsewhere is."""
+    from mirip.metrics.unlikeness import FeatureSpread
+    from mirip.models.ranking_data import RankingData
+    from mirip.models.training import _spread
+
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(600, 24)).astype(np.float32)
+    data = RankingData(features[:400], np.arange(400) % 4, np.zeros(400, int), np.arange(400))
+    stored = _spread(data, 0)
+    assert stored is not None
+    spread = FeatureSpread(**{name: stored[name].numpy() for name in FeatureSpread._fields})
+    above = float(stored["unlike_above"])
+    assert (spread.distance(features[400:]) > above).mean() < 0.05
+    assert (spread.distance(features[400:] + 30) > above).all()
+    assert _spread(data.rows(np.arange(50)), 0) is None

@@ -1,0 +1,1 @@
+"""The HTTP API: images in; scores, comparisons and rankings out, by one trained model."""

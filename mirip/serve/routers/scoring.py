@@ -1,0 +1,218 @@
+"""POST /api/v1/score, /compare and /rank: images in; scores, pairs and an order out."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from itertools import combinations
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+
+from mirip.errors import CheckpointError
+from mirip.models.trained_ranker import ImageProblem, ImageScore, Scored
+from mirip.serve.access import check_key
+from mirip.serve.problems import MEDIA_TYPE, HttpProblem
+from mirip.serve.schemas import (
+    Band,
+    CompareAnswer,
+    ImageAnswer,
+    Pair,
+    Place,
+    Problem,
+    RankAnswer,
+    Result,
+    ScoreAnswer,
+)
+from mirip.serve.state import ServerState, check_ready, state_of
+from mirip.serve.uploads import read_upload
+
+router = APIRouter(prefix="/api/v1", tags=["scoring"])
+
+_HANG_UP = 499  # of nginx: nobody reads this answer
+_PROBLEM = {
+    "type": "object",
+    "required": ["type", "title", "status", "detail"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "request_id": {"type": ["string", "null"]},
+    },
+}
+_SAID = {
+    401: "No key, or a wrong one.",
+    408: "The body arrived too slowly.",
+    413: "Too many bytes.",
+    415: "The body is no multipart form.",
+    422: "The form cannot be used.",
+    429: "Too much waits: try again after Retry-After seconds.",
+    503: "The server is not ready.",
+    504: "The images were not scored in time.",
+}
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    status: {"description": said, "content": {MEDIA_TYPE: {"schema": _PROBLEM}}} for status, said in _SAID.items()
+}
+
+
+def _form(least: int, most: int) -> dict[str, Any]:
+    """Describe the body of a request; `describe` adds the contexts of the model."""
+    image = {"type": "string", "format": "binary"}
+    fields: dict[str, Any] = {"images": {"type": "array", "items": image, "minItems": least, "maxItems": most}}
+    types = "image/jpeg, image/png, image/webp, image/tiff, image/bmp, image/heic, image/avif, application/octet-stream"
+    content = {
+        "schema": {"type": "object", "properties": fields, "required": ["images"], "additionalProperties": False},
+        "encoding": {"images": {"contentType": types}},
+    }
+    return {"requestBody": {"required": True, "content": {"multipart/form-data": content}}}
+
+
+def describe(description: dict[str, Any], state: ServerState) -> None:
+    """Put the limits of a server and the contexts of its model into the description of the API."""
+    limits = state.settings
+    most = {"score": limits.score_images, "compare": limits.compare_images, "rank": limits.rank_images}
+    if limits.api_keys:
+        schemes = description.setdefault("components", {}).setdefault("securitySchemes", {})
+        schemes["bearer"] = {"type": "http", "scheme": "bearer"}
+        schemes["key"] = {"type": "apiKey", "in": "header", "name": "X-API-Key"}
+        for path, methods in description["paths"].items():
+            if path.startswith(router.prefix):
+                for method in methods.values():
+                    method["security"] = [{"bearer": []}, {"key": []}]
+    contexts = sorted(state.ranker.checkpoint.context_percentiles)
+    for name, n_images in most.items():
+        body = description["paths"][f"{router.prefix}/{name}"]["post"]["requestBody"]
+        fields = body["content"]["multipart/form-data"]["schema"]["properties"]
+        fields["images"]["maxItems"] = n_images
+        if contexts:
+            fields["context"] = {"type": "string", "enum": contexts, "description": "give percentiles within it"}
+
+
+@router.post("/score", response_model=ScoreAnswer, responses=RESPONSES, openapi_extra=_form(1, 100))
+async def score(request: Request) -> Response:
+    """Score images: each has its result, or what is wrong with it."""
+    state = state_of(request)
+    return await _answered(request, state, 1, state.settings.score_images, _score_answer)
+
+
+@router.post("/compare", response_model=CompareAnswer, responses=RESPONSES, openapi_extra=_form(2, 10))
+async def compare(request: Request) -> Response:
+    """Score two to ten images and say of each pair which is better, or that it is too close to call."""
+    state = state_of(request)
+    return await _answered(request, state, 2, state.settings.compare_images, _compare_answer)
+
+
+@router.post("/rank", response_model=RankAnswer, responses=RESPONSES, openapi_extra=_form(1, 100))
+async def rank(request: Request) -> Response:
+    """Order images, each with the places that it may have, and say which cannot be told apart."""
+    state = state_of(request)
+    return await _answered(request, state, 1, state.settings.rank_images, _rank_answer)
+
+
+async def _answered(request: Request, state: ServerState, least: int, most: int, answer: Any) -> Response:
+    """Read the images of a request, score them while the client waits, and answer."""
+    check_key(request, state.settings.api_keys)
+    check_ready(state)
+    try:
+        with state.memory.held() as held:
+            upload = await read_upload(request, state.settings, held, most_images=most)
+            if len(upload.images) < least:
+                raise HttpProblem(422, "too-few-images", f"send at least {least} images")
+            _check_context(state, upload.context)
+            start = time.perf_counter()
+            scored = await _while_awaited(request, state, upload)
+    except ClientDisconnect:
+        return Response(status_code=_HANG_UP)
+    if scored is None:
+        return Response(status_code=_HANG_UP)
+    results = [
+        found if isinstance(found, ImageProblem) else state.ranker.result(found, upload.context) for found in scored
+    ]
+    for found in results:
+        state.metrics.images.labels("scored" if isinstance(found, ImageScore) else found.kind).inc()
+    answers = [_image_answer(index, found) for index, found in enumerate(results)]
+    body = answer(state, results, answers)
+    common = {
+        "model": state.model,
+        "milliseconds": round((time.perf_counter() - start) * 1000, 3),
+        "request_id": request.state.request_id,
+        "images": answers,
+    }
+    return JSONResponse(body(common).model_dump(mode="json"))
+
+
+def _check_context(state: ServerState, context: str | None) -> None:
+    """Refuse a context that the model does not know, before an image is looked at."""
+    try:
+        state.ranker.result(Scored(0.0, ()), context)
+    except CheckpointError as error:
+        raise HttpProblem(422, "unknown-context", str(error)) from None
+
+
+async def _while_awaited(request: Request, state: ServerState, upload: Any) -> list[Scored | ImageProblem] | None:
+    """Score the images of a request; None where the client has hung up meanwhile."""
+    scoring = asyncio.ensure_future(state.service.score(upload.images))
+    gone = asyncio.ensure_future(_hung_up(request))
+    try:
+        await asyncio.wait((scoring, gone), return_when=asyncio.FIRST_COMPLETED)
+        if scoring.done():
+            return await scoring
+        scoring.cancel()
+        return None
+    finally:
+        gone.cancel()
+
+
+async def _hung_up(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _image_answer(index: int, found: ImageScore | ImageProblem) -> ImageAnswer:
+    if isinstance(found, ImageProblem):
+        problem = Problem(kind=found.kind, problem=found.problem, advice=found.advice)
+        return ImageAnswer(index=index, problem=problem)
+    result = Result(
+        score=found.score,
+        percentile=found.percentile,
+        tier=found.tier,
+        tier_probabilities=found.tiers,
+        flags=list(found.flags),
+    )
+    return ImageAnswer(index=index, result=result)
+
+
+def _score_answer(state: ServerState, results: Sequence[ImageScore | ImageProblem], answers: Any) -> Any:
+    return lambda common: ScoreAnswer(**common)
+
+
+def _compare_answer(state: ServerState, results: Sequence[ImageScore | ImageProblem], answers: Any) -> Any:
+    pairs = _pairs(state, results)
+    return lambda common: CompareAnswer(**common, pairs=pairs, min_confidence=state.settings.min_confidence)
+
+
+def _rank_answer(state: ServerState, results: Sequence[ImageScore | ImageProblem], answers: Any) -> Any:
+    scored = [index for index, found in enumerate(results) if isinstance(found, ImageScore)]
+    scores = [found.score for found in results if isinstance(found, ImageScore)]
+    found = state.ranker.places(scores, min_confidence=state.settings.min_confidence)
+    order = [
+        Place(index=scored[row], place=place, first=int(found.first[row]), last=int(found.last[row]))
+        for place, row in enumerate(found.order.tolist(), start=1)
+    ]
+    bands = [Band(first=start + 1, last=stop) for start, stop in found.bands]
+    pairs = _pairs(state, results)
+    least = state.settings.min_confidence
+    return lambda common: RankAnswer(**common, pairs=pairs, min_confidence=least, order=order, bands=bands)
+
+
+def _pairs(state: ServerState, results: Sequence[ImageScore | ImageProblem]) -> list[Pair]:
+    scored = [(index, found.score) for index, found in enumerate(results) if isinstance(found, ImageScore)]
+    pairs = []
+    for (a, score_a), (b, score_b) in combinations(scored, 2):
+        chance = state.ranker.win_probability(score_a, score_b)
+        is_called = max(chance, 1 - chance) >= state.settings.min_confidence
+        better = (a if chance >= 0.5 else b) if is_called else None
+        pairs.append(Pair(a=a, b=b, p_a_is_better=chance, better=better))
+    return pairs

@@ -1,0 +1,50 @@
+import numpy as np
+import pytest
+
+from mirip.metrics.calibration import win_probability
+from mirip.metrics.places import bands, place_coverage, place_intervals, places
+
+
+def _rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+def test_the_order_is_that_of_the_scores_and_ties_keep_theirs() -> None:
+    found = places([1.0, 3.0, 1.0, 2.0], 1.0, 0.6, rng=_rng())
+    assert found.order.tolist() == [1, 3, 0, 2]
+    empty = places([], 1.0, 0.6, rng=_rng())
+    assert (empty.order.tolist(), empty.first.tolist(), empty.bands) == ([], [], [])
+
+
+def test_images_far_apart_have_their_places_and_equal_ones_any() -> None:
+    first, last = place_intervals([100.0, 50.0, 0.0], 1.0, rng=_rng())
+    assert (first.tolist(), last.tolist()) == ([1, 2, 3], [1, 2, 3])
+    first, last = place_intervals([1.0] * 10, 1.0, rng=_rng())
+    assert (first.tolist(), last.tolist()) == ([1] * 10, [10] * 10)
+
+
+@pytest.mark.parametrize("difference", [0.0, 0.5, 1.5, 3.0])
+def test_noise_is_that_of_the_model_of_pairs(difference: float) -> None:
+    """Of two images, the second is first as often as P says: its interval reaches there where P is above 5 %."""
+    chance = float(win_probability(-difference, 1.0))
+    first, _ = place_intervals([difference, 0.0], 1.0, rng=_rng(), n_draws=20_000)
+    assert (first[1] == 1) == (chance > 0.05)
+
+
+def test_a_band_is_a_run_in_which_every_pair_is_too_close_to_call() -> None:
+    scores = [5.0, 4.9, 4.8, 1.0, 0.7, 0.4, -9.0]
+    found = bands(scores, 1.0, 0.6)  # P reaches 0.6 at a difference of 0.405
+    assert found == [(0, 3), (3, 5), (4, 6)]
+    for start, stop in found:
+        assert float(win_probability(scores[start] - scores[stop - 1], 1.0)) < 0.6
+    assert bands([], 1.0, 0.6) == bands([1.0], 1.0, 0.6) == []
+    assert bands([2.0, 2.0], 1.0, 0.6) == [(0, 2)]
+
+
+def test_intervals_cover_the_true_places_where_the_temperature_is_right() -> None:
+    rng = _rng()
+    rank = rng.integers(0, 4, 4000)
+    scores = 1.6 * rank + rng.gumbel(size=4000)
+    assert place_coverage(scores, rank, 1.0, rng=rng) > 0.9
+    assert place_coverage(scores, rank, 0.05, rng=rng) < 0.85
+    assert np.isnan(place_coverage(scores, np.zeros(4000, int), 1.0, rng=rng))
