@@ -17,6 +17,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from mirip.errors import ParamsError
 
 IMPORTED = "import:"
+_WHOLE_NUMBER = re.compile(r"([+-]?\d+)\.0+")
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
@@ -43,6 +44,12 @@ def _as_names(value: Any) -> Any:
     return [unicodedata.normalize("NFC", name) if isinstance(name, str) else name for name in names]
 
 
+def plain_label(text: str) -> str:
+    """Return a tier, group or context as it is compared: in Unicode NFC, 1 for 1.0."""
+    normal = unicodedata.normalize("NFC", text)
+    return match[1] if (match := _WHOLE_NUMBER.fullmatch(normal)) else normal
+
+
 def _as_labels(value: Any) -> Any:
     """Read numbers as the text that stands in a table: [1, 2, 3] needs no quotes. Text is compared in Unicode NFC."""
     if not isinstance(value, list | tuple):
@@ -51,8 +58,7 @@ def _as_labels(value: Any) -> Any:
     for item in value:
         if isinstance(item, bool) or item is None:
             raise _InvalidError(f"{item!r} is not text", "put the names in quotes")
-        text = unicodedata.normalize("NFC", str(item).strip())
-        labels.append(re.sub(r"^([+-]?\d+)\.0+$", r"\1", text))  # as in a table, where 1.0 is 1
+        labels.append(plain_label(str(item).strip()))
     if len(set(labels)) < len(labels):
         raise _InvalidError(f"tiers must differ from each other, got {', '.join(labels)}", "name each tier once")
     return labels

@@ -12,6 +12,18 @@ def add_command(commands: Any, name: str, function: Any) -> argparse.ArgumentPar
     return parser
 
 
+def add_device_flag(parser: argparse.ArgumentParser) -> None:
+    """Add --device."""
+    parser.add_argument(
+        "--device", choices=["auto", "cpu", "cuda"], help="where the backbone computes; auto is cuda where there is one"
+    )
+
+
+def params_here() -> Path | None:
+    """Return the params.yaml of the working directory, if there is one."""
+    return path if (path := Path("params.yaml")).is_file() else None
+
+
 def a_path(text: str) -> Path:
     """Read a path; an empty one, as of a variable that is not set, would be the working directory."""
     if not text:

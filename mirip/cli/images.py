@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mirip.cli.command import a_path, add_command
+from mirip.cli.command import a_path, add_command, add_device_flag, params_here
 from mirip.cli.output_folder import MODEL_SHA256, check_output_file, output_folder
 from mirip.cli.param_options import given_params, naming_options, with_options
 from mirip.cli.scoring import add_checkpoint_flags
@@ -147,9 +147,7 @@ def _add_data_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tiers", nargs="+", help="names of the tiers, best first; default S A B C")
     parser.add_argument("--group", nargs="*", help="columns that say whose image it is; default none")
     parser.add_argument("--context", nargs="*", help="columns within which a comparison is fair; default none")
-    parser.add_argument(
-        "--device", choices=["auto", "cpu", "cuda"], help="where the backbone computes; auto is cuda where there is one"
-    )
+    add_device_flag(parser)
     parser.add_argument(
         "--params", type=Path, help="file with the values that no option names; default params.yaml, if there is one"
     )
@@ -163,16 +161,12 @@ def _model(options: argparse.Namespace) -> Any:
     )
 
 
-def _params_here() -> Path | None:
-    return path if (path := Path("params.yaml")).is_file() else None
-
-
 def _params(options: argparse.Namespace) -> Params:
     """Take values from flags, then from the params file, then from the defaults.
 
     Groups and contexts are columns of one table: those of a params file are not carried over to another.
     """
-    flags, file = vars(options), options.params or _params_here()
+    flags, file = vars(options), options.params or params_here()
     options.params = file  # for what an error says
     changes = {"data.group": [], "data.context": [], **given_params(options)}
     if flags.get("batch_size") is not None:

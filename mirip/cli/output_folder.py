@@ -76,9 +76,7 @@ class OutputFolder:
         for path in earlier:
             path.unlink(missing_ok=True)
         sync_folder(self.finished.root)
-        for new, path in reversed(list(zip(results(self.unfinished), earlier, strict=True))):
-            new.replace(path)
-        sync_folder(self.finished.root)
+        self._take_over(list(zip(results(self.unfinished), earlier, strict=True)))
 
     def evaluations_of_other_models(self) -> list[Path]:
         """Return the files in this folder in which `mirip evaluate` wrote metrics of another model than is there."""
@@ -90,9 +88,13 @@ class OutputFolder:
         """Where `finish` was stopped half way, go on with it: all results are in one of the two folders."""
         pairs = list(zip(results(self.unfinished), results(self.finished), strict=True))
         if not self.finished.model.exists() and all(new.exists() or path.exists() for new, path in pairs):
-            for new, path in reversed(pairs):
-                if new.exists():
-                    new.replace(path)
+            self._take_over([(new, path) for new, path in pairs if new.exists()])
+
+    def _take_over(self, pairs: list[tuple[Path, Path]]) -> None:
+        """Move new results to where they belong, the model last."""
+        for new, path in reversed(pairs):
+            new.replace(path)
+        sync_folder(self.finished.root)
 
     def _clear(self) -> None:
         """Remove what a training that did not end has left, and nothing that somebody else put there."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mirip.cli.command import add_command
+from mirip.cli.command import add_command, add_device_flag, params_here
 from mirip.params import EvaluateParams, load_params
 from mirip.progress import Progress
 from mirip.workspace import Workspace
@@ -22,7 +22,7 @@ def add_commands(commands: Any) -> None:
     for name, function in (("score", score), ("rank", rank)):
         command = add_command(commands, name, function)
         add_checkpoint_flags(command)
-        _add_device_flag(command)
+        add_device_flag(command)
         command.add_argument(
             "images", type=Path, nargs="+", metavar="IMAGE", help="an image file, or a folder for all images below it"
         )
@@ -36,7 +36,7 @@ def add_commands(commands: Any) -> None:
 
     command = add_command(commands, "compare", compare)
     add_checkpoint_flags(command)
-    _add_device_flag(command)
+    add_device_flag(command)
     command.add_argument("a", type=Path, metavar="IMAGE_A", help="an image file")
     command.add_argument("b", type=Path, metavar="IMAGE_B", help="the image file to compare it with")
     command.add_argument("--json", action="store_true", help="print one JSON object")
@@ -139,12 +139,6 @@ def add_checkpoint_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--backbone", help="folder of its backbone, if it is not where the checkpoint says")
 
 
-def _add_device_flag(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--device", choices=["auto", "cpu", "cuda"], help="where the backbone computes; auto is cuda where there is one"
-    )
-
-
 def _results(
     ranker: "TrainedRanker", given: Sequence[Path], problems: list[dict[str, Any]], context: str | None = None
 ) -> Iterator[tuple[Path, "ImageScore"]]:
@@ -211,5 +205,4 @@ def _ranker(options: argparse.Namespace) -> "TrainedRanker":
 
 def min_confidence() -> float:
     """Return evaluate.min_confidence of the params.yaml that is here, or its default."""
-    path = Path("params.yaml")
-    return (load_params(path).evaluate if path.is_file() else EvaluateParams()).min_confidence
+    return (load_params(path).evaluate if (path := params_here()) else EvaluateParams()).min_confidence

@@ -4,7 +4,7 @@ import argparse
 import sys
 from typing import Any
 
-from mirip.cli.command import add_command
+from mirip.cli.command import add_command, add_device_flag
 from mirip.cli.scoring import add_checkpoint_flags, min_confidence
 
 
@@ -14,9 +14,7 @@ def add_commands(commands: Any) -> None:
     add_checkpoint_flags(command)
     command.add_argument("--host", default="127.0.0.1", help="address to listen on; default 127.0.0.1")
     command.add_argument("--port", type=int, default=8000, help="port to listen on; default 8000")
-    command.add_argument(
-        "--device", choices=["auto", "cpu", "cuda"], help="where the backbone computes; auto is cuda where there is one"
-    )
+    add_device_flag(command)
     command.add_argument("--queue", type=int, help="the most images that wait, of all requests; default 256")
     command.add_argument("--workers", type=int, help="threads that decode; default one a core, at most 8")
 

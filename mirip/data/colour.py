@@ -57,12 +57,10 @@ def _colour_and_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | No
     """Return the image in mode L, RGB, CMYK or LAB, and its alpha channel where it has one."""
     if is_deep(image):
         clear = image.info.get("transparency")  # the grey value that stands for nothing
-        hole = (
-            None
-            if not isinstance(clear, int)
-            else Image.fromarray(np.where(np.asarray(image) == clear, 0, 255).astype(np.uint8))
-        )
-        return _eight_bit(image), hole
+        if not isinstance(clear, int):
+            return _eight_bit(image), None
+        shown = np.asarray(image) != clear
+        return _eight_bit(image), Image.fromarray(np.where(shown, 255, 0).astype(np.uint8))
     if image.mode == "La":
         image = image.convert("LA")
     if image.mode == "F":

@@ -72,7 +72,7 @@ class IsolatedImage:
         """Decode the file; raises ImageError as decoding in this process would, or as above."""
         image: DecodedImage
         image, shape = self._process.ask(b"", self._limit_s)
-        pixels = self._process.read_pixels(shape)
+        pixels = self._process.read_pixels(shape, self._limit_s)
         printed = self._process.printed()
         return replace(image, pixels=pixels, repaired="; ".join(filter(None, (image.repaired, printed))))
 
@@ -114,12 +114,12 @@ class _DecoderProcess:
             raise ImageError(f"{problem} ({printed})" if printed else problem, advice, kind=reason)
         return value
 
-    def read_pixels(self, shape: tuple[int, int, int]) -> np.ndarray:
+    def read_pixels(self, shape: tuple[int, int, int], limit_s: float) -> np.ndarray:
         """Return the uint8 pixels of that shape that follow an answer."""
         pixels = np.empty(shape, np.uint8)
         assert isinstance(self._popen.stdout, io.BufferedReader)
         if self._popen.stdout.readinto(pixels.data.cast("B")) < pixels.size:
-            raise self._death(TIME_LIMIT_S)
+            raise self._death(limit_s)
         return pixels
 
     def printed(self) -> str:
@@ -234,5 +234,4 @@ def _receive(stream: IO[bytes] | None) -> bytes | None:
     length = stream.read(_LENGTH.size)
     if len(length) < _LENGTH.size:
         return None
-    message = stream.read(*_LENGTH.unpack(length))
-    return message
+    return stream.read(*_LENGTH.unpack(length))

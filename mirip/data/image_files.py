@@ -69,7 +69,8 @@ def find(root: Path, relative: PurePosixPath) -> Path:
         return root / relative
     path = root
     for part in relative.parts:
-        path = path / next((form for form in _forms(part) if (path / form).exists()), _as_listed(path, part))
+        known = next((form for form in _forms(part) if (path / form).exists()), None)
+        path = path / (known or _as_listed(path, part))
     return path
 
 

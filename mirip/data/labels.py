@@ -1,14 +1,12 @@
 """Tiers, groups and contexts as text: one form for values that people take for one."""
 
-import re
 import unicodedata
 from collections.abc import Sequence
 
 import pandas as pd
 
 from mirip.data.table_files import cell_text
-
-_WHOLE_NUMBER = re.compile(r"([+-]?\d+)\.0+")
+from mirip.params import plain_label
 
 
 def label_text(column: pd.Series) -> pd.Series:
@@ -52,8 +50,7 @@ def match_tiers(column: pd.Series, tiers: Sequence[str]) -> tuple[pd.Series, lis
 
 
 def _label(value: object) -> str:
-    text = unicodedata.normalize("NFC", cell_text(value))
-    return match[1] if (match := _WHOLE_NUMBER.fullmatch(text)) else text
+    return plain_label(cell_text(value))
 
 
 def _form(label: str) -> str:

@@ -4,7 +4,6 @@ By the model of pairs, P(a beats b) = sigmoid((score_a - score_b) / temperature)
 score / temperature plus independent Gumbel noise (Yellott 1977, Journal of Mathematical Psychology 15).
 """
 
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -74,6 +73,11 @@ def place_intervals(
     return low.astype(np.int64), high.astype(np.int64)
 
 
+def is_too_close(probability: float, min_confidence: float) -> bool:
+    """Tell whether a pair is too close to call, from P(one of them is better)."""
+    return max(probability, 1 - probability) < min_confidence
+
+
 def bands(ordered: ArrayLike, temperature: float, min_confidence: float) -> list[tuple[int, int]]:
     """Return the maximal runs of two or more places within which every pair is too close to call.
 
@@ -86,24 +90,20 @@ def bands(ordered: ArrayLike, temperature: float, min_confidence: float) -> list
         (start, stop) of each, from 0, stop excluded, in order.
     """
     values = np.asarray(ordered, dtype=np.float64)
+
+    def are_close(start: int, end: int) -> bool:
+        # P rises with the difference of scores, so that the first against the last decides for all between.
+        return is_too_close(float(win_probability(values[start] - values[end], temperature)), min_confidence)
+
     found: list[tuple[int, int]] = []
     stop = 0
     for start in range(len(values)):
         reached = stop
-        # P rises with the difference of scores, so that the first against the last decides for all between.
-        while stop < len(values) and (
-            stop <= start or _is_close(values[start] - values[stop], temperature, min_confidence)
-        ):
+        while stop < len(values) and (stop <= start or are_close(start, stop)):
             stop += 1
         if stop - start > 1 and stop > reached:
             found.append((start, stop))
     return found
-
-
-def neighbour_probabilities(ordered: ArrayLike, temperature: float) -> Floats:
-    """Return P(a beats b) of each image and the next one, (N - 1,), of scores with the best first."""
-    values = np.asarray(ordered, dtype=np.float64)
-    return np.array([float(win_probability(a - b, temperature)) for a, b in pairwise(values)])
 
 
 def place_coverage(
@@ -138,7 +138,3 @@ def place_coverage(
         true = np.arange(1, len(tiers) + 1)
         covered.append((first <= true) & (true <= last))
     return float(np.mean(covered))
-
-
-def _is_close(difference: float, temperature: float, min_confidence: float) -> bool:
-    return float(win_probability(difference, temperature)) < min_confidence

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -11,6 +11,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from mirip.errors import CheckpointError
+from mirip.metrics.places import is_too_close
 from mirip.models.trained_ranker import ImageProblem, ImageScore, Scored
 from mirip.serve.access import check_key
 from mirip.serve.problems import MEDIA_TYPE, HttpProblem
@@ -30,6 +31,8 @@ from mirip.serve.uploads import read_upload
 
 router = APIRouter(prefix="/api/v1", tags=["scoring"])
 
+_Results = Sequence[ImageScore | ImageProblem]
+_More = Callable[[ServerState, _Results], dict[str, Any]]
 _HANG_UP = 499  # of nginx: nobody reads this answer
 _PROBLEM = {
     "type": "object",
@@ -94,25 +97,36 @@ def describe(description: dict[str, Any], state: ServerState) -> None:
 async def score(request: Request) -> Response:
     """Score images: each has its result, or what is wrong with it."""
     state = state_of(request)
-    return await _answered(request, state, 1, state.settings.score_images, _score_answer)
+    return await _answered(request, state, 1, state.settings.score_images, ScoreAnswer, _nothing)
 
 
 @router.post("/compare", response_model=CompareAnswer, responses=RESPONSES, openapi_extra=_form(2, 10))
 async def compare(request: Request) -> Response:
     """Score two to ten images and say of each pair which is better, or that it is too close to call."""
     state = state_of(request)
-    return await _answered(request, state, 2, state.settings.compare_images, _compare_answer)
+    return await _answered(request, state, 2, state.settings.compare_images, CompareAnswer, _pairs)
 
 
 @router.post("/rank", response_model=RankAnswer, responses=RESPONSES, openapi_extra=_form(1, 100))
 async def rank(request: Request) -> Response:
     """Order images, each with the places that it may have, and say which cannot be told apart."""
     state = state_of(request)
-    return await _answered(request, state, 1, state.settings.rank_images, _rank_answer)
+    return await _answered(request, state, 1, state.settings.rank_images, RankAnswer, _order)
 
 
-async def _answered(request: Request, state: ServerState, least: int, most: int, answer: Any) -> Response:
-    """Read the images of a request, score them while the client waits, and answer."""
+async def _answered(
+    request: Request, state: ServerState, least: int, most: int, answer: type[ScoreAnswer], more: _More
+) -> Response:
+    """Read the images of a request, score them while the client waits, and answer.
+
+    Args:
+        request: with a form of images.
+        state: of the server.
+        least: images that this request needs.
+        most: images that it may have.
+        answer: the form of the answer.
+        more: what it has beside each image's result.
+    """
     check_key(request, state.settings.api_keys)
     check_ready(state)
     try:
@@ -132,15 +146,15 @@ async def _answered(request: Request, state: ServerState, least: int, most: int,
     ]
     for found in results:
         state.metrics.images.labels("scored" if isinstance(found, ImageScore) else found.kind).inc()
-    answers = [_image_answer(index, found) for index, found in enumerate(results)]
-    body = answer(state, results, answers)
-    common = {
-        "model": state.model,
-        "milliseconds": round((time.perf_counter() - start) * 1000, 3),
-        "request_id": request.state.request_id,
-        "images": answers,
-    }
-    return JSONResponse(body(common).model_dump(mode="json"))
+    body = answer(
+        model=state.model,
+        request_id=request.state.request_id,
+        images=[_image_answer(index, found) for index, found in enumerate(results)],
+        milliseconds=0.0,
+        **more(state, results),
+    )
+    body.milliseconds = round((time.perf_counter() - start) * 1000, 3)  # with the order and the pairs
+    return JSONResponse(body.model_dump(mode="json"))
 
 
 def _check_context(state: ServerState, context: str | None) -> None:
@@ -184,35 +198,29 @@ def _image_answer(index: int, found: ImageScore | ImageProblem) -> ImageAnswer:
     return ImageAnswer(index=index, result=result)
 
 
-def _score_answer(state: ServerState, results: Sequence[ImageScore | ImageProblem], answers: Any) -> Any:
-    return lambda common: ScoreAnswer(**common)
+def _nothing(state: ServerState, results: _Results) -> dict[str, Any]:
+    return {}
 
 
-def _compare_answer(state: ServerState, results: Sequence[ImageScore | ImageProblem], answers: Any) -> Any:
-    pairs = _pairs(state, results)
-    return lambda common: CompareAnswer(**common, pairs=pairs, min_confidence=state.settings.min_confidence)
-
-
-def _rank_answer(state: ServerState, results: Sequence[ImageScore | ImageProblem], answers: Any) -> Any:
-    scored = [index for index, found in enumerate(results) if isinstance(found, ImageScore)]
-    scores = [found.score for found in results if isinstance(found, ImageScore)]
-    found = state.ranker.places(scores, min_confidence=state.settings.min_confidence)
-    order = [
-        Place(index=scored[row], place=place, first=int(found.first[row]), last=int(found.last[row]))
-        for place, row in enumerate(found.order.tolist(), start=1)
-    ]
-    bands = [Band(first=start + 1, last=stop) for start, stop in found.bands]
-    pairs = _pairs(state, results)
+def _pairs(state: ServerState, results: _Results) -> dict[str, Any]:
+    """Return each pair of images with a result, and from which confidence on it is called."""
     least = state.settings.min_confidence
-    return lambda common: RankAnswer(**common, pairs=pairs, min_confidence=least, order=order, bands=bands)
-
-
-def _pairs(state: ServerState, results: Sequence[ImageScore | ImageProblem]) -> list[Pair]:
     scored = [(index, found.score) for index, found in enumerate(results) if isinstance(found, ImageScore)]
     pairs = []
     for (a, score_a), (b, score_b) in combinations(scored, 2):
         chance = state.ranker.win_probability(score_a, score_b)
-        is_called = max(chance, 1 - chance) >= state.settings.min_confidence
-        better = (a if chance >= 0.5 else b) if is_called else None
+        better = None if is_too_close(chance, least) else (a if chance >= 0.5 else b)
         pairs.append(Pair(a=a, b=b, p_a_is_better=chance, better=better))
-    return pairs
+    return {"pairs": pairs, "min_confidence": least}
+
+
+def _order(state: ServerState, results: _Results) -> dict[str, Any]:
+    """Return the same, and the places of the images."""
+    scored = [(index, found.score) for index, found in enumerate(results) if isinstance(found, ImageScore)]
+    found = state.ranker.places([score for _, score in scored], min_confidence=state.settings.min_confidence)
+    order = [
+        Place(index=scored[row][0], place=place, first=int(found.first[row]), last=int(found.last[row]))
+        for place, row in enumerate(found.order.tolist(), start=1)
+    ]
+    bands = [Band(first=start + 1, last=stop) for start, stop in found.bands]
+    return {**_pairs(state, results), "order": order, "bands": bands}
