@@ -125,13 +125,17 @@ def test_python_of_the_readme_runs(project) -> None:
 
 def test_commands_for_files_agree(project) -> None:
     images = [f"data/sample/images/000{n}.jpg" for n in (1, 2, 3)]
-    lines = [line.split() for line in project.run("mirip", "score", *images).splitlines()]
-    scored = {path: score for score, _, _, _, path in lines}
-    assert all(0 <= int(percentile) <= 100 and tier in "SABC" for _, percentile, _, tier, _ in lines)
+    found = json.loads(project.run("mirip", "score", "--json", *images))["images"]
+    scored = {image["path"]: image["score"] for image in found}
+    lines = project.run("mirip", "score", *images).splitlines()
+    for image, line in zip(found, lines, strict=True):  # flags come between tier and path, and depend on the split
+        start = f"{image['score']:+.4f}  {image['percentile']:3.0f} %  {image['tier'] or 'undecided'}"
+        assert line.startswith(start)
+        assert line.endswith(f"  {image['path']}")
     within = project.run("mirip", "score", images[0], "--context", "no such", check=False)
     assert "the model knows too few images of context 'no such'" in within
-    ranked = [line.split()[-1] for line in project.run("mirip", "rank", *images).splitlines()]
-    assert ranked == sorted(images, key=lambda path: -float(scored[path]))
+    ranked = [image["path"] for image in json.loads(project.run("mirip", "rank", "--json", *images))["images"]]
+    assert ranked == sorted(images, key=lambda path: -scored[path])
     assert f"{ranked[0]} is the better one" in project.run("mirip", "compare", ranked[0], ranked[-1])
     assert "too close to call" in project.run("mirip", "compare", images[0], images[0])
 
