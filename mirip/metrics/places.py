@@ -4,7 +4,9 @@ By the model of pairs, P(a beats b) = sigmoid((score_a - score_b) / temperature)
 score / temperature plus independent Gumbel noise (Yellott 1977, Journal of Mathematical Psychology 15).
 """
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from itertools import combinations
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,6 +15,7 @@ from mirip.metrics.calibration import win_probability
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
+Name = TypeVar("Name")
 
 N_DRAWS = 4000
 _QUANTILES = (0.05, 0.95)
@@ -33,6 +36,21 @@ class Places(NamedTuple):
     first: Codes
     last: Codes
     bands: list[tuple[int, int]]
+
+
+class Pair(NamedTuple, Generic[Name]):
+    """Two images by their names, and which is better.
+
+    Attributes:
+        a, b: names.
+        p_a_is_better: P(a beats b).
+        better: a or b; None where the pair is too close to call.
+    """
+
+    a: Name
+    b: Name
+    p_a_is_better: float
+    better: Name | None
 
 
 def places(scores: ArrayLike, temperature: float, min_confidence: float, *, rng: np.random.Generator) -> Places:
@@ -71,6 +89,22 @@ def place_intervals(
         np.put_along_axis(drawn[start : start + block], order, np.arange(1, n + 1, dtype=np.int32)[None], axis=1)
     low, high = np.quantile(drawn, _QUANTILES, axis=0, method="nearest") if n else (np.empty(0), np.empty(0))
     return low.astype(np.int64), high.astype(np.int64)
+
+
+def pairs(scored: Sequence[tuple[Name, float]], temperature: float, min_confidence: float) -> list[Pair[Name]]:
+    """Say of each two of N images which is better: all N (N - 1) / 2 pairs, in the order in which the images came.
+
+    Args:
+        scored: (N,) names, such as rows or paths, each with a finite score, higher is better.
+        temperature: > 0, in units of the score.
+        min_confidence: a pair is too close to call if neither image is better with this probability.
+    """
+    found = []
+    for (a, score_a), (b, score_b) in combinations(scored, 2):
+        chance = float(win_probability(score_a - score_b, temperature))
+        better = a if chance >= 0.5 else b
+        found.append(Pair(a, b, chance, None if is_too_close(chance, min_confidence) else better))
+    return found
 
 
 def is_too_close(probability: float, min_confidence: float) -> bool:

@@ -41,7 +41,7 @@ def score_summary(checkpoint: Checkpoint, score: float, context: str | None = No
     Args:
         checkpoint: of the model that gave it.
         score: higher is better.
-        context: compare within this context of the training split; None: with all of it.
+        context: compare within this context of the training split; None or "": with all of it.
 
     Raises:
         CheckpointError: the training split had too few images of that context, or none.
@@ -49,6 +49,28 @@ def score_summary(checkpoint: Checkpoint, score: float, context: str | None = No
     percentiles, chances = _percentiles_and_tiers(checkpoint, [score], context)
     tiers = dict(zip(checkpoint.tiers, chances[0].tolist(), strict=True))
     return ScoreSummary(score, float(percentiles[0]), tiers)
+
+
+def known_percentiles(checkpoint: Checkpoint, context: str | None = None) -> list[float]:
+    """Return the 101 quantiles that a score is compared with: those of a context, or of all where it is None or "".
+
+    Raises:
+        CheckpointError: the training split had too few images of that context, or none.
+    """
+    if not context:
+        return checkpoint.score_percentiles
+    context = unicodedata.normalize("NFC", context)
+    if context not in checkpoint.context_percentiles:
+        known = ", ".join(known_contexts(checkpoint)) or "none"
+        raise CheckpointError(
+            f"the model knows too few images of context {context!r} to compare with", f"it knows enough of: {known}"
+        )
+    return checkpoint.context_percentiles[context]
+
+
+def known_contexts(checkpoint: Checkpoint) -> list[str]:
+    """Return the contexts that percentiles can be given within, sorted; images without one are no context."""
+    return sorted(name for name in checkpoint.context_percentiles if name)
 
 
 def score_table(checkpoint: Checkpoint, scores: ArrayLike) -> "pd.DataFrame":
@@ -70,14 +92,6 @@ def _percentiles_and_tiers(
     checkpoint: Checkpoint, scores: ArrayLike, context: str | None = None
 ) -> tuple[Floats, Floats]:
     """Return percentiles (N,) and tier probabilities (N, K), the best tier in column 0."""
-    percentiles = checkpoint.score_percentiles
-    if context is not None:
-        context = unicodedata.normalize("NFC", context)
-        if context not in checkpoint.context_percentiles:
-            known = ", ".join(sorted(checkpoint.context_percentiles)) or "none"
-            raise CheckpointError(
-                f"the model knows too few images of context {context!r} to compare with", f"it knows enough of: {known}"
-            )
-        percentiles = checkpoint.context_percentiles[context]
+    percentiles = known_percentiles(checkpoint, context)
     worst_first = tier_probabilities(scores, checkpoint.ordinal_slope, checkpoint.ordinal_thresholds)  # (N, K)
     return percentile_of(scores, percentiles), np.flip(worst_first, axis=1)

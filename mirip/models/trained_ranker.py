@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from mirip.data.decoding import MAX_PIXELS, decoded
 from mirip.data.image_files import read_file
 from mirip.errors import ImageError
-from mirip.files import sha256_bytes
+from mirip.files import sha256_bytes, sha256_file
 from mirip.metrics.calibration import win_probability
-from mirip.metrics.places import Places, places
+from mirip.metrics.places import Name, Pair, Places, pairs, places
 from mirip.metrics.unlikeness import FeatureSpread
 from mirip.models.checkpoint import Checkpoint, short_keys
-from mirip.models.percentiles import score_summary
+from mirip.models.percentiles import known_percentiles, score_summary
 from mirip.models.ranking import PairwiseRankingModel
 from mirip.params import EvaluateParams
 from mirip.randomness import stream
@@ -32,6 +32,7 @@ BATCH_SIZE = 8
 REMEMBERED = 4096
 SMALL, TURNED, SEEN, UNLIKE = "small", "turned_upright", "seen_in_training", "unlike_training_images"
 FLAGS = (SMALL, TURNED, SEEN, UNLIKE)
+_VERSION_DIGITS = 12
 _CHUNK = 8 * BATCH_SIZE  # images that are decoded before they are embedded
 _ADVICE = {"too_large": "make it smaller"}  # that of the pipeline names its params
 _SHARE_OF_A_TIER = 0.5  # a tier that is less likely than all others together is undecided
@@ -66,6 +67,16 @@ class ImageScore:
     tiers: dict[str, float]
     tier: str | None
     flags: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as the command line and the API give it to programs."""
+        return {
+            "score": self.score,
+            "percentile": self.percentile,
+            "tier": self.tier,
+            "tier_probabilities": self.tiers,
+            "flags": list(self.flags),
+        }
 
 
 class Embedded(NamedTuple):
@@ -102,6 +113,10 @@ class TrainedRanker:
         max_pixels: a larger image is a problem.
         remembered: the most images whose features are kept; 0 keeps none.
         decode_limit_s: seconds after which a decoder in a process of its own is given up; None: 120.
+        version: names the checkpoint's file.
+
+    Attributes:
+        version: first digits of the sha256 of the checkpoint's file; "" where there is no file.
     """
 
     def __init__(
@@ -112,8 +127,9 @@ class TrainedRanker:
         max_pixels: int = MAX_PIXELS,
         remembered: int = REMEMBERED,
         decode_limit_s: float | None = None,
+        version: str = "",
     ) -> None:
-        self.model, self.checkpoint = model, model.checkpoint
+        self.model, self.checkpoint, self.version = model, model.checkpoint, version
         self._workers, self._max_pixels, self._most = workers, max_pixels, remembered
         self._decode_limit_s = decode_limit_s
         self._remembered: OrderedDict[str, Embedded] = OrderedDict()
@@ -147,7 +163,14 @@ class TrainedRanker:
             CheckpointError: the file is missing, damaged, or its weights do not fit its config.
         """
         model = PairwiseRankingModel.from_checkpoint(path, device=device, backbone=backbone)
-        return cls(model, workers=workers, max_pixels=max_pixels, remembered=remembered, decode_limit_s=decode_limit_s)
+        return cls(
+            model,
+            workers=workers,
+            max_pixels=max_pixels,
+            remembered=remembered,
+            decode_limit_s=decode_limit_s,
+            version=sha256_file(path)[:_VERSION_DIGITS],
+        )
 
     def load(self) -> None:
         """Load the backbone and check that it is the one that the model was trained on.
@@ -166,17 +189,23 @@ class TrainedRanker:
 
         Args:
             images: files, or their bytes.
-            context: give percentiles within this context of the training split; None: within all.
+            context: give percentiles within this context of the training split; None or "": within all.
 
         Raises:
             BackboneError: the backbone cannot be found or loaded.
-            CheckpointError: it is another one, or the training split had too few images of that context.
+            CheckpointError: it is another one, or the training split had too few images of that context; the latter
+                before an image is decoded.
         """
+        self.check_context(context)
         rest = iter(images)
         with ThreadPoolExecutor(self._workers) as pool:
             while chunk := list(islice(rest, _CHUNK)):
                 for found in self.scored(list(pool.map(self.prepare, chunk))):
                     yield found if isinstance(found, ImageProblem) else self.result(found, context)
+
+    def check_context(self, context: str | None) -> None:
+        """Raise CheckpointError where the training split had too few images of a context; None and "" are none."""
+        known_percentiles(self.checkpoint, context)
 
     def prepare(self, image: Path | bytes) -> Prepared | Embedded | ImageProblem:
         """Decode an image and fit it, unless its features are remembered. Safe in threads."""
@@ -224,6 +253,12 @@ class TrainedRanker:
         """Order scored images; see mirip.metrics.places."""
         rng = stream(seed, "places")
         return places(scores, self.checkpoint.temperature, min_confidence, rng=rng)
+
+    def pairs(
+        self, scored: Sequence[tuple[Name, float]], *, min_confidence: float = EvaluateParams().min_confidence
+    ) -> list[Pair[Name]]:
+        """Say of each two scored images, named as you like, which is better; see mirip.metrics.places."""
+        return pairs(scored, self.checkpoint.temperature, min_confidence)
 
     def win_probability(self, score_a: float, score_b: float) -> float:
         """Return P(a beats b), from two scores."""

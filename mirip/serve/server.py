@@ -82,7 +82,7 @@ class Server:
             max_pixels=settings.pixels,
             decode_limit_s=settings.decode_s,
         )
-        self.state = ServerState(checkpoint, ranker, settings)
+        self.state = ServerState(ranker, settings)
         self._host, self._asked = host, port
         self.port: int | None = None
         config = uvicorn.Config(

@@ -2,11 +2,9 @@
 
 import asyncio
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from starlette.requests import Request
 
-from mirip.files import sha256_file
 from mirip.models.trained_ranker import ImageProblem, TrainedRanker
 from mirip.serve.access import ServerMetrics
 from mirip.serve.canary import canary_image, expected_score, is_as_expected
@@ -16,21 +14,17 @@ from mirip.serve.service import ScoringService
 from mirip.serve.settings import ServeSettings
 from mirip.serve.uploads import UploadedImage, UploadMemory
 
-_VERSION_DIGITS = 12
-
 
 @dataclass
 class ServerState:
     """A model that is served, and whether it is ready.
 
     Attributes:
-        checkpoint: the model's file.
         ranker: the trained model.
         settings: the limits.
         why_not_ready: what is waited for, or what is wrong; empty where the canary has met its score.
     """
 
-    checkpoint: Path
     ranker: TrainedRanker
     settings: ServeSettings
     why_not_ready: str = "the model is being loaded"
@@ -39,8 +33,7 @@ class ServerState:
     def __post_init__(self) -> None:
         self.service = ScoringService(self.ranker, self.settings)
         self.memory = UploadMemory(self.settings.upload_bytes)
-        version = sha256_file(self.checkpoint)[:_VERSION_DIGITS]
-        self.model = ModelReference(version=version, fingerprint=self.ranker.checkpoint.fingerprint)
+        self.model = ModelReference(version=self.ranker.version, fingerprint=self.ranker.checkpoint.fingerprint)
         self.metrics.waiting.set_function(lambda: self.service.n_waiting)
         self.metrics.ready.set_function(lambda: float(self.is_ready))
 

@@ -181,7 +181,7 @@ async def read_upload(request: Request, settings: ServeSettings, held: HeldMemor
         raise HttpProblem(422, "broken-form", "the form ends before its last boundary")
     if not form.images:
         raise HttpProblem(422, "no-images", f"the form has no field {_FIELD}: send at least one image")
-    return Upload(form.images, form.texts.get("context") or None)
+    return Upload(form.images, form.texts.get("context"))
 
 
 async def _bounded(request: Request, settings: ServeSettings, held: HeldMemory) -> AsyncIterator[bytes]:

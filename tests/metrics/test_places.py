@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from mirip.metrics.calibration import win_probability
-from mirip.metrics.places import bands, place_coverage, place_intervals, places
+from mirip.metrics.places import bands, pairs, place_coverage, place_intervals, places
 
 
 def _rng() -> np.random.Generator:
@@ -29,6 +29,13 @@ def test_noise_is_that_of_the_model_of_pairs(difference: float) -> None:
     chance = float(win_probability(-difference, 1.0))
     first, _ = place_intervals([difference, 0.0], 1.0, rng=_rng(), n_draws=20_000)
     assert (first[1] == 1) == (chance > 0.05)
+
+
+def test_pairs_name_the_better_image_or_leave_it_open() -> None:
+    found = pairs([("x", 0.0), ("y", 5.0), ("z", 0.1)], 1.0, 0.6)
+    assert [(pair.a, pair.b, pair.better) for pair in found] == [("x", "y", "y"), ("x", "z", None), ("y", "z", "y")]
+    assert [pair.p_a_is_better for pair in found] == pytest.approx(win_probability([-5, -0.1, 4.9], 1.0))
+    assert pairs([("x", 0.0)], 1.0, 0.6) == []
 
 
 def test_a_band_is_a_run_in_which_every_pair_is_too_close_to_call() -> None:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -5,7 +7,7 @@ import torch
 from mirip.errors import CheckpointError
 from mirip.metrics.calibration import score_percentiles
 from mirip.models.checkpoint import Checkpoint
-from mirip.models.percentiles import score_summary
+from mirip.models.percentiles import known_contexts, score_summary
 
 TRAINED = Checkpoint(
     model_state_dict={},
@@ -27,6 +29,12 @@ TRAINED = Checkpoint(
 def test_a_score_has_its_percentile_of_all_or_of_one_context() -> None:
     assert score_summary(TRAINED, 0.5).percentile == pytest.approx(75)
     assert score_summary(TRAINED, 0.5, "oil").percentile == pytest.approx(50)
+    assert score_summary(TRAINED, 0.5, "").percentile == pytest.approx(75)
+
+
+def test_images_without_a_context_are_no_context() -> None:
+    without = replace(TRAINED, context_percentiles={**TRAINED.context_percentiles, "": TRAINED.score_percentiles})
+    assert known_contexts(without) == ["oil"]
 
 
 @pytest.mark.parametrize(("score", "tier"), [(3.0, "S"), (0.0, "A"), (-3.0, "B")])

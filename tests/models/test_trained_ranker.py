@@ -99,7 +99,10 @@ def test_a_tier_that_is_less_likely_than_all_others_is_undecided(ranker: Trained
         assert sum(found.tiers.values()) == pytest.approx(1)
 
 
-def test_a_context_that_the_model_does_not_know_is_refused(ranker: TrainedRanker) -> None:
+def test_a_context_that_the_model_does_not_know_is_refused_before_an_image_is_decoded(
+    ranker: TrainedRanker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ranker, "prepare", None)
     with pytest.raises(CheckpointError, match="too few images of context 'ink'"):
         list(ranker.score([_image(1)], context="ink"))
 

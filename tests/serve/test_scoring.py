@@ -120,6 +120,11 @@ def test_a_context_that_the_model_does_not_know_is_refused(running: Running, pho
         assert (answer.status_code, answer.json()["type"]) == (422, "urn:mirip:problem:unknown-context")
 
 
+def test_an_empty_context_is_none(running: Running, photo: Photo) -> None:
+    within_all, within_none = (running.post("score", photo(0), data=data) for data in ({}, {"context": ""}))
+    assert within_none.json()["images"] == within_all.json()["images"]
+
+
 def test_the_model_is_told_with_its_limits(running: Running, ranker: TrainedRanker) -> None:
     answer = running.get("/api/v1/model").json()
     assert answer["tiers"] == ranker.checkpoint.tiers

@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from itertools import combinations
 from typing import Any
 
 from fastapi import APIRouter
@@ -11,7 +10,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from mirip.errors import CheckpointError
-from mirip.metrics.places import is_too_close
+from mirip.models.percentiles import known_contexts
 from mirip.models.trained_ranker import ImageProblem, ImageScore, Scored
 from mirip.serve.access import check_key
 from mirip.serve.problems import MEDIA_TYPE, HttpProblem
@@ -84,7 +83,7 @@ def describe(description: dict[str, Any], state: ServerState) -> None:
             if path.startswith(router.prefix):
                 for method in methods.values():
                     method["security"] = [{"bearer": []}, {"key": []}]
-    contexts = sorted(state.ranker.checkpoint.context_percentiles)
+    contexts = known_contexts(state.ranker.checkpoint)
     for name, n_images in most.items():
         body = description["paths"][f"{router.prefix}/{name}"]["post"]["requestBody"]
         fields = body["content"]["multipart/form-data"]["schema"]["properties"]
@@ -160,7 +159,7 @@ async def _answered(
 def _check_context(state: ServerState, context: str | None) -> None:
     """Refuse a context that the model does not know, before an image is looked at."""
     try:
-        state.ranker.result(Scored(0.0, ()), context)
+        state.ranker.check_context(context)
     except CheckpointError as error:
         raise HttpProblem(422, "unknown-context", str(error)) from None
 
@@ -186,16 +185,8 @@ async def _hung_up(request: Request) -> None:
 
 def _image_answer(index: int, found: ImageScore | ImageProblem) -> ImageAnswer:
     if isinstance(found, ImageProblem):
-        problem = Problem(kind=found.kind, problem=found.problem, advice=found.advice)
-        return ImageAnswer(index=index, problem=problem)
-    result = Result(
-        score=found.score,
-        percentile=found.percentile,
-        tier=found.tier,
-        tier_probabilities=found.tiers,
-        flags=list(found.flags),
-    )
-    return ImageAnswer(index=index, result=result)
+        return ImageAnswer(index=index, problem=Problem(**found._asdict()))
+    return ImageAnswer(index=index, result=Result(**found.to_dict()))
 
 
 def _nothing(state: ServerState, results: _Results) -> dict[str, Any]:
@@ -206,11 +197,7 @@ def _pairs(state: ServerState, results: _Results) -> dict[str, Any]:
     """Return each pair of images with a result, and from which confidence on it is called."""
     least = state.settings.min_confidence
     scored = [(index, found.score) for index, found in enumerate(results) if isinstance(found, ImageScore)]
-    pairs = []
-    for (a, score_a), (b, score_b) in combinations(scored, 2):
-        chance = state.ranker.win_probability(score_a, score_b)
-        better = None if is_too_close(chance, least) else (a if chance >= 0.5 else b)
-        pairs.append(Pair(a=a, b=b, p_a_is_better=chance, better=better))
+    pairs = [Pair(**pair._asdict()) for pair in state.ranker.pairs(scored, min_confidence=least)]
     return {"pairs": pairs, "min_confidence": least}
 
 

@@ -5,6 +5,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from mirip.models.percentiles import known_contexts
 from mirip.serve.access import check_key
 from mirip.serve.routers.scoring import RESPONSES
 from mirip.serve.schemas import Health, ModelAnswer
@@ -23,7 +24,7 @@ async def model(request: Request) -> ModelAnswer:
     return ModelAnswer(
         model=state.model,
         tiers=checkpoint.tiers,
-        contexts=sorted(checkpoint.context_percentiles),
+        contexts=known_contexts(checkpoint),
         min_confidence=settings.min_confidence,
         recipe=recipe,
         limits={
