@@ -364,4 +364,5 @@ def test_scores_and_orders_are_printed_for_programs_too(trained, capsys) -> None
     assert table["path"].tolist() == ["photos/1.png", "photos/2.png"]
     assert table["score"].tolist() == pytest.approx([image["score"] for image in found["images"]])
     assert main(["compare", "photos/1.png", "photos/2.png", *_MODEL, "--json"]) == 0
-    assert 0 <= json.loads(capsys.readouterr().out)["p_first_is_better"] <= 1
+    (pair,) = json.loads(capsys.readouterr().out)["pairs"]
+    assert 0 <= pair["p_a_is_better"] <= 1

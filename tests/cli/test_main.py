@@ -2,13 +2,13 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from cpu_time import seconds_of_children
 
 from mirip.cli.main import main
 from mirip.cli.scoring import which_is_better
+from mirip.metrics.places import Pair, is_too_close
 
 
 def test_help_answers_at_once() -> None:
@@ -58,7 +58,8 @@ def test_a_users_error_is_one_line_and_exit_code_1(arguments, message, tmp_path,
     ],
 )
 def test_a_pair_below_the_least_confidence_is_too_close_to_call(probability, said):
-    assert which_is_better(Path("a.jpg"), Path("b.jpg"), probability, 0.60) == said
+    better = None if is_too_close(probability, 0.60) else "called"
+    assert which_is_better(Pair("a.jpg", "b.jpg", probability, better), 0.60) == said
 
 
 @pytest.mark.parametrize(
