@@ -107,6 +107,27 @@ def pairs(scored: Sequence[tuple[Name, float]], temperature: float, min_confiden
     return found
 
 
+def percentile_interval(scores: ArrayLike, known: ArrayLike, temperature: float) -> tuple[Floats, Floats]:
+    """Return the 5th and the 95th percentile of each image's percentile among known images, as two arrays (N,).
+
+    With noise g, an image beats one of score s with probability exp(-exp(-((score - s) / temperature + g))). The mean
+    over the known images rises with g, so that its percentiles are its values at those of g.
+
+    Args:
+        scores: (N,) finite numbers, higher is better.
+        known: (Q,) scores of the known images at evenly spaced quantiles, the lowest first.
+        temperature: > 0, in units of the score.
+    """
+    ahead = (np.asarray(scores, dtype=np.float64)[:, None] - np.asarray(known, dtype=np.float64)) / temperature
+    weights = np.ones(ahead.shape[1])
+    weights[[0, -1]] = 0.5  # of the trapezoidal rule
+    low, high = (
+        100 * np.average(np.exp(-np.exp(-(ahead + gumbel))), axis=1, weights=weights)
+        for gumbel in -np.log(-np.log(_QUANTILES))
+    )
+    return low, high
+
+
 def is_too_close(probability: float, min_confidence: float) -> bool:
     """Tell whether a pair is too close to call, from P(one of them is better)."""
     return max(probability, 1 - probability) < min_confidence

@@ -20,7 +20,7 @@ from mirip.data.image_files import read_file
 from mirip.errors import ImageError
 from mirip.files import sha256_bytes, sha256_file
 from mirip.metrics.calibration import win_probability
-from mirip.metrics.places import Name, Pair, Places, pairs, places
+from mirip.metrics.places import Name, Pair, Places, pairs, percentile_interval, places
 from mirip.metrics.unlikeness import FeatureSpread
 from mirip.models.checkpoint import Checkpoint, short_keys
 from mirip.models.percentiles import known_percentiles, score_summary
@@ -56,6 +56,7 @@ class ImageScore:
     Attributes:
         score: higher is better.
         percentile: 0 to 100, among the training images or those of one context.
+        percentile_low, percentile_high: between which it lies in 9 of 10 draws of the model of P.
         tiers: probability of each tier by its name, best first; they sum to 1.
         tier: the likeliest tier; None, undecided, where all others together are likelier.
         flags: those of FLAGS that apply: smaller than what the backbone sees, stored sideways, one of the images that
@@ -64,6 +65,8 @@ class ImageScore:
 
     score: float
     percentile: float
+    percentile_low: float
+    percentile_high: float
     tiers: dict[str, float]
     tier: str | None
     flags: tuple[str, ...]
@@ -73,6 +76,8 @@ class ImageScore:
         return {
             "score": self.score,
             "percentile": self.percentile,
+            "percentile_low": self.percentile_low,
+            "percentile_high": self.percentile_high,
             "tier": self.tier,
             "tier_probabilities": self.tiers,
             "flags": list(self.flags),
@@ -245,7 +250,10 @@ class TrainedRanker:
         found = score_summary(self.checkpoint, scored.score, context)
         likeliest = found.likeliest_tier
         tier = likeliest if found.tiers[likeliest] >= _SHARE_OF_A_TIER else None
-        return ImageScore(scored.score, found.percentile, found.tiers, tier, scored.flags)
+        known = known_percentiles(self.checkpoint, context)
+        low, high = percentile_interval([scored.score], known, self.checkpoint.temperature)
+        lowest, highest = min(float(low[0]), found.percentile), max(float(high[0]), found.percentile)
+        return ImageScore(scored.score, found.percentile, lowest, highest, found.tiers, tier, scored.flags)
 
     def places(
         self, scores: Sequence[float], *, min_confidence: float = EvaluateParams().min_confidence, seed: int = 0

@@ -18,7 +18,7 @@ from starlette.staticfiles import StaticFiles
 from mirip.errors import MiripError
 from mirip.serve.access import AccessMiddleware
 from mirip.serve.problems import HttpProblem, problem_response
-from mirip.serve.routers import scoring, status
+from mirip.serve.routers import page, scoring, status
 from mirip.serve.state import ServerState
 
 _LOG = logging.getLogger("mirip.serve")
@@ -43,6 +43,7 @@ def create_app(state: ServerState) -> FastAPI:
     )
     app.state.mirip = state
     app.include_router(scoring.router)
+    app.include_router(page.router)
     app.include_router(status.router)
     _add_documentation(app, state)
     for error, answer in (
@@ -97,6 +98,7 @@ def _add_documentation(app: FastAPI, state: ServerState) -> None:
 
     app.openapi = openapi  # type: ignore[method-assign]
     app.mount("/assets", StaticFiles(directory=_ASSETS), name="assets")
+    app.mount("/web", StaticFiles(directory=page.WEB), name="web")
     icon = "/assets/favicon.svg"
 
     async def docs() -> HTMLResponse:

@@ -2,8 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
+Percentile = Annotated[float, Field(ge=0, le=100)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -38,7 +39,9 @@ class Result(_Schema):
     """What the model says of one image."""
 
     score: float = Field(description="higher is better")
-    percentile: Annotated[float, Field(ge=0, le=100)]
+    percentile: Percentile
+    percentile_low: Percentile = Field(description="it lies above this in 19 of 20 draws of the model of P")
+    percentile_high: Percentile = Field(description="and below this likewise")
     tier: str | None = Field(description="the likeliest tier; null, undecided, where all others together are likelier")
     tier_probabilities: dict[str, Probability] = Field(description="best tier first; they sum to 1")
     flags: list[Literal["small", "turned_upright", "seen_in_training", "unlike_training_images"]]
@@ -95,6 +98,23 @@ class RankAnswer(CompareAnswer):
 
     order: list[Place]
     bands: list[Band]
+
+
+class Scores(_Schema):
+    """Scores of one model, to be put in order."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    scores: Annotated[list[FiniteFloat], Field(min_length=1)]
+
+
+class OrderAnswer(Answer):
+    """The order of scores, the best first; `index`, `a` and `b` are their places in the request, from 0."""
+
+    order: list[Place]
+    bands: list[Band]
+    pairs: list[Pair]
+    min_confidence: Probability
 
 
 class ModelAnswer(_Schema):

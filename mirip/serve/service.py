@@ -7,6 +7,7 @@ the model's.
 
 import asyncio
 import ctypes
+import io
 import logging
 import queue
 import threading
@@ -15,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from mirip.data.decoding import decoded
 from mirip.data.formats import recognise
 from mirip.errors import ImageError
 from mirip.models.trained_ranker import BATCH_SIZE, ImageProblem, Scored, TrainedRanker
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger("mirip.serve")
 _FOR_MORE_S = 0.004  # a batch waits so long for images that are being decoded
 _RETRY_AFTER_S = 2
+PREVIEW_PX = 1600
 # Names in mirip.data.formats.FORMATS -> what a file of it may be declared as.
 _TYPES = {
     "JPEG": ("image/jpeg", "image/jpg", "image/pjpeg", "image/mpo"),
@@ -106,18 +109,7 @@ class ScoringService:
         Raises:
             HttpProblem: 429, the queue is full; 504, they were not scored in time.
         """
-        n_images, most = len(images), self._settings.queue_images
-        if n_images > most:
-            raise HttpProblem(422, "too-many-images", f"the queue of this server holds {most} images: send fewer")
-        with self._lock:
-            if self._n_waiting + n_images > self._settings.queue_images:
-                raise HttpProblem(
-                    429,
-                    "queue-full",
-                    f"{self._n_waiting} images wait, {self._settings.queue_images} at most: try again in a moment",
-                    headers={"Retry-After": str(_RETRY_AFTER_S)},
-                )
-            self._n_waiting += n_images
+        self._take(len(images))
         loop, job = asyncio.get_running_loop(), _Job(time.monotonic() + self._settings.deadline_s)
         items = [_Item(image, job, loop.create_future()) for image in images]
         images.clear()
@@ -127,11 +119,49 @@ class ScoringService:
             async with asyncio.timeout(self._settings.deadline_s):
                 return list(await asyncio.gather(*(item.future for item in items)))
         except TimeoutError:
-            raise HttpProblem(
-                504, "deadline", f"the images were not scored within {self._settings.deadline_s:g} s: send fewer"
-            ) from None
+            raise self._too_late() from None
         finally:
             job.abandoned = True
+
+    async def preview(self, image: "UploadedImage") -> bytes:
+        """Return an image as a JPEG file to look at, upright, its longer side at most PREVIEW_PX.
+
+        Raises:
+            HttpProblem: 422, it cannot be decoded; 429, the queue is full; 504, it took too long.
+        """
+        self._take(1)
+        decoding = self._decoders.submit(_preview, image.data, self._settings)
+        decoding.add_done_callback(lambda _: self._leave())
+        try:
+            async with asyncio.timeout(self._settings.deadline_s):
+                return await asyncio.wrap_future(decoding)
+        except ImageError as error:
+            raise HttpProblem(422, "no-preview", f"the image {error.problem}", extra={"kind": error.kind}) from None
+        except TimeoutError:
+            raise self._too_late() from None
+
+    def _take(self, n_images: int) -> None:
+        """Count images that wait from now on; raises HttpProblem where there is no room for them."""
+        most = self._settings.queue_images
+        if n_images > most:
+            raise HttpProblem(422, "too-many-images", f"the queue of this server holds {most} images: send fewer")
+        with self._lock:
+            if self._n_waiting + n_images > most:
+                raise HttpProblem(
+                    429,
+                    "queue-full",
+                    f"{self._n_waiting} images wait, {most} at most: try again in a moment",
+                    headers={"Retry-After": str(_RETRY_AFTER_S)},
+                )
+            self._n_waiting += n_images
+
+    def _leave(self) -> None:
+        with self._lock:
+            self._n_waiting -= 1
+
+    def _too_late(self) -> HttpProblem:
+        seconds = f"{self._settings.deadline_s:g} s"
+        return HttpProblem(504, "deadline", f"the images were not done within {seconds}: send fewer")
 
     def _prepare(self, item: _Item) -> None:
         """Decode an image, in a thread of the pool."""
@@ -186,8 +216,7 @@ class ScoringService:
         return another
 
     def _settle(self, item: _Item, result: "Scored | ImageProblem | Exception | None") -> None:
-        with self._lock:
-            self._n_waiting -= 1
+        self._leave()
         item.data = b""
 
         def settle() -> None:
@@ -202,6 +231,18 @@ class ScoringService:
 
         with suppress(RuntimeError):  # the server has ended
             item.loop.call_soon_threadsafe(settle)
+
+
+def _preview(data: bytes, settings: ServeSettings) -> bytes:
+    """Decode an image, in a thread of the pool, and make it small."""
+    from PIL import Image
+
+    with decoded(data, max_pixels=settings.pixels, limit_s=settings.decode_s) as found:
+        image = Image.fromarray(found.pixels)
+        image.thumbnail((PREVIEW_PX, PREVIEW_PX), reducing_gap=2)
+        buffer = io.BytesIO()
+        image.save(buffer, "JPEG", quality=88)
+    return buffer.getvalue()
 
 
 def _give_memory_back() -> None:

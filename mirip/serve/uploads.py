@@ -165,16 +165,16 @@ async def read_upload(request: Request, settings: ServeSettings, held: HeldMemor
         raise HttpProblem(415, "not-a-form", f"send multipart/form-data with the field {_FIELD}, once for each image")
     length = request.headers.get("content-length", "")
     if length.isdigit() and int(length) > settings.request_bytes:
-        raise _too_large(settings)
+        raise _too_large(settings.request_bytes)
     form = _Form(settings, most_images)
     try:
         parser = MultipartParser(options[b"boundary"], form.callbacks())  # type: ignore[arg-type]
         async with asyncio.timeout(settings.upload_s):
-            async for chunk in _bounded(request, settings, held):
+            async for chunk in _bounded(request, settings.request_bytes, held):
                 parser.write(chunk)
         parser.finalize()
     except TimeoutError:
-        raise HttpProblem(408, "too-slow", f"the body took more than {settings.upload_s:g} s to arrive") from None
+        raise _too_slow(settings) from None
     except FormParserError as error:
         raise HttpProblem(422, "broken-form", f"the form cannot be read: {error}") from None
     if not form.ended:
@@ -184,15 +184,28 @@ async def read_upload(request: Request, settings: ServeSettings, held: HeldMemor
     return Upload(form.images, form.texts.get("context"))
 
 
-async def _bounded(request: Request, settings: ServeSettings, held: HeldMemory) -> AsyncIterator[bytes]:
+async def read_text(request: Request, settings: ServeSettings, held: HeldMemory) -> bytes:
+    """Read a small body, such as JSON; raises HttpProblem 408, 413 or 429, and ClientDisconnect."""
+    try:
+        async with asyncio.timeout(settings.upload_s):
+            return b"".join([chunk async for chunk in _bounded(request, _TEXT_BYTES, held)])
+    except TimeoutError:
+        raise _too_slow(settings) from None
+
+
+async def _bounded(request: Request, most: int, held: HeldMemory) -> AsyncIterator[bytes]:
     n_bytes = 0
     async for chunk in request.stream():
         n_bytes += len(chunk)
-        if n_bytes > settings.request_bytes:
-            raise _too_large(settings)
+        if n_bytes > most:
+            raise _too_large(most)
         held.grow(len(chunk))
         yield chunk
 
 
-def _too_large(settings: ServeSettings) -> HttpProblem:
-    return HttpProblem(413, "too-large", f"a request has at most {settings.request_bytes} bytes")
+def _too_large(most: int) -> HttpProblem:
+    return HttpProblem(413, "too-large", f"a request has at most {most} bytes here")
+
+
+def _too_slow(settings: ServeSettings) -> HttpProblem:
+    return HttpProblem(408, "too-slow", f"the body took more than {settings.upload_s:g} s to arrive")

@@ -59,7 +59,7 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
 }
 
 
-def _form(least: int, most: int) -> dict[str, Any]:
+def form_of_images(least: int, most: int) -> dict[str, Any]:
     """Describe the body of a request; `describe` adds the contexts of the model."""
     image = {"type": "string", "format": "binary"}
     fields: dict[str, Any] = {"images": {"type": "array", "items": image, "minItems": least, "maxItems": most}}
@@ -92,21 +92,21 @@ def describe(description: dict[str, Any], state: ServerState) -> None:
             fields["context"] = {"type": "string", "enum": contexts, "description": "give percentiles within it"}
 
 
-@router.post("/score", response_model=ScoreAnswer, responses=RESPONSES, openapi_extra=_form(1, 100))
+@router.post("/score", response_model=ScoreAnswer, responses=RESPONSES, openapi_extra=form_of_images(1, 100))
 async def score(request: Request) -> Response:
     """Score images: each has its result, or what is wrong with it."""
     state = state_of(request)
     return await _answered(request, state, 1, state.settings.score_images, ScoreAnswer, _nothing)
 
 
-@router.post("/compare", response_model=CompareAnswer, responses=RESPONSES, openapi_extra=_form(2, 10))
+@router.post("/compare", response_model=CompareAnswer, responses=RESPONSES, openapi_extra=form_of_images(2, 10))
 async def compare(request: Request) -> Response:
     """Score two to ten images and say of each pair which is better, or that it is too close to call."""
     state = state_of(request)
     return await _answered(request, state, 2, state.settings.compare_images, CompareAnswer, _pairs)
 
 
-@router.post("/rank", response_model=RankAnswer, responses=RESPONSES, openapi_extra=_form(1, 100))
+@router.post("/rank", response_model=RankAnswer, responses=RESPONSES, openapi_extra=form_of_images(1, 100))
 async def rank(request: Request) -> Response:
     """Order images, each with the places that it may have, and say which cannot be told apart."""
     state = state_of(request)
@@ -150,7 +150,7 @@ async def _answered(
         request_id=request.state.request_id,
         images=[_image_answer(index, found) for index, found in enumerate(results)],
         milliseconds=0.0,
-        **more(state, results),
+        **await asyncio.to_thread(more, state, results),
     )
     body.milliseconds = round((time.perf_counter() - start) * 1000, 3)  # with the order and the pairs
     return JSONResponse(body.model_dump(mode="json"))
@@ -195,19 +195,31 @@ def _nothing(state: ServerState, results: _Results) -> dict[str, Any]:
 
 def _pairs(state: ServerState, results: _Results) -> dict[str, Any]:
     """Return each pair of images with a result, and from which confidence on it is called."""
-    least = state.settings.min_confidence
-    scored = [(index, found.score) for index, found in enumerate(results) if isinstance(found, ImageScore)]
-    pairs = [Pair(**pair._asdict()) for pair in state.ranker.pairs(scored, min_confidence=least)]
-    return {"pairs": pairs, "min_confidence": least}
+    return _pairs_of(state, _scores(results))
 
 
 def _order(state: ServerState, results: _Results) -> dict[str, Any]:
     """Return the same, and the places of the images."""
-    scored = [(index, found.score) for index, found in enumerate(results) if isinstance(found, ImageScore)]
+    return order_of(state, _scores(results))
+
+
+def _scores(results: _Results) -> list[tuple[int, float]]:
+    """Return the images with a result by their places in the request, and their scores."""
+    return [(index, found.score) for index, found in enumerate(results) if isinstance(found, ImageScore)]
+
+
+def _pairs_of(state: ServerState, scored: Sequence[tuple[int, float]]) -> dict[str, Any]:
+    least = state.settings.min_confidence
+    pairs = [Pair(**pair._asdict()) for pair in state.ranker.pairs(scored, min_confidence=least)]
+    return {"pairs": pairs, "min_confidence": least}
+
+
+def order_of(state: ServerState, scored: Sequence[tuple[int, float]]) -> dict[str, Any]:
+    """Return pairs, order and bands of images, each told by its place in the request and its score."""
     found = state.ranker.places([score for _, score in scored], min_confidence=state.settings.min_confidence)
     order = [
         Place(index=scored[row][0], place=place, first=int(found.first[row]), last=int(found.last[row]))
         for place, row in enumerate(found.order.tolist(), start=1)
     ]
     bands = [Band(first=start + 1, last=stop) for start, stop in found.bands]
-    return {**_pairs(state, results), "order": order, "bands": bands}
+    return {**_pairs_of(state, scored), "order": order, "bands": bands}

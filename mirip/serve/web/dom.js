@@ -1,0 +1,60 @@
+// Elements made in one call, and the focus kept when a part of the page is drawn again.
+
+// Make an element. Attributes: `on...` are listeners, `dataset` an object, true and false set or leave out a flag.
+export function h(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value === null || value === undefined || value === false) continue;
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else if (name === "dataset") Object.assign(element.dataset, value);
+    else if (name === "style") for (const [key, set] of Object.entries(value)) element.style.setProperty(key, set);
+    else element.setAttribute(name, value === true ? "" : value);
+  }
+  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
+  return element;
+}
+
+const ICONS = {
+  up: "M12 19V5M5 12l7-7 7 7",
+  down: "M12 5v14M5 12l7 7 7-7",
+  remove: "M6 6l12 12M18 6L6 18",
+  tie: "M5 9c3-3 5-3 7-1s4 2 7-1M5 17c3-3 5-3 7-1s4 2 7-1",
+  drag: "M9 5h.01M9 12h.01M9 19h.01M15 5h.01M15 12h.01M15 19h.01",
+  freeze: "M9 3h6l-1 7 4 4H6l4-4-1-7zM12 14v7",
+  compare: "M12 4v16M4 7h6v10H4zM14 7h6v10h-6z",
+  lock: "M7 11V8a5 5 0 0 1 10 0v3M5 11h14v10H5z",
+  add: "M12 5v14M5 12h14",
+  less: "M5 12h14",
+  fit: "M4 9V4h5M20 9V4h-5M4 15v5h5M20 15v5h-5",
+  back: "M19 12H5M12 5l-7 7 7 7",
+  next: "M5 12h14M12 5l7 7-7 7",
+  swap: "M7 4L3 8l4 4M3 8h14M17 20l4-4-4-4M21 16H7",
+  camera: "M4 8h3l2-3h6l2 3h3v11H4zM12 10a3.5 3.5 0 1 0 0 7 3.5 3.5 0 0 0 0-7z",
+};
+
+export function icon(name) {
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  for (const [key, value] of Object.entries({ viewBox: "0 0 24 24", class: "icon", "aria-hidden": "true" })) {
+    svg.setAttribute(key, value);
+  }
+  const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
+  path.setAttribute("d", ICONS[name]);
+  svg.append(path);
+  return svg;
+}
+
+// Draw a part of the page again. What has the focus is told by `data-key`; where it is gone, `data-next` of the old
+// element names, by their keys, what takes it instead.
+export function redraw(part, ...children) {
+  const focused = part.contains(document.activeElement) ? document.activeElement : null;
+  const wanted = focused ? [focused.dataset.key, ...(focused.dataset.next ?? "").split(" ")].filter(Boolean) : [];
+  part.replaceChildren(...children);
+  for (const key of wanted) {
+    const again = part.querySelector(`[data-key="${CSS.escape(key)}"]`);
+    if (again) {
+      again.focus({ preventScroll: true });
+      return;
+    }
+  }
+  if (focused) part.focus({ preventScroll: true });
+}

@@ -1,0 +1,26 @@
+// The page before the first work: what it does, the notice, and a place to put images.
+
+import { h, icon } from "./dom.js";
+import { number, t } from "./language.js";
+
+export function emptyView(page) {
+  const limits = page.sending.model?.limits ?? { image_bytes: 20 * 2 ** 20, rank_images: 100 };
+  const values = { mb: number(Math.floor(limits.image_bytes / 2 ** 20)), n: number(limits.rank_images) };
+  return [
+    h("section", { class: "intro" }, h("h1", { tabindex: "-1" }, t("title")), h("p", { class: "lead" }, t("lead"))),
+    h(
+      "aside",
+      { class: "notice" },
+      h("h2", {}, t("notice_title")),
+      h("p", {}, t("notice")),
+    ),
+    h(
+      "div",
+      { class: "drop" },
+      page.chooser("choose", "choose-first", h("span", { class: "drop-text" }, icon("add"), h("strong", {}, t("drop")))),
+      h("p", { class: "hint" }, t("drop_more", values)),
+      page.camera(),
+    ),
+    h("p", { class: "hint private" }, t("private")),
+  ];
+}

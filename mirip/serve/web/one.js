@@ -1,0 +1,28 @@
+// One work: large, with what the model says of it.
+
+import { h } from "./dom.js";
+import { t } from "./language.js";
+import { removeButton } from "./parts.js";
+import { zoomButtons } from "./pair.js";
+import { resultPanel } from "./result.js";
+import { Zoom } from "./zoom.js";
+
+export function oneView(page, work, { canRemove, extra = null }) {
+  const pane = h(
+    "div",
+    { class: "pane", tabindex: "0", role: "group", "aria-label": t("pane", work), dataset: { key: "pane:0" } },
+    h("img", { src: page.large(work), alt: work.name, draggable: "false" }),
+  );
+  const zoom = new Zoom([pane]);
+  return h(
+    "div",
+    { class: "one" },
+    h(
+      "figure",
+      {},
+      pane,
+      h("figcaption", {}, h("p", { class: "name" }, work.name), zoomButtons(zoom, () => 0), canRemove && removeButton(page, work, "add")),
+    ),
+    h("div", { class: "beside" }, extra, work.result && resultPanel(work, page.sending.context)),
+  );
+}

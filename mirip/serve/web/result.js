@@ -1,0 +1,92 @@
+// What the model says of one work, in words and bars.
+
+import { h } from "./dom.js";
+import { chance, has, number, percent, places, t } from "./language.js";
+
+export function tierOf(work) {
+  return work.result.tier === null ? t("tier_undecided") : t("tier_is", { tier: work.result.tier });
+}
+
+// A percentile of 82 is "top 18 %"; nobody is in the top 0 %.
+export function top(percentile) {
+  return percent(Math.min(0.99, Math.max(0.01, 1 - percentile / 100)));
+}
+
+export function flags(work) {
+  return h("ul", { class: "flags" }, work.result.flags.map((flag) => h("li", { class: "flag" }, t(`flag_${flag}`))));
+}
+
+// Score, percentile with its range, and the probability of each tier.
+export function resultPanel(work, context) {
+  const { result } = work;
+  return h(
+    "div",
+    { class: "result" },
+    h("p", { class: "tier-said" }, h("span", { class: "label" }, t("tier")), h("strong", {}, tierOf(work))),
+    flags(work),
+    h(
+      "section",
+      { class: "measure" },
+      h("h3", {}, context ? t("percentile_context", { context }) : t("percentile")),
+      h("p", { class: "big" }, t("top", { percent: top(result.percentile) })),
+      percentileBar(result),
+      h("p", { class: "hint" }, t("between", { low: top(result.percentile_high), high: top(result.percentile_low) })),
+    ),
+    h(
+      "section",
+      { class: "measure" },
+      h("h3", {}, t("tiers")),
+      h("ul", { class: "tiers" }, Object.entries(result.tier_probabilities).map(([tier, share]) => tierBar(tier, share, result))),
+    ),
+    h(
+      "section",
+      { class: "measure score" },
+      h("h3", {}, t("score")),
+      h("p", { class: "figure" }, number(result.score, 3)),
+      h("p", { class: "hint" }, t("score_hint")),
+    ),
+  );
+}
+
+// A bar up to the percentile, with an error bar over its likely range.
+function percentileBar({ percentile, percentile_low: low, percentile_high: high }) {
+  const style = { "--at": `${percentile}%`, "--low": `${low}%`, "--high": `${high}%` };
+  return h(
+    "div",
+    { class: "axis" },
+    h("div", { class: "bar", style, "aria-hidden": "true" }, h("i", { class: "fill" }), h("i", { class: "whisker" })),
+    h("div", { class: "ends", "aria-hidden": "true" }, h("span", {}, t("worse")), h("span", {}, t("better"))),
+  );
+}
+
+function tierBar(tier, share, result) {
+  return h(
+    "li",
+    { class: tier === result.tier ? "is-likely" : null },
+    h("span", { class: "name" }, t("tier_is", { tier })),
+    h("span", { class: "bar", style: { "--at": `${share * 100}%` }, "aria-hidden": "true" }, h("i", { class: "fill" })),
+    h("span", { class: "figure" }, chance(share)),
+  );
+}
+
+// The range of a work's place on a line from the first to the last place.
+export function placeBar(entry, n) {
+  const at = (value) => `${n > 1 ? (100 * (value - 1)) / (n - 1) : 50}%`;
+  const style = { "--at": at(entry.place), "--low": at(entry.first), "--high": at(entry.last) };
+  return h("div", { class: "place-bar", style, "aria-hidden": "true" }, h("i", { class: "whisker" }), h("i", { class: "dot" }));
+}
+
+export function placeInWords(entry) {
+  return entry.first === entry.last ? t("surely") : t("may_be", { places: places(entry.first, entry.last) });
+}
+
+export function problemInWords(work, model) {
+  const { kind, problem = "", advice = "" } = work.problem;
+  const known = has(`problem_${kind}`) ? kind : "other";
+  const mb = number(Math.floor((model?.limits.image_bytes ?? 0) / 2 ** 20));
+  return {
+    what: t(`problem_${known}`),
+    advice: t(`advice_${known}`, { mb }),
+    details: [problem, advice].filter(Boolean).join(": "), // in the words of the server
+  };
+}

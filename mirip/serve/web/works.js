@@ -1,0 +1,279 @@
+// The works on the page, the model's order of them, and the teacher's own. All of it is gone when the page is closed.
+
+const MOST_UNDONE = 100;
+
+export class Works extends EventTarget {
+  constructor() {
+    super();
+    this.list = []; // as they were added
+    this.ranking = null; // of those that have a score
+    this.mine = []; // groups of ids, the best first; those of a group share a place
+    this.isMine = false; // whether the teacher has changed the order
+    this.undone = [];
+    this.nextId = 1;
+  }
+
+  changed() {
+    this.dispatchEvent(new Event("change"));
+  }
+
+  get scored() {
+    return this.list.filter((work) => work.state === "scored");
+  }
+
+  get problems() {
+    return this.list.filter((work) => work.state === "problem");
+  }
+
+  get unfinished() {
+    return this.list.filter((work) => work.state === "waiting" || work.state === "sending");
+  }
+
+  find(id) {
+    return this.list.find((work) => work.id === id);
+  }
+
+  // Add files; return how many are here already and how many are too many.
+  add(files, most) {
+    const known = new Set(this.list.map((work) => identity(work.file)));
+    let already = 0;
+    let surplus = 0;
+    for (const file of files) {
+      if (known.has(identity(file))) already += 1;
+      else if (this.list.length >= most) surplus += 1;
+      else {
+        known.add(identity(file));
+        const name = file.path || file.webkitRelativePath || file.name;
+        this.list.push({ id: this.nextId++, file, name, state: "waiting", result: null, problem: null, tier: "" });
+      }
+    }
+    this.changed();
+    return { already, surplus };
+  }
+
+  settle(work, { result, problem }) {
+    Object.assign(work, { result, problem, state: result ? "scored" : "problem" });
+    this.changed();
+  }
+
+  // Score a work once more.
+  again(work) {
+    Object.assign(work, { state: "waiting", problem: null });
+    this.changed();
+  }
+
+  // The model's order, of works that have a score: what the server said of their scores, by their ids.
+  rank(works, answer) {
+    const ids = works.map((work) => work.id);
+    this.ranking = {
+      key: rankingKey(works),
+      leastConfidence: answer.min_confidence,
+      bands: answer.bands,
+      order: answer.order.map((entry) => ({ ...entry, id: ids[entry.index] })),
+      chances: new Map(answer.pairs.map((pair) => [`${ids[pair.a]} ${ids[pair.b]}`, pair.p_a_is_better])),
+    };
+    this.place = new Map(this.ranking.order.map((entry) => [entry.id, entry]));
+    this.#arrangeMine();
+    this.changed();
+  }
+
+  get isRanked() {
+    return this.ranking !== null && this.ranking.key === rankingKey(this.scored);
+  }
+
+  // The works in the model's order.
+  get ordered() {
+    return this.ranking.order.map((entry) => this.find(entry.id));
+  }
+
+  // P(a is better than b), of the model.
+  chance(a, b) {
+    const known = this.ranking.chances.get(`${a.id} ${b.id}`);
+    return known ?? 1 - this.ranking.chances.get(`${b.id} ${a.id}`);
+  }
+
+  isTooClose(a, b) {
+    const chance = this.chance(a, b);
+    return Math.max(chance, 1 - chance) < this.ranking.leastConfidence;
+  }
+
+  // Places, from 1, whose works cannot be told from this one.
+  tooCloseTo(work) {
+    return this.ordered.flatMap((other, row) => (other !== work && this.isTooClose(work, other) ? [row + 1] : []));
+  }
+
+  // ---- changes that can be undone
+
+  #remember() {
+    const list = this.list.map((work) => ({ work, tier: work.tier }));
+    this.undone.push({ list, mine: this.mine.map((group) => [...group]), isMine: this.isMine });
+    if (this.undone.length > MOST_UNDONE) this.undone.shift();
+  }
+
+  undo() {
+    const before = this.undone.pop();
+    if (!before) return false;
+    const added = this.list.filter((work) => !before.list.some((kept) => kept.work === work) && !work.removed);
+    this.list = [...before.list.map(({ work, tier }) => Object.assign(work, { tier, removed: false })), ...added];
+    this.mine = before.mine;
+    this.isMine = before.isMine;
+    if (this.isRanked) this.#arrangeMine();
+    this.changed();
+    return true;
+  }
+
+  remove(works) {
+    this.#remember();
+    for (const work of works) {
+      work.removed = true;
+      work.abort?.();
+    }
+    this.list = this.list.filter((work) => !work.removed);
+    this.#arrangeMine();
+    this.changed();
+  }
+
+  setTier(work, tier) {
+    this.#remember();
+    work.tier = tier;
+    this.changed();
+  }
+
+  // ---- the teacher's order
+
+  // Return the place of a work in it, from 1; works that share a place take as many places as they are.
+  myPlace(work) {
+    let place = 1;
+    for (const group of this.mine) {
+      if (group.includes(work.id)) return place;
+      place += group.length;
+    }
+    return null;
+  }
+
+  get mineFlat() {
+    return this.mine.flat().map((id) => this.find(id));
+  }
+
+  move(work, step) {
+    const at = this.#groupOf(work);
+    const shares = this.mine[at].length > 1;
+    const to = at + step;
+    if (!shares && (to < 0 || to >= this.mine.length)) return;
+    this.#edit(() => {
+      if (shares) {
+        this.mine[at] = this.mine[at].filter((id) => id !== work.id);
+        this.mine.splice(step < 0 ? at : at + 1, 0, [work.id]);
+      } else {
+        this.mine.splice(at, 1);
+        this.mine.splice(to, 0, [work.id]);
+      }
+    });
+  }
+
+  // Put a work at a row of the whole list; in the middle of works that share a place it shares it too.
+  moveTo(work, row) {
+    this.#edit(() => {
+      this.mine = this.mine.map((group) => group.filter((id) => id !== work.id)).filter((group) => group.length);
+      let start = 0;
+      for (const [index, group] of this.mine.entries()) {
+        if (row <= start) {
+          this.mine.splice(index, 0, [work.id]);
+          return;
+        }
+        if (row < start + group.length) {
+          group.splice(row - start, 0, work.id);
+          return;
+        }
+        start += group.length;
+      }
+      this.mine.push([work.id]);
+    });
+  }
+
+  isTied(work) {
+    return this.mine[this.#groupOf(work)].indexOf(work.id) > 0;
+  }
+
+  // Let a work share the place of the one above it, or no longer.
+  toggleTie(work) {
+    const at = this.#groupOf(work);
+    const within = this.mine[at].indexOf(work.id);
+    if (within === 0 && at === 0) return;
+    this.#edit(() => {
+      if (within > 0) {
+        const rest = this.mine[at].splice(within);
+        this.mine.splice(at + 1, 0, rest);
+      } else {
+        this.mine[at - 1].push(...this.mine[at]);
+        this.mine.splice(at, 1);
+      }
+    });
+  }
+
+  resetMine() {
+    this.#remember();
+    this.mine = [];
+    this.isMine = false;
+    this.#arrangeMine();
+    this.changed();
+  }
+
+  // Pairs that the teacher puts one way and of which the model is sure the other way, the surest first.
+  get disagreements() {
+    const rows = this.mineFlat;
+    const places = rows.map((work) => this.myPlace(work));
+    const found = [];
+    for (let a = 0; a < rows.length; a += 1) {
+      for (let b = a + 1; b < rows.length; b += 1) {
+        if (places[a] === places[b]) continue;
+        const against = 1 - this.chance(rows[a], rows[b]);
+        if (against >= this.ranking.leastConfidence) found.push({ better: rows[a], worse: rows[b], against });
+      }
+    }
+    return found.sort((one, other) => other.against - one.against);
+  }
+
+  #groupOf(work) {
+    return this.mine.findIndex((group) => group.includes(work.id));
+  }
+
+  #edit(change) {
+    this.#remember();
+    change();
+    this.isMine = true;
+    this.changed();
+  }
+
+  // Keep to the works that are there: a new one goes before the first that the model puts behind it.
+  #arrangeMine() {
+    if (!this.isRanked) {
+      const here = new Set(this.list.map((work) => work.id));
+      this.mine = this.mine.map((group) => group.filter((id) => here.has(id))).filter((group) => group.length);
+      return;
+    }
+    const order = this.ranking.order.map((entry) => entry.id);
+    if (!this.isMine) {
+      this.mine = order.map((id) => [id]);
+      return;
+    }
+    const here = new Set(order);
+    this.mine = this.mine.map((group) => group.filter((id) => here.has(id))).filter((group) => group.length);
+    const placed = new Set(this.mine.flat());
+    for (const [row, id] of order.entries()) {
+      if (placed.has(id)) continue;
+      const behind = new Set(order.slice(row + 1));
+      const at = this.mine.findIndex((group) => group.some((other) => behind.has(other)));
+      this.mine.splice(at < 0 ? this.mine.length : at, 0, [id]);
+      placed.add(id);
+    }
+  }
+}
+
+function identity(file) {
+  return [file.path || file.webkitRelativePath || file.name, file.size, file.lastModified].join("\n");
+}
+
+export function rankingKey(works) {
+  return works.map((work) => `${work.id}:${work.result.score}`).join(" ");
+}
