@@ -4,6 +4,7 @@ Neither images nor file names, paths as they were asked or keys get into a log o
 route's template.
 """
 
+import asyncio
 import hmac
 import logging
 import re
@@ -15,12 +16,13 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from mirip.serve.problems import HttpProblem
+from mirip.serve.problems import HttpProblem, problem_response
 
 _LOG = logging.getLogger("mirip.serve")
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _METHODS = ("GET", "POST", "HEAD", "OPTIONS")
 _UNKNOWN = "unknown"
+HANG_UP = 499  # of nginx: nobody reads this answer
 _BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
@@ -41,7 +43,7 @@ class ServerMetrics:
 
 
 class AccessMiddleware:
-    """Gives each request an id, and tells of it when it ends."""
+    """Gives each request an id, and tells of it when it ends; what the end of the server interrupts is answered 503."""
 
     def __init__(self, app: ASGIApp, metrics: ServerMetrics) -> None:
         self._app, self._metrics = app, metrics
@@ -54,7 +56,7 @@ class AccessMiddleware:
         given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"").decode("latin-1")
         request_id = given if _ID.fullmatch(given) else secrets.token_hex(8)
         scope.setdefault("state", {})["request_id"] = request_id
-        start, status = time.perf_counter(), 499  # where no answer was begun, the client has gone
+        start, status = time.perf_counter(), HANG_UP  # where no answer was begun, the client has gone
 
         async def answer(message: Message) -> None:
             nonlocal status
@@ -66,6 +68,11 @@ class AccessMiddleware:
 
         try:
             await self._app(scope, receive, answer)
+        except asyncio.CancelledError:  # the server was told to stop, and the time for what was under way is over
+            if status == HANG_UP:
+                detail = "the server stops, and this was not ended in time: send it again when a server is ready"
+                problem = HttpProblem(503, "stopping", detail, headers={"Retry-After": "5"})
+                await problem_response(Request(scope), problem)(scope, receive, answer)
         finally:
             seconds = time.perf_counter() - start
             method = scope["method"] if scope["method"] in _METHODS else _UNKNOWN

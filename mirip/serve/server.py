@@ -46,6 +46,11 @@ def _most_connections() -> int:
     return max(16, min(_BACKLOG, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 64))
 
 
+def _address(host: str, port: int) -> str:
+    """Return host and port as they stand in a URL: an IPv6 address has brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 class Server:
     """Serves one trained model until it is told to stop.
 
@@ -115,11 +120,12 @@ class Server:
             except (OSError, OverflowError) as error:
                 reason = getattr(error, "strerror", None) or str(error)
                 raise MiripError(
-                    f"{self._host}:{self._asked} cannot be listened on ({reason})",
+                    f"{_address(self._host, self._asked)} cannot be listened on ({reason})",
                     "give another --host or --port",
                 ) from None
             self.port = int(listening.getsockname()[1])
-            logging.getLogger("mirip.serve").info("http://%s:%d, its description is at /docs", self._host, self.port)
+            address = _address(self._host, self.port)
+            logging.getLogger("mirip.serve").info("http://%s, its description is at /docs", address)
             self._server.run(sockets=[listening])
 
     def stop(self) -> None:

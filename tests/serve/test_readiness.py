@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -17,7 +19,8 @@ from serve.conftest import Running, Serving, wait_until_ready
 
 from mirip.models.trained_ranker import TrainedRanker
 from mirip.serve.canary import canary_image, expected_score
-from mirip.serve.settings import available_cores
+from mirip.serve.server import Server
+from mirip.serve.settings import ServeSettings, available_cores
 
 
 def _wait_for_reason(running: Running) -> str:
@@ -94,6 +97,64 @@ def test_the_documentation_needs_no_network(running: Running) -> None:
         for asset in [part.split('"')[0] for part in html.split('"/assets/')[1:]]:
             assert running.get(f"/assets/{asset}").status_code == 200
     assert running.get("/openapi.json").json()["info"]["title"] == "Mirip"
+
+
+def test_what_cannot_end_before_the_server_stops_is_told_so(
+    serving: Serving, photo: Callable[..., bytes], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release, answers = threading.Event(), []
+    with caplog.at_level("INFO"), serving(shutdown_s=1) as running:
+        wait_until_ready(running)
+        ranker, port = running.server.state.ranker, running.server.port or 0
+        score = ranker.scored
+        monkeypatch.setattr(ranker, "scored", lambda prepared: release.wait(timeout=30) and score(prepared))
+        waiting = threading.Thread(target=lambda: answers.append(running.post("score", photo(1))))
+        waiting.start()
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as uploading:
+            uploading.sendall(
+                b"POST /api/v1/score HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n"
+                b"Content-Type: multipart/form-data; boundary=between\r\n\r\n--between\r\n"
+            )
+            deadline = time.monotonic() + 30
+            while running.server.state.service.n_waiting == 0:
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+            caplog.clear()
+            running.server.stop()
+            told = b"".join(iter(lambda: uploading.recv(4096), b""))
+        waiting.join(timeout=30)
+        release.set()
+    assert told.startswith(b"HTTP/1.1 503 ")
+    assert b'"urn:mirip:problem:stopping"' in told
+    (answer,) = answers
+    assert (answer.status_code, answer.headers["content-type"]) == (503, "application/problem+json")
+    assert answer.json()["type"] == "urn:mirip:problem:stopping"
+    assert not any(record.exc_info for record in caplog.records)
+    lines = [record.getMessage() for record in caplog.records if record.name == "mirip.serve"]
+    assert sum(" POST /api/v1/score 503 " in line for line in lines) == len(lines) == 2
+
+
+def test_the_address_that_is_told_can_be_opened(
+    checkpoint: Path, caplog: pytest.LogCaptureFixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    server = Server(checkpoint, ServeSettings(), host="::1", port=0, device="cpu")
+    with caplog.at_level("INFO"):
+        thread = threading.Thread(target=server.run, daemon=True)
+        thread.start()
+        deadline = time.monotonic() + 60
+        while not (told := [found[0] for line in caplog.messages if (found := re.search(r"http://[^ ,]+", line))]):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+    running = Running(server, told[0])
+    wait_until_ready(running)
+    server.stop()
+    thread.join(timeout=30)
+    assert told[0] == f"http://[::1]:{server.port}"
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 from mirip.errors import CheckpointError
 from mirip.models.percentiles import known_contexts
 from mirip.models.trained_ranker import ImageProblem, ImageScore, Scored
-from mirip.serve.access import check_key
+from mirip.serve.access import HANG_UP, check_key
 from mirip.serve.problems import MEDIA_TYPE, HttpProblem
 from mirip.serve.schemas import (
     Band,
@@ -32,7 +32,6 @@ router = APIRouter(prefix="/api/v1", tags=["scoring"])
 
 _Results = Sequence[ImageScore | ImageProblem]
 _More = Callable[[ServerState, _Results], dict[str, Any]]
-_HANG_UP = 499  # of nginx: nobody reads this answer
 _PROBLEM = {
     "type": "object",
     "required": ["type", "title", "status", "detail"],
@@ -51,7 +50,7 @@ _SAID = {
     415: "The body is no multipart form.",
     422: "The form cannot be used.",
     429: "Too much waits: try again after Retry-After seconds.",
-    503: "The server is not ready.",
+    503: "The server is not ready, or stops.",
     504: "The images were not scored in time.",
 }
 RESPONSES: dict[int | str, dict[str, Any]] = {
@@ -137,9 +136,9 @@ async def _answered(
             start = time.perf_counter()
             scored = await _while_awaited(request, state, upload)
     except ClientDisconnect:
-        return Response(status_code=_HANG_UP)
+        return Response(status_code=HANG_UP)
     if scored is None:
-        return Response(status_code=_HANG_UP)
+        return Response(status_code=HANG_UP)
     results = [
         found if isinstance(found, ImageProblem) else state.ranker.result(found, upload.context) for found in scored
     ]
@@ -170,11 +169,9 @@ async def _while_awaited(request: Request, state: ServerState, upload: Any) -> l
     gone = asyncio.ensure_future(_hung_up(request))
     try:
         await asyncio.wait((scoring, gone), return_when=asyncio.FIRST_COMPLETED)
-        if scoring.done():
-            return await scoring
+        return await scoring if scoring.done() else None
+    finally:  # also where the server stops meanwhile
         scoring.cancel()
-        return None
-    finally:
         gone.cancel()
 
 
