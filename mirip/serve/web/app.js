@@ -165,6 +165,28 @@ class Page {
     this.isPrinting = false;
   }
 
+  // Ask what stands above the sheet, then print it.
+  askHeading(works) {
+    const dialog = document.getElementById("printing");
+    const input = h("input", { type: "text", value: this.heading, placeholder: t("heading_example"), maxlength: "120" });
+    const go = (event) => {
+      event.preventDefault();
+      this.heading = input.value.trim();
+      dialog.close();
+      this.print(works);
+    };
+    dialog.replaceChildren(
+      h(
+        "form",
+        { onsubmit: go },
+        h("h2", { id: "printing-title" }, t("print")),
+        h("label", { class: "field" }, t("heading"), input),
+        h("div", { class: "tools" }, h("button", { type: "submit", class: "primary" }, t("print_now")), h("button", { type: "button", onclick: () => dialog.close() }, t("close"))),
+      ),
+    );
+    dialog.showModal();
+  }
+
   #printed() {
     return this.works.scored.length > 1 ? this.works.ordered : this.works.scored;
   }
@@ -261,11 +283,9 @@ class Page {
         this.camera(),
         isMany && h("div", { class: "segments", role: "group", "aria-label": t("view") }, tab("gallery"), tab("mine")),
         isSettled && scored.length > 0 && button("save", t("save"), () => this.save()),
-        isSettled && scored.length > 0 && button("print", t("print"), () => this.print()),
+        isSettled && scored.length > 0 && button("print", t("print"), () => this.askHeading()),
         button("clear", t("clear"), () => this.remove([...list]), { class: "quiet", dataset: { key: "clear", next: "choose-first" } }),
       ),
-      this.#contextChoice(),
-      isSettled && scored.length > 0 && this.#headingField(),
       h(
         "p",
         { class: "progress", "aria-hidden": "true" }, // the live region says the same
@@ -273,28 +293,6 @@ class Page {
         this.progressText(),
       ),
     );
-  }
-
-  #contextChoice() {
-    const contexts = this.sending.model?.contexts ?? [];
-    if (!contexts.length) return null;
-    const option = (value, text) => h("option", { value, selected: this.sending.context === value }, text);
-    return h(
-      "label",
-      { class: "field" },
-      t("context"),
-      h(
-        "select",
-        { dataset: { key: "context" }, onchange: (event) => this.sending.useContext(event.target.value) },
-        option("", t("context_all")),
-        contexts.map((context) => option(context, context)),
-      ),
-    );
-  }
-
-  #headingField() {
-    const attributes = { type: "text", value: this.heading, placeholder: t("heading_example"), dataset: { key: "sheet-heading" }, maxlength: "120" };
-    return h("label", { class: "field" }, t("heading"), h("input", { ...attributes, oninput: (event) => (this.heading = event.target.value) }));
   }
 
   // A file input with its label, which looks like a button.
@@ -366,7 +364,7 @@ class Page {
     const button = (key, name, label, onclick) =>
       h("button", { type: "button", class: "quiet", "aria-label": label, title: label, dataset: { key }, onclick }, icon(name));
     const said = entry && h("p", { class: "place" }, h("strong", {}, place(entry.place)), h("span", {}, placeInWords(entry)));
-    const printed = all[row].result && h("button", { type: "button", dataset: { key: "print-one" }, onclick: () => this.print([all[row]]) }, t("print"));
+    const printed = all[row].result && h("button", { type: "button", dataset: { key: "print-one" }, onclick: () => this.askHeading([all[row]]) }, t("print"));
     redraw(
       viewer,
       h(
@@ -421,7 +419,7 @@ class Page {
 
   #onKey(event) {
     const isTyping = event.target.matches?.("input[type=text], input[type=password], select, textarea");
-    if (isTyping || document.getElementById("viewer").open) return;
+    if (isTyping || document.querySelector("dialog[open]")) return;
     const isUndo = (event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "z" && !event.shiftKey;
     const isPlain = !event.ctrlKey && !event.metaKey && !event.altKey;
     const isInside = this.main.contains(event.target);

@@ -3,7 +3,7 @@
 import { h } from "./dom.js";
 import { number, place, t } from "./language.js";
 import { picture, removeButton, toggle } from "./parts.js";
-import { flags, placeBar, placeInWords, problemInWords, tierOf } from "./result.js";
+import { closePlaces, flags, placeBar, placeInWords, problemInWords, tierOf } from "./result.js";
 
 const MOST_LANES = 4;
 
@@ -56,6 +56,7 @@ function bandList(bands) {
 
 function card(page, work, row, isRanked, lanes, shown) {
   const entry = isRanked ? page.works.place.get(work.id) : null;
+  const close = isRanked ? closePlaces(page.works, work) : "";
   const isChosen = page.chosen.includes(work.id);
   const neighbours = [shown[row + 1], shown[row - 1]].filter(Boolean);
   const next = [...neighbours.map((other) => `remove:${other.id}`), "add"].join(" ");
@@ -75,6 +76,7 @@ function card(page, work, row, isRanked, lanes, shown) {
         ? [
             h("p", { class: "place" }, h("strong", {}, place(entry.place)), h("span", {}, placeInWords(entry))),
             placeBar(entry, shown.length),
+            close && h("p", { class: "close-to" }, t("close_to", { places: close })),
           ]
         : h("p", { class: "state" }, work.state === "scored" ? "" : t(work.state)),
       h("p", { class: "name", title: work.name }, work.name),

@@ -23,6 +23,6 @@ export function oneView(page, work, { canRemove, extra = null }) {
       pane,
       h("figcaption", {}, h("p", { class: "name" }, work.name), zoomButtons(zoom, () => 0), canRemove && removeButton(page, work, "add")),
     ),
-    h("div", { class: "beside" }, extra, work.result && resultPanel(work, page.sending.context)),
+    h("div", { class: "beside" }, extra, work.result && resultPanel(page, work)),
   );
 }

@@ -99,7 +99,7 @@ function results(page, a, b) {
     "div",
     { class: "results" },
     [a, b].map((work, index) =>
-      h("section", {}, h("h3", { class: "name" }, h("b", { class: "badge" }, "AB"[index]), " ", work.name), resultPanel(work, page.sending.context)),
+      h("section", {}, h("h3", { class: "name" }, h("b", { class: "badge" }, "AB"[index]), " ", work.name), resultPanel(page, work)),
     ),
   );
 }

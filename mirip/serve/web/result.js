@@ -17,7 +17,7 @@ export function flags(work) {
 }
 
 // Score, percentile with its range, and the probability of each tier.
-export function resultPanel(work, context) {
+export function resultPanel(page, work) {
   const { result } = work;
   return h(
     "div",
@@ -27,7 +27,8 @@ export function resultPanel(work, context) {
     h(
       "section",
       { class: "measure" },
-      h("h3", {}, context ? t("percentile_context", { context }) : t("percentile")),
+      h("h3", {}, t("percentile")),
+      contextChoice(page, work),
       h("p", { class: "big" }, t("top", { percent: top(result.percentile) })),
       percentileBar(result),
       h("p", { class: "hint" }, t("between", { low: top(result.percentile_high), high: top(result.percentile_low) })),
@@ -46,6 +47,16 @@ export function resultPanel(work, context) {
       h("p", { class: "hint" }, t("score_hint")),
     ),
   );
+}
+
+// Which training works the percentile is among; where the model knows contexts.
+function contextChoice({ sending }, work) {
+  const { contexts } = sending.model;
+  if (!contexts.length) return null;
+  const option = (value, text) => h("option", { value, selected: sending.context === value }, text);
+  const attributes = { dataset: { key: `context:${work.id}` }, onchange: (event) => sending.useContext(event.target.value) };
+  const choice = h("select", attributes, option("", t("context_all")), contexts.map((context) => option(context, context)));
+  return h("label", { class: "field" }, t("context"), choice);
 }
 
 // A bar up to the percentile, with an error bar over its likely range.
@@ -78,6 +89,17 @@ export function placeBar(entry, n) {
 
 export function placeInWords(entry) {
   return entry.first === entry.last ? t("surely") : t("may_be", { places: places(entry.first, entry.last) });
+}
+
+// The places of works that a work cannot be told from, such as "2nd to 4th, 7th"; "" where there are none.
+export function closePlaces(works, work) {
+  const found = [];
+  for (const at of works.tooCloseTo(work)) {
+    const run = found.at(-1);
+    if (run && run[1] === at - 1) run[1] = at;
+    else found.push([at, at]);
+  }
+  return found.map(([first, last]) => places(first, last)).join(", ");
 }
 
 export function problemInWords(work, model) {

@@ -1,9 +1,9 @@
 // The sheet to print: each work with its place, how sure that is, and the notice. Only a printer sees it.
 
 import { h } from "./dom.js";
-import { language, place, places, t } from "./language.js";
+import { language, place, t } from "./language.js";
 import { picture } from "./parts.js";
-import { placeInWords, tierOf, top } from "./result.js";
+import { closePlaces, placeInWords, tierOf, top } from "./result.js";
 
 // Fill the sheet; return a promise that is kept when its pictures can be printed.
 export function fillSheet(page, works, heading) {
@@ -29,27 +29,16 @@ export function fillSheet(page, works, heading) {
 
 function row(page, work, isRanked, hasMine) {
   const entry = isRanked ? page.works.place.get(work.id) : null;
-  const close = isRanked ? page.works.tooCloseTo(work) : [];
+  const close = isRanked ? closePlaces(page.works, work) : "";
   return h(
     "tr",
     {},
     entry && h("td", { class: "at" }, place(entry.place)),
     h("td", { class: "work" }, picture(work), h("span", {}, work.name)),
     entry
-      ? h("td", {}, h("p", {}, placeInWords(entry)), close.length > 0 && h("p", { class: "small" }, t("sheet_tied", { places: runs(close) })))
+      ? h("td", {}, h("p", {}, placeInWords(entry)), close && h("p", { class: "small" }, t("sheet_tied", { places: close })))
       : h("td", {}, t("top", { percent: top(work.result.percentile) }), h("p", { class: "small" }, t("between", { low: top(work.result.percentile_high), high: top(work.result.percentile_low) }))),
     h("td", {}, tierOf(work)),
     hasMine && h("td", {}, place(page.works.myPlace(work)), work.tier ? `, ${t("tier_is", work)}` : ""),
   );
-}
-
-// 2, 3, 4, 7 -> "2nd to 4th, 7th"
-function runs(rows) {
-  const found = [];
-  for (const at of rows) {
-    const run = found.at(-1);
-    if (run && run[1] === at - 1) run[1] = at;
-    else found.push([at, at]);
-  }
-  return found.map(([first, last]) => places(first, last)).join(", ");
 }
