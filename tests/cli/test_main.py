@@ -74,7 +74,7 @@ def test_what_a_command_cannot_go_on_with_is_one_line(error, code, said, monkeyp
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr("mirip.cli.experiments.load_params", fail)
+    monkeypatch.setattr("mirip.params.load_params", fail)
     assert main(["summary"]) == code
     assert capsys.readouterr().err == said
 
