@@ -20,6 +20,7 @@ FAMILIES = ("images", "scoring", "serve", "experiments", "cache", "pull_request"
 _INTERRUPTED = "interrupted"
 
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # before torch is loaded, as in stages/__init__.py
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # it would look for some in every package there is
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
