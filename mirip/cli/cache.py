@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from mirip.cli import exchange
 from mirip.cli.command import add_command
 from mirip.errors import CacheError, DataError, ParamsError
-from mirip.params import Params, override_params
 from mirip.workspace import Workspace, private_folder
 
 if TYPE_CHECKING:
     from mirip.features.cache.verification import Findings
+    from mirip.params import Params
 
 _ROWS_SHOWN = 50
 _SEEDS = 10**6  # few digits to type
@@ -159,7 +159,7 @@ def gc(options: argparse.Namespace) -> None:
         raise CacheError(f"the store takes more than --max-gib {options.max_gib:g}", advice)
 
 
-def _verified(params: Params, n_rows: int, seed: int | None) -> "Findings":
+def _verified(params: "Params", n_rows: int, seed: int | None) -> "Findings":
     from mirip.data.manifest import first_paths, read_manifest
     from mirip.features.cache.inventory import local_fingerprint
     from mirip.features.cache.verification import compare_with_manifest, verify_cache, verify_store
@@ -190,7 +190,9 @@ def _changed(n: int, one: str, many: str) -> str:
     return f"1 image {one}" if n == 1 else f"{n} images {many}"
 
 
-def _params(options: argparse.Namespace) -> Params:
+def _params(options: argparse.Namespace) -> "Params":
+    from mirip.params import override_params
+
     recipe = vars(options).get("recipe")
     changes = {} if recipe is None else {"extract.recipe": recipe}
     return override_params(options.params, changes)

@@ -2,10 +2,12 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mirip.cli.command import add_command
-from mirip.params import Params, features_path, load_params
+
+if TYPE_CHECKING:
+    from mirip.params import Params
 
 PARAMS = Path("params.yaml")
 
@@ -29,6 +31,7 @@ def add_commands(cache: Any) -> None:
 def pin(options: argparse.Namespace) -> None:
     """Write into params.yaml which weights (or which commit of a hub's model) a recipe means."""
     from mirip.features.backbones.pinning import pin_recipe
+    from mirip.params import load_params
 
     name = options.recipe or load_params(options.params).extract.recipe
     pins = pin_recipe(options.params, name)
@@ -42,6 +45,7 @@ def pin(options: argparse.Namespace) -> None:
 def export(options: argparse.Namespace) -> None:
     """Write the features of a recipe as Parquet or .npz, for other tools."""
     from mirip.features.exchange.exporting import export_features
+    from mirip.params import features_path, load_params
 
     params = load_params(options.params)
     name = _recipe_name(options, params)
@@ -53,6 +57,7 @@ def export(options: argparse.Namespace) -> None:
 def import_(options: argparse.Namespace) -> None:
     """Bring features computed elsewhere, under a recipe whose backbone is import:<model and version>."""
     from mirip.features.exchange.importing import import_features
+    from mirip.params import features_path, load_params
 
     params = load_params(options.params)
     name = _recipe_name(options, params)
@@ -70,7 +75,7 @@ def import_(options: argparse.Namespace) -> None:
     )
 
 
-def _next_step(name: str, params: Params, n_images: int, first_without: str | None) -> str:
+def _next_step(name: str, params: "Params", n_images: int, first_without: str | None) -> str:
     if not n_images:
         return "run `dvc repro prepare` for a manifest"
     if first_without is not None:
@@ -78,7 +83,7 @@ def _next_step(name: str, params: Params, n_images: int, first_without: str | No
     return "run `dvc repro`" if name == params.extract.recipe else f"run `dvc exp run -S extract.recipe={name}`"
 
 
-def _recipe_name(options: argparse.Namespace, params: Params) -> str:
+def _recipe_name(options: argparse.Namespace, params: "Params") -> str:
     return str(options.recipe or params.extract.recipe)
 
 

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from mirip.cli.command import add_command
-from mirip.params import load_params
 from mirip.workspace import Workspace
 
 
@@ -68,6 +67,7 @@ def crossval(options: argparse.Namespace) -> None:
     from mirip.features.cache.feature_cache import FeatureCache
     from mirip.files import write_json
     from mirip.models.cross_validation import cross_validate
+    from mirip.params import load_params
 
     params = load_params(options.params or "params.yaml")
     found = cross_validate(
@@ -101,6 +101,7 @@ def sweep(options: argparse.Namespace) -> None:
 
 def summary(options: argparse.Namespace) -> None:
     """Print the result of the last `dvc repro` as a short table."""
+    from mirip.params import load_params
     from mirip.report.summary import print_summary
 
     print_summary(Workspace(), load_params(options.params or "params.yaml"))

@@ -7,15 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mirip.cli.command import a_path, add_command, add_device_flag, params_here
-from mirip.cli.output_folder import MODEL_SHA256, check_output_file, output_folder
 from mirip.cli.param_options import given_params, naming_options, with_options
 from mirip.cli.scoring import add_checkpoint_flags
 from mirip.errors import CheckpointError
-from mirip.params import Params, override_params
 from mirip.workspace import private_folder
 
 if TYPE_CHECKING:
     from mirip.data.manifest import Prepared
+    from mirip.params import Params
 
 
 def add_commands(commands: Any) -> None:
@@ -47,6 +46,7 @@ def add_commands(commands: Any) -> None:
 @naming_options
 def train(options: argparse.Namespace) -> None:
     """Train on any image folder and metadata file, and write all results into one folder."""
+    from mirip.cli.output_folder import output_folder
     from mirip.data.manifest import prepare
     from mirip.data.split import split
     from mirip.features.backbones.recipe import resolve
@@ -88,6 +88,7 @@ def train(options: argparse.Namespace) -> None:
 @naming_options
 def evaluate(options: argparse.Namespace) -> None:
     """Evaluate a checkpoint on another image folder and metadata file, without the images that it was trained on."""
+    from mirip.cli.output_folder import MODEL_SHA256, check_output_file
     from mirip.data.manifest import check_usable, prepare_images
     from mirip.features.cache.feature_cache import FeatureCache
     from mirip.features.extract.extraction import extract_features
@@ -161,11 +162,13 @@ def _model(options: argparse.Namespace) -> Any:
     )
 
 
-def _params(options: argparse.Namespace) -> Params:
+def _params(options: argparse.Namespace) -> "Params":
     """Take values from flags, then from the params file, then from the defaults.
 
     Groups and contexts are columns of one table: those of a params file are not carried over to another.
     """
+    from mirip.params import override_params
+
     flags, file = vars(options), options.params or params_here()
     options.params = file  # for what an error says
     changes = {"data.group": [], "data.context": [], **given_params(options)}

@@ -20,6 +20,7 @@ FAMILIES = ("images", "scoring", "serve", "experiments", "cache", "pull_request"
 _INTERRUPTED = "interrupted"
 
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # before torch is loaded, as in stages/__init__.py
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # it would look for some in every package there is
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,10 +47,18 @@ def build_parser() -> "argparse.ArgumentParser":
     """Return the parser of all commands."""
     import argparse
     from importlib import import_module
-    from importlib.metadata import version
+
+    class Version(argparse.Action):
+        """Prints the version and ends; to look it up takes as long as all else here."""
+
+        def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+            from importlib.metadata import version
+
+            print(f"mirip {version('mirip')}")
+            parser.exit()
 
     parser = argparse.ArgumentParser(prog="mirip", description="Rank the quality of artworks, learned from tiers.")
-    parser.add_argument("--version", action="version", version=f"mirip {version('mirip')}")
+    parser.add_argument("--version", action=Version, nargs=0, help="print the version")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for family in FAMILIES:
         import_module(f"mirip.cli.{family}").add_commands(commands)

@@ -9,10 +9,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from pydantic import BaseModel
-
 from mirip.errors import MiripError, ParamsError
-from mirip.params import Params
 
 Command = Callable[[argparse.Namespace], None]
 
@@ -62,16 +59,24 @@ def with_options(text: str, options: argparse.Namespace) -> str:
     return _replaced(text, _options_of(options))
 
 
-def _all_params(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
+def _all_params(section: Any, prefix: str = "") -> Iterator[str]:
     for name, field in section.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+        if hasattr(field.annotation, "model_fields"):
             yield from _all_params(field.annotation, f"{prefix}{name}.")
         elif prefix:
             yield f"{prefix}{name}"
 
 
-# A whole word: no part of a path or a longer name, no value in quotes, no command such as -S data.group=[].
-_PARAM = re.compile(rf"""(?<![\w.'"`/\\=-])(?:{"|".join(map(re.escape, _all_params(Params)))})(?!\.?[\w'"`/\\=\[-])""")
+@functools.cache
+def _param() -> re.Pattern[str]:
+    """Return what finds a param in a text.
+
+    A whole word: no part of a path or a longer name, no value in quotes, no command such as -S data.group=[].
+    """
+    from mirip.params import Params
+
+    names = "|".join(map(re.escape, _all_params(Params)))
+    return re.compile(rf"""(?<![\w.'"`/\\=-])(?:{names})(?!\.?[\w'"`/\\=\[-])""")
 
 
 # What mirip.data.metadata advises to those who use the pipeline.
@@ -83,10 +88,10 @@ def _name_options(error: MiripError, options: argparse.Namespace) -> None:
     if isinstance(error, ParamsError):  # what no option gave is in the params file, under its own name
         named = {param: option for param, option in named.items() if param in given_params(options)}
         of_option = problem.removeprefix(f"{file or 'options'}: ")
-        if (first := _PARAM.match(of_option)) and first[0] in named:
+        if (first := _param().match(of_option)) and first[0] in named:
             problem = of_option
     in_file = not problem.startswith(f"{file}: ") and any(
-        found[0] not in named for text in (problem, error.advice) for found in _PARAM.finditer(text)
+        found[0] not in named for text in (problem, error.advice) for found in _param().finditer(text)
     )
     # A value of the user's own stays as it is, even where it reads like a param.
     own = {str(value) for value in vars(options).values()}
@@ -107,4 +112,4 @@ def _attribute(option: str) -> str:
 
 def _replaced(text: str, named: Mapping[str, str]) -> str:
     text = _NONE.sub(lambda found: f"or leave {named.get(found[1], found[1])} out", text)
-    return _PARAM.sub(lambda found: named.get(found[0], found[0]), text)
+    return _param().sub(lambda found: named.get(found[0], found[0]), text)

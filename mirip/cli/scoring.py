@@ -2,6 +2,7 @@
 
 import argparse
 import csv
+import gc
 import json
 import sys
 from collections.abc import Iterator, Sequence
@@ -123,8 +124,10 @@ class _Output:
     """
 
     def __init__(self, options: argparse.Namespace, columns: Sequence[str] = ()) -> None:
+        gc.disable()  # to look for garbage while torch is imported takes a tenth of a second and finds none
         from mirip.models.trained_ranker import TrainedRanker
 
+        gc.enable()
         self.ranker = TrainedRanker.from_checkpoint(
             options.checkpoint, device=options.device or "auto", backbone=options.backbone
         )

@@ -19,6 +19,14 @@ def test_help_answers_at_once() -> None:
         assert command in shown.stdout
 
 
+def test_help_imports_nothing_large() -> None:
+    command = [sys.executable, "-X", "importtime", "-m", "mirip", "--help"]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True)
+    imported = {line.split("|")[-1].strip() for line in shown.stderr.splitlines()}
+    assert "mirip.cli.exchange" in imported
+    assert not imported & {"pydantic", "yaml", "filelock", "asyncio", "tqdm", "numpy", "torch", "importlib.metadata"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -74,7 +82,7 @@ def test_what_a_command_cannot_go_on_with_is_one_line(error, code, said, monkeyp
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr("mirip.cli.experiments.load_params", fail)
+    monkeypatch.setattr("mirip.params.load_params", fail)
     assert main(["summary"]) == code
     assert capsys.readouterr().err == said
 

@@ -1,6 +1,9 @@
 """`mirip score | rank | compare`: what is printed for people and for programs, and what is refused."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from io import StringIO
@@ -55,6 +58,16 @@ def run(desk: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtu
 def as_json(printed: tuple[int, str, str]) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(printed[1])
     return found
+
+
+@pytest.mark.slow
+def test_to_score_imports_only_what_it_needs(desk: Path, project_root: Path) -> None:
+    command = [sys.executable, "-X", "importtime", "-m", "mirip", "score", "a.png", "--checkpoint", "model.pt"]
+    here = {**os.environ, "PYTHONPATH": str(project_root)}
+    shown = subprocess.run(command, capture_output=True, text=True, check=True, cwd=desk, env=here)
+    imported = {line.split("|")[-1].strip() for line in shown.stderr.splitlines()}
+    assert "torch" in imported
+    assert not imported & {"transformers", "pandas", "scipy", "sklearn", "h5py", "mlflow", "filelock", "ruamel.yaml"}
 
 
 def test_an_order_has_its_pairs(run: Command, desk: Path) -> None:
