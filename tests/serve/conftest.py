@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from made_checkpoint import write_checkpoint
 from PIL import Image
 
 from mirip.features.backbones.backbone import DINOv2FeatureExtractor
+from mirip.models.checkpoint import load_checkpoint, save_checkpoint
 from mirip.params import Recipe
 from mirip.serve.server import Server
 from mirip.serve.settings import ServeSettings
@@ -47,8 +48,12 @@ def tiny_recipe(dinov2: Path) -> Recipe:
 
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory, tiny_recipe: Recipe) -> Path:
+    """A model that knows the context "oil"."""
     dim = DINOv2FeatureExtractor.from_recipe(tiny_recipe, "cpu").embedding_dim
-    return write_checkpoint(tmp_path_factory.mktemp("served") / "best_model.pt", dim=dim, recipe=tiny_recipe)
+    path = write_checkpoint(tmp_path_factory.mktemp("served") / "best_model.pt", dim=dim, recipe=tiny_recipe)
+    made = load_checkpoint(path)
+    save_checkpoint(path, replace(made, context_percentiles={"oil": made.score_percentiles}))
+    return path
 
 
 @pytest.fixture(scope="session")

@@ -88,7 +88,8 @@ def describe(description: dict[str, Any], state: ServerState) -> None:
         fields = body["content"]["multipart/form-data"]["schema"]["properties"]
         fields["images"]["maxItems"] = n_images
         if contexts:
-            fields["context"] = {"type": "string", "enum": contexts, "description": "give percentiles within it"}
+            said = "give percentiles within it; empty: among all images"
+            fields["context"] = {"type": "string", "enum": ["", *contexts], "description": said}
 
 
 @router.post("/score", response_model=ScoreAnswer, responses=RESPONSES, openapi_extra=form_of_images(1, 100))
