@@ -61,10 +61,10 @@ def serving(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Servi
     """Serve the checkpoint with some settings, for as long as a `with` lasts."""
 
     @contextmanager
-    def serve(**settings: Any) -> Iterator[Running]:
+    def serve(port: int = 0, **settings: Any) -> Iterator[Running]:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("DVC_ROOT", str(tmp_path_factory.mktemp("root")))
-            server = Server(checkpoint, ServeSettings(**settings), port=0, device="cpu")
+            server = Server(checkpoint, ServeSettings(**settings), port=port, device="cpu")
             thread = threading.Thread(target=server.run, daemon=True)
             thread.start()
             try:

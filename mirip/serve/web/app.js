@@ -29,7 +29,7 @@ class Page {
     this.heading = "";
     this.isHeld = false; // while something is dragged nothing is drawn
     this.drawSoon = false;
-    this.announced = "";
+    this.inputs = {}; // for files, by their ids
     this.main = document.getElementById("main");
     this.works.addEventListener("change", () => this.changed());
     this.sending.addEventListener("change", () => this.changed());
@@ -65,6 +65,7 @@ class Page {
     const said = [already && t("already", { n: already }), surplus && t("too_many", { n: surplus, most })].filter(Boolean);
     if (said.length) this.say(said.join(" "));
     this.sending.go();
+    this.draw();
   }
 
   #makePictures(works) {
@@ -146,7 +147,7 @@ class Page {
 
   resetMine() {
     this.works.resetMine();
-    this.say(t("undo_hint"), { canUndo: true });
+    this.say(t("model_order"), { canUndo: true });
   }
 
   hold(isHeld) {
@@ -199,7 +200,6 @@ class Page {
 
   say(text, { canUndo = false, isQuiet = false } = {}) {
     document.getElementById("live").textContent = text;
-    this.announced = text;
     const toast = document.getElementById("toast");
     clearTimeout(this.toastTimer);
     toast.hidden = isQuiet;
@@ -213,17 +213,19 @@ class Page {
 
   // Tell the live region how far the analysis is, when that has changed.
   announce() {
+    if (this.works.unfinished.length) this.isBusy = true;
     const text = this.progressText();
-    if (!text || text === this.progressSaid) return;
+    if (!this.isBusy || text === this.progressSaid) return;
+    this.isBusy = !this.works.isSettled;
     this.progressSaid = text;
     document.getElementById("live").textContent = text;
   }
 
   progressText() {
-    const { list, unfinished, problems, scored, isRanked } = this.works;
+    const { list, unfinished, problems, scored, isSettled } = this.works;
     if (!list.length) return "";
     if (unfinished.length) return t("progress", { done: list.length - unfinished.length, n: list.length });
-    if (scored.length && !isRanked) return t("ordering");
+    if (!isSettled) return t("ordering");
     return problems.length ? t("done_left_out", { n: scored.length, left: problems.length }) : t("done", { n: scored.length });
   }
 
@@ -253,8 +255,7 @@ class Page {
   }
 
   #body() {
-    const { scored, unfinished, list, isRanked } = this.works;
-    const isSettled = !unfinished.length && isRanked;
+    const { scored, list, isSettled } = this.works;
     if (isSettled && scored.length === 1) return [oneView(this, scored[0], { canRemove: true }), leftOut(this)];
     if (isSettled && scored.length === 2) return [pairView(this, ...this.works.ordered.toSorted((a, b) => a.id - b.id), { canRemove: true }), leftOut(this)];
     if (!isSettled || !list.length || !scored.length) return galleryView(this);
@@ -268,8 +269,7 @@ class Page {
   }
 
   #toolbar() {
-    const { list, unfinished, scored, isRanked } = this.works;
-    const isSettled = !unfinished.length && isRanked;
+    const { list, unfinished, scored, isSettled } = this.works;
     const isMany = isSettled && scored.length > 2;
     const button = (key, text, onclick, more = {}) => h("button", { type: "button", dataset: { key }, onclick, ...more }, text);
     const tab = (view) => button(`view:${view}`, t(view), () => this.show(view), { "aria-pressed": String(this.view === view) });
@@ -289,21 +289,22 @@ class Page {
       h(
         "p",
         { class: "progress", "aria-hidden": "true" }, // the live region says the same
-        h("progress", { max: list.length, value: list.length - unfinished.length, hidden: isSettled || !unfinished.length }),
+        h("progress", { max: list.length, value: list.length - unfinished.length, hidden: isSettled }),
         this.progressText(),
       ),
     );
   }
 
-  // A file input with its label, which looks like a button.
-  chooser(id, key, content) {
-    const attributes = { type: "file", id, multiple: true, accept: ACCEPTED, class: "unseen", dataset: { key, next: "choose-first add" } };
-    return h("span", { class: "chooser" }, h("input", { ...attributes, onchange: (event) => this.#taken(event.target) }), h("label", { for: id, class: "button primary" }, content));
+  // A file input with its label, which looks like a button. The input stays the same while the page is drawn again: the
+  // system's dialog may be open, and what it gives comes to this one.
+  chooser(id, key, content, look = "primary", more = { multiple: true, accept: ACCEPTED }) {
+    this.inputs[id] ??= h("input", { type: "file", id, class: "unseen", onchange: (event) => this.#taken(event.target), ...more });
+    Object.assign(this.inputs[id].dataset, { key, next: "choose-first add" });
+    return h("span", { class: `chooser ${id}` }, this.inputs[id], h("label", { for: id, class: `button ${look}` }, content));
   }
 
   camera() {
-    const attributes = { type: "file", id: "camera", accept: "image/*", capture: "environment", class: "unseen", dataset: { key: "camera" } };
-    return h("span", { class: "chooser camera" }, h("input", { ...attributes, onchange: (event) => this.#taken(event.target) }), h("label", { for: "camera", class: "button" }, icon("camera"), t("camera")));
+    return this.chooser("camera", "camera", [icon("camera"), t("camera")], "", { accept: "image/*", capture: "environment" });
   }
 
   #taken(input) {
@@ -413,7 +414,7 @@ class Page {
     });
     addEventListener("keydown", (event) => this.#onKey(event));
     addEventListener("beforeprint", () => {
-      if (!this.isPrinting && this.works.isRanked && !this.works.unfinished.length) fillSheet(this, this.#printed(), this.heading);
+      if (!this.isPrinting && this.works.isSettled) fillSheet(this, this.#printed(), this.heading);
     });
   }
 

@@ -81,6 +81,11 @@ export class Works extends EventTarget {
     return this.ranking !== null && this.ranking.key === rankingKey(this.scored);
   }
 
+  // Whether all that can be said of the works has been said.
+  get isSettled() {
+    return !this.unfinished.length && (this.isRanked || !this.scored.length);
+  }
+
   // The works in the model's order.
   get ordered() {
     return this.ranking.order.map((entry) => this.find(entry.id));

@@ -1,0 +1,258 @@
+"""The teacher's own order, by drag, buttons and keys; removal and undo; a server that is away, busy or locked."""
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, expect
+from serve.conftest import wait_until_ready
+from teacher import CHROMIUM, Teacher, browser, file, files
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium"),
+]
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with browser() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def five(running, photo) -> list[bytes]:
+    """The best, the worst, and three between."""
+    many = [photo(seed, size=(90, 60)) for seed in range(20)]
+    order = [entry["index"] for entry in running.post("rank", *many).json()["order"]]
+    return [many[order[row]] for row in (10, 0, 15, 5, 19)]
+
+
+@pytest.fixture
+def teacher(running, chromium, five) -> Iterator[Teacher]:
+    """A teacher with five works, before an order of their own."""
+    with Teacher(chromium, running.url) as at_page:
+        at_page.add(*files(five))
+        at_page.by_key("view:mine").click()
+        yield at_page
+        assert at_page.bugs == []
+
+
+def drag(teacher: Teacher, name: str, to: str) -> None:
+    handle = teacher.page.locator(".mine .row").filter(has_text=name).locator(".handle").bounding_box()
+    target = teacher.page.locator(".mine .row").filter(has_text=to).bounding_box()
+    mouse = teacher.page.mouse
+    mouse.move(handle["x"] + 5, handle["y"] + 10)
+    mouse.down()
+    middle = target["y"] + target["height"] / 2
+    for step in range(1, 11):
+        mouse.move(handle["x"] + 5, handle["y"] + 10 + (middle - handle["y"] - 10) * step / 10)
+        teacher.page.wait_for_timeout(20)
+    mouse.up()
+
+
+def test_what_a_drag_does_buttons_do_too(teacher) -> None:
+    """WCAG 2.2, 2.5.7: nothing needs a movement of the pointer."""
+    first, second, third, fourth, fifth = teacher.names(".mine")
+    wanted = [fourth, first, second, third, fifth]
+    drag(teacher, fourth, first)
+    expect(teacher.page.locator(".mine .name").first).to_have_text(fourth)
+    assert teacher.names(".mine") == wanted
+
+    teacher.by_key("reset").click()
+    assert teacher.names(".mine") == [first, second, third, fourth, fifth]
+    for _ in range(3):
+        teacher.of(fourth, "up").click()
+    assert teacher.names(".mine") == wanted
+
+    for each in teacher.page.locator(".mine .row").all():  # whatever can be dragged
+        assert each.locator(".handle").count() == each.locator('[data-key^="up:"]').count() == 1
+        assert each.locator('[data-key^="down:"]').count() == 1
+
+
+def test_works_may_share_a_place(teacher) -> None:
+    names = teacher.names(".mine")
+    teacher.of(names[1], "tie").click()
+    teacher.of(names[2], "tie").click()
+    expect(teacher.page.locator(".mine .at")).to_have_text(["1st", "1st", "1st", "4th", "5th"])
+    assert "shares 1st" in teacher.said
+    teacher.of(names[1], "down").click()  # out of those that share it
+    assert teacher.names(".mine") == [names[0], names[2], names[1], *names[3:]]
+    expect(teacher.page.locator(".mine .at")).to_have_text(["1st", "1st", "3rd", "4th", "5th"])
+    teacher.page.keyboard.press("Control+z")
+    teacher.page.keyboard.press("Control+z")
+    expect(teacher.page.locator(".mine .at")).to_have_text(["1st", "1st", "3rd", "4th", "5th"])
+    assert teacher.names(".mine") == names
+
+
+def test_disagreements_come_the_largest_first(serving, chromium, five) -> None:
+    with serving(min_confidence=0.505) as running:
+        wait_until_ready(running)
+        with Teacher(chromium, running.url) as teacher:
+            teacher.add(*files(five))
+            teacher.by_key("view:mine").click()
+            disagree_with_all(running, teacher, five)
+
+
+def disagree_with_all(running, teacher, five) -> None:
+    """Put the model's last work first, and hold what the page says of it against what the API says."""
+    answer = running.post("rank", *five).json()
+    chances = {(pair["a"], pair["b"]): pair["p_a_is_better"] for pair in answer["pairs"]}
+    names = teacher.names(".mine")
+    assert "agree wherever" in teacher.page.locator(".disagreements").inner_text()
+    for _ in range(4):
+        teacher.of(names[4], "up").click()  # the last becomes the first
+
+    def against(name: str) -> float:
+        last, other = (int(each[5:-4]) - 1 for each in (names[4], name))
+        return 1 - chances.get((last, other), 1 - chances.get((other, last), 1))
+
+    sure = sorted((chance for name in names[:4] if (chance := against(name)) >= answer["min_confidence"]), reverse=True)
+    teacher.wait_until_drawn()
+    said = teacher.page.locator(".disagreements li p").all_inner_texts()
+    assert len(said) == len(sure) > 0
+    for text, chance in zip(said, sure, strict=True):
+        assert f"{round(100 * min(0.99, chance))}% sure" in text
+    teacher.page.locator(".disagreements li button").first.click()
+    assert teacher.page.locator(".pair .pane").count() == 2
+    teacher.by_key("back").click()
+    assert teacher.names(".mine")[0] == names[4]
+
+
+def test_a_removed_work_comes_back_with_its_place(teacher) -> None:
+    names = teacher.names(".mine")
+    teacher.of(names[2], "up").click()
+    order = teacher.names(".mine")
+    teacher.by_key("view:gallery").click()
+    cards = teacher.names(".cards")
+    teacher.of(names[2], "remove").focus()
+    teacher.page.keyboard.press("Enter")
+    expect(teacher.page.locator(".card")).to_have_count(4)
+    assert teacher.focused() == "remove"  # of the work that is there now
+    assert f"Removed: {names[2]}" in teacher.said
+    teacher.page.keyboard.press("u")
+    expect(teacher.page.locator(".place-bar")).to_have_count(5)
+    assert teacher.names(".cards") == cards
+    teacher.by_key("view:mine").click()
+    assert teacher.names(".mine") == order
+
+    teacher.by_key("clear").click()
+    expect(teacher.page.locator("main .notice")).to_be_visible()
+    assert teacher.focused() == "choose-first"
+    teacher.page.locator("#toast button").click()
+    expect(teacher.page.locator(".mine .row")).to_have_count(5)
+    assert teacher.names(".mine") == order
+
+
+def test_the_whole_way_by_keys_alone(running, chromium, five) -> None:
+    with Teacher(chromium, running.url) as teacher:
+        keyboard = teacher.page.keyboard
+        teacher.tab_to("choose-first")
+        with teacher.page.expect_file_chooser() as chooser:
+            keyboard.press("Enter")
+        chooser.value.set_files(files(five))
+        teacher.wait_until_done()
+        names = teacher.names(".cards")
+
+        teacher.tab_to("view:mine")
+        keyboard.press("Enter")
+        second = teacher.page.locator(".mine .row").nth(1).get_attribute("data-work")
+        teacher.tab_to(f"up:{second}")
+        keyboard.press("Enter")
+        assert teacher.names(".mine") == [names[1], names[0], *names[2:]]
+        assert teacher.focused() == "up"  # on the same work still
+        keyboard.press("Enter")  # it is the first already
+        assert teacher.names(".mine")[0] == names[1]
+        teacher.tab_to(f"tier:{second}")
+        keyboard.press("s")
+        keyboard.press("Control+z")  # undoes nothing while a choice is being made
+        teacher.tab_to("view:gallery")
+        keyboard.press("Enter")
+
+        for row in (0, 1):
+            work = teacher.page.locator(".card").nth(row).get_attribute("data-work")
+            teacher.tab_to(f"pair:{work}")
+            keyboard.press("Enter")
+        expect(teacher.page.locator(".pair .pane")).to_have_count(2)
+        teacher.tab_to("pane:0")
+        keyboard.press("+")
+        teacher.tab_to("back")
+        keyboard.press("Enter")
+        assert teacher.focused() == "pair"
+
+        teacher.tab_to("save")
+        with teacher.page.expect_download():
+            keyboard.press("Enter")
+        teacher.tab_to("print")
+        keyboard.press("Enter")
+        keyboard.type("Class")
+        sheet = teacher.printed(lambda: keyboard.press("Enter"))
+        assert sheet.locator("h1").inner_text() == "Class"
+        assert teacher.bugs == []
+
+
+def test_each_file_says_what_is_wrong_with_it(running, chromium, five) -> None:
+    with Teacher(chromium, running.url) as teacher:
+        teacher.add(
+            *files(five[:3]),
+            file("broken.jpg", five[0][:300]),
+            file("drawing.svg", b"<svg xmlns='x'/>", "image/svg+xml"),
+        )
+        problems = teacher.page.locator(".problem").all_inner_texts()
+        assert "damaged or incomplete" in problems[0]
+        assert "cannot be read" in problems[1]
+        assert "3 in order, 2 left out" in teacher.said
+        teacher.of("broken.jpg", "again").click()
+        teacher.wait_until_done()
+        assert len(teacher.names(".left-out")) == 2
+        for name in ("broken.jpg", "drawing.svg"):
+            teacher.of(name, "remove").click()
+        expect(teacher.page.locator(".left-out")).to_have_count(0)
+
+
+def test_too_large_a_file_is_not_sent(serving, chromium, five) -> None:
+    with serving(image_bytes=3000) as running, Teacher(chromium, running.url) as teacher:
+        teacher.add(*files(five[:1]), file("large.jpg", five[1] + bytes(3000)))
+        assert "too large" in teacher.page.locator(".problem").inner_text()
+        assert sum("/score" in address for address in teacher.asked) == 1
+
+
+def test_a_key_is_asked_for(serving, chromium, five) -> None:
+    with serving(api_keys=("right",)) as running, Teacher(chromium, running.url) as teacher:
+        page = teacher.page
+        page.get_by_text("asks for a key").wait_for()
+        page.set_input_files("#choose", files(five[:2]))
+        for key, said in (("wrong", "not accepted"), ("right", "")):
+            page.locator("input[name=key]").fill(key)
+            page.locator("#trouble [type=submit]").click()
+            if said:
+                page.get_by_text(said).wait_for()
+        page.locator(".pair .pane").first.wait_for()
+        assert page.locator("#trouble").inner_text() == ""
+
+
+def test_a_busy_server_is_asked_again(serving, chromium, five) -> None:
+    with serving(queue_images=1) as running, Teacher(chromium, running.url) as teacher:
+        teacher.page.set_input_files("#choose", files(five))
+        teacher.page.get_by_text("busy").wait_for()
+        expect(teacher.page.locator(".place-bar")).to_have_count(5, timeout=60_000)
+        assert 429 in teacher.statuses
+        assert teacher.page.locator("#trouble").inner_text() == ""
+
+
+def test_works_outlast_a_server_that_goes_away(serving, chromium, five) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with serving(port=port) as running:
+        at_page = Teacher(chromium, running.url)
+        at_page.add(*files(five[:3]))
+    with at_page as teacher:
+        teacher.page.set_input_files("#choose", files(five)[3:])
+        teacher.page.get_by_text("does not answer").wait_for()
+        assert "Analysing: 3 of 5" in teacher.said
+        with serving(port=port):
+            teacher.page.locator("#trouble button").click()
+            expect(teacher.page.locator(".place-bar")).to_have_count(5, timeout=60_000)
+            assert teacher.page.locator("#trouble").inner_text() == ""
+        assert teacher.bugs == []
