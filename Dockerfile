@@ -10,8 +10,9 @@ RUN VIRTUAL_ENV=/opt/mirip /opt/mirip/bin/uv pip install --no-cache --no-deps .
 FROM python:3.12-slim
 RUN useradd --create-home --uid 1000 mirip
 COPY --from=build /opt/mirip /opt/mirip
+RUN install -d -o mirip -g mirip /home/mirip/.mirip
 ENV PATH=/opt/mirip/bin:$PATH HF_HUB_OFFLINE=1
-USER mirip
+USER 1000
 WORKDIR /home/mirip
 EXPOSE 8000
 HEALTHCHECK --interval=30s --timeout=5s --start-period=120s \

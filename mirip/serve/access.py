@@ -43,7 +43,10 @@ class ServerMetrics:
 
 
 class AccessMiddleware:
-    """Gives each request an id, and tells of it when it ends; what the end of the server interrupts is answered 503."""
+    """Gives each request an id, answers HEAD as GET, and tells of a request when it ends.
+
+    What the end of the server interrupts is answered 503.
+    """
 
     def __init__(self, app: ASGIApp, metrics: ServerMetrics) -> None:
         self._app, self._metrics = app, metrics
@@ -57,17 +60,18 @@ class AccessMiddleware:
         request_id = given if _ID.fullmatch(given) else secrets.token_hex(8)
         scope.setdefault("state", {})["request_id"] = request_id
         start, status = time.perf_counter(), HANG_UP  # where no answer was begun, the client has gone
+        inner = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope  # uvicorn leaves out the body
 
         async def answer(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = [(b"x-request-id", request_id.encode()), (b"x-content-type-options", b"nosniff")]
-                message["headers"] = [*message.get("headers", []), *headers]
+                message["headers"] = [*map(_with_head, message.get("headers", [])), *headers]
             await send(message)
 
         try:
-            await self._app(scope, receive, answer)
+            await self._app(inner, receive, answer)
         except asyncio.CancelledError:  # the server was told to stop, and the time for what was under way is over
             if status == HANG_UP:
                 detail = "the server stops, and this was not ended in time: send it again when a server is ready"
@@ -76,10 +80,16 @@ class AccessMiddleware:
         finally:
             seconds = time.perf_counter() - start
             method = scope["method"] if scope["method"] in _METHODS else _UNKNOWN
-            route = getattr(scope.get("route"), "path", _UNKNOWN)
+            route = getattr(inner.get("route"), "path", _UNKNOWN)
             self._metrics.requests.labels(method, route, str(status)).inc()
             self._metrics.seconds.labels(route).observe(seconds)
             _LOG.info("%s %s %s %d %.0f ms", request_id, method, route, status, seconds * 1000)
+
+
+def _with_head(header: tuple[bytes, bytes]) -> tuple[bytes, bytes]:
+    """Say that HEAD is allowed wherever GET is."""
+    name, value = header
+    return (name, b"GET, HEAD") if (name.lower(), value) == (b"allow", b"GET") else header
 
 
 def check_key(request: Request, keys: Sequence[str]) -> None:

@@ -46,5 +46,5 @@ def problem_response(request: Request, problem: HttpProblem) -> JSONResponse:
         **problem.extra,
     }
     # What is left of a body that was refused half way is not waited for.
-    closing = {"Connection": "close"} if request.method == "POST" else {}
+    closing = {} if request.method == "GET" else {"Connection": "close"}
     return JSONResponse(body, problem.status, {**closing, **problem.headers}, MEDIA_TYPE)

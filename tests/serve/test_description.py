@@ -10,7 +10,8 @@ from serve.conftest import Running, Serving, wait_until_ready
 
 pytestmark = pytest.mark.slow
 
-UPLOADS = ["/api/v1/score", "/api/v1/compare", "/api/v1/rank"]
+FORMS = ["/api/v1/score", "/api/v1/compare", "/api/v1/rank", "/api/v1/preview"]
+POSTS = [*FORMS, "/api/v1/order"]
 PAGES = ["/api/v1/model", "/health/live", "/health/ready", "/metrics"]
 EXAMPLES = 20
 
@@ -67,16 +68,16 @@ def ask(operation: Any, *, violated: bool = False, **headers: str) -> set[int]:
 
 
 def test_the_description_names_these_routes(schema: Any) -> None:
-    assert {operation.ok().path for operation in schema.get_all_operations()} == {*UPLOADS, *PAGES}
+    assert {operation.ok().path for operation in schema.get_all_operations()} == {*POSTS, *PAGES}
 
 
-@pytest.mark.parametrize("path", UPLOADS)
-def test_forms_that_the_description_allows_have_answers_of_its_form(schema: Any, path: str) -> None:
+@pytest.mark.parametrize("path", POSTS)
+def test_what_the_description_allows_has_answers_of_its_form(schema: Any, path: str) -> None:
     assert ask(schema[path]["POST"]) == {200}
 
 
-@pytest.mark.parametrize("path", UPLOADS)
-def test_forms_that_it_does_not_allow_are_problems_that_it_names(schema: Any, path: str) -> None:
+@pytest.mark.parametrize("path", POSTS)
+def test_what_it_does_not_allow_is_a_problem_that_it_names(schema: Any, path: str) -> None:
     statuses = ask(schema[path]["POST"], violated=True)
     assert 422 in statuses
     assert max(statuses) < 500
@@ -87,7 +88,7 @@ def test_pages_have_answers_of_their_form(schema: Any, path: str) -> None:
     assert ask(schema[path]["GET"]) == {200}
 
 
-@pytest.mark.parametrize("path", [*UPLOADS, "/api/v1/model"])
+@pytest.mark.parametrize("path", [*POSTS, "/api/v1/model"])
 def test_a_key_is_described_where_it_is_needed(schema_with_keys: Any, path: str) -> None:
     operation = schema_with_keys[path]["GET" if path == "/api/v1/model" else "POST"]
     assert operation.definition.raw["security"] == [{"bearer": []}, {"key": []}]

@@ -38,14 +38,12 @@ async def model(request: Request) -> ModelAnswer:
     )
 
 
-@router.head("/health/live", include_in_schema=False)
 @router.get("/health/live", response_model=Health)
 async def live() -> Health:
     """Answer, which shows that the server runs."""
     return Health(status="alive")
 
 
-@router.head("/health/ready", include_in_schema=False)
 @router.get("/health/ready", response_model=Health, responses={503: {"model": Health}})
 async def ready(request: Request) -> Response:
     """Say whether images may be sent: the model is loaded, and the canary image has met its score."""
