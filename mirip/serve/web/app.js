@@ -1,7 +1,7 @@
 // The page: takes images, shows what the model says of them, and what the teacher makes of it.
 
 import { csvOf, download } from "./csv.js";
-import { h, icon, redraw } from "./dom.js";
+import { draw, h, icon } from "./dom.js";
 import { emptyView } from "./empty.js";
 import { filesOfDrop, filesOfPaste } from "./files.js";
 import { galleryView, leftOut } from "./gallery.js";
@@ -29,7 +29,6 @@ class Page {
     this.heading = "";
     this.isHeld = false; // while something is dragged nothing is drawn
     this.drawSoon = false;
-    this.inputs = {}; // for files, by their ids
     this.main = document.getElementById("main");
     this.works.addEventListener("change", () => this.changed());
     this.sending.addEventListener("change", () => this.changed());
@@ -169,14 +168,15 @@ class Page {
   // Ask what stands above the sheet, then print it.
   askHeading(works) {
     const dialog = document.getElementById("printing");
-    const input = h("input", { type: "text", value: this.heading, placeholder: t("heading_example"), maxlength: "120" });
+    const input = h("input", { type: "text", name: "heading", value: this.heading, placeholder: t("heading_example"), maxlength: "120" });
     const go = (event) => {
       event.preventDefault();
-      this.heading = input.value.trim();
+      this.heading = event.target.elements.heading.value.trim();
       dialog.close();
       this.print(works);
     };
-    dialog.replaceChildren(
+    draw(
+      dialog,
       h(
         "form",
         { onsubmit: go },
@@ -205,7 +205,7 @@ class Page {
     toast.hidden = isQuiet;
     if (isQuiet) return;
     const undo = h("button", { type: "button", onclick: () => this.undo(), title: t("undo_hint") }, t("undo"));
-    toast.replaceChildren(h("p", {}, text), ...(canUndo ? [undo] : []));
+    draw(toast, h("p", {}, text), canUndo && undo);
     this.toastTimer = setTimeout(() => {
       if (!toast.contains(document.activeElement)) toast.hidden = true;
     }, TOAST_MS);
@@ -250,7 +250,7 @@ class Page {
     document.getElementById("model").textContent = this.sending.model ? t("model", this.sending.model.model) : "";
     const { list } = this.works;
     document.body.classList.toggle("is-empty", list.length === 0);
-    redraw(this.main, ...(list.length ? [this.#toolbar(), this.#body()] : emptyView(this)).flat().filter(Boolean));
+    draw(this.main, list.length ? [this.#toolbar(), this.#body()] : emptyView(this));
     if (document.getElementById("viewer").open) this.#drawViewer();
   }
 
@@ -295,12 +295,11 @@ class Page {
     );
   }
 
-  // A file input with its label, which looks like a button. The input stays the same while the page is drawn again: the
-  // system's dialog may be open, and what it gives comes to this one.
+  // A file input with its label, which looks like a button. Its place in the tree is always the same, so that it stays the
+  // same element: the system's dialog may be open while the page is drawn again.
   chooser(id, key, content, look = "primary", more = { multiple: true, accept: ACCEPTED }) {
-    this.inputs[id] ??= h("input", { type: "file", id, class: "unseen", onchange: (event) => this.#taken(event.target), ...more });
-    Object.assign(this.inputs[id].dataset, { key, next: "choose-first add" });
-    return h("span", { class: `chooser ${id}` }, this.inputs[id], h("label", { for: id, class: `button ${look}` }, content));
+    const attributes = { type: "file", id, class: "unseen", dataset: { key, next: "choose-first add" }, onchange: (event) => this.#taken(event.target) };
+    return h("span", { class: `chooser ${id}` }, h("input", { ...attributes, ...more }), h("label", { for: id, class: `button ${look}` }, content));
   }
 
   camera() {
@@ -317,19 +316,16 @@ class Page {
     if (trouble === this.troubleDrawn) return;
     this.troubleDrawn = trouble;
     const part = document.getElementById("trouble");
-    if (!trouble) part.replaceChildren();
-    else if (trouble.kind === "key") part.replaceChildren(this.#keyForm(trouble.isWrong));
-    else {
-      const again = h("button", { type: "button", onclick: () => this.sending.retry() }, t("retry"));
-      part.replaceChildren(h("p", {}, t(trouble.kind, trouble)), again);
-    }
+    if (!trouble) draw(part);
+    else if (trouble.kind === "key") draw(part, this.#keyForm(trouble.isWrong));
+    else draw(part, h("p", {}, t(trouble.kind, trouble)), h("button", { type: "button", onclick: () => this.sending.retry() }, t("retry")));
   }
 
   #keyForm(isWrong) {
     const input = h("input", { type: "password", name: "key", required: true, autocomplete: "off" });
     const use = (event) => {
       event.preventDefault();
-      this.sending.useKey(input.value);
+      this.sending.useKey(event.target.elements.key.value);
     };
     return h(
       "form",
@@ -366,7 +362,7 @@ class Page {
       h("button", { type: "button", class: "quiet", "aria-label": label, title: label, dataset: { key }, onclick }, icon(name));
     const said = entry && h("p", { class: "place" }, h("strong", {}, place(entry.place)), h("span", {}, placeInWords(entry)));
     const printed = all[row].result && h("button", { type: "button", dataset: { key: "print-one" }, onclick: () => this.askHeading([all[row]]) }, t("print"));
-    redraw(
+    draw(
       viewer,
       h(
         "div",

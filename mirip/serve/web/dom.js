@@ -1,17 +1,11 @@
-// Elements made in one call, and the focus kept when a part of the page is drawn again.
+// What the page is drawn with: a tree of what should be there, of which Preact changes only what is different.
 
-// Make an element. Attributes: `on...` are listeners, `dataset` an object, true and false set or leave out a flag.
-export function h(tag, attributes = {}, ...children) {
-  const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (value === null || value === undefined || value === false) continue;
-    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
-    else if (name === "dataset") Object.assign(element.dataset, value);
-    else if (name === "style") for (const [key, set] of Object.entries(value)) element.style.setProperty(key, set);
-    else element.setAttribute(name, value === true ? "" : value);
-  }
-  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
-  return element;
+import { h as node, render } from "../assets/preact.module.js";
+
+// Describe an element. Attributes: `on...` are listeners, `dataset` an object; children may be lists, and false or null.
+export function h(tag, { dataset = {}, ...attributes } = {}, ...children) {
+  for (const [name, value] of Object.entries(dataset)) attributes[`data-${name}`] = value;
+  return node(tag, attributes, ...children.flat(Infinity).filter((child) => child !== undefined && child !== ""));
 }
 
 const ICONS = {
@@ -33,22 +27,16 @@ const ICONS = {
 };
 
 export function icon(name) {
-  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-  for (const [key, value] of Object.entries({ viewBox: "0 0 24 24", class: "icon", "aria-hidden": "true" })) {
-    svg.setAttribute(key, value);
-  }
-  const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
-  path.setAttribute("d", ICONS[name]);
-  svg.append(path);
-  return svg;
+  return h("svg", { viewBox: "0 0 24 24", class: "icon", "aria-hidden": "true" }, h("path", { d: ICONS[name] }));
 }
 
-// Draw a part of the page again. What has the focus is told by `data-key`; where it is gone, `data-next` of the old
-// element names, by their keys, what takes it instead.
-export function redraw(part, ...children) {
+// Draw a part of the page. What has the focus is told by `data-key`; where it is gone, `data-next` of the old element
+// names, by their keys, what takes it instead.
+export function draw(part, ...children) {
   const focused = part.contains(document.activeElement) ? document.activeElement : null;
   const wanted = focused ? [focused.dataset.key, ...(focused.dataset.next ?? "").split(" ")].filter(Boolean) : [];
-  part.replaceChildren(...children);
+  render(children.flat(Infinity), part);
+  if (!focused || document.activeElement === focused) return;
   for (const key of wanted) {
     const again = part.querySelector(`[data-key="${CSS.escape(key)}"]`);
     if (again) {
@@ -56,5 +44,5 @@ export function redraw(part, ...children) {
       return;
     }
   }
-  if (focused) part.focus({ preventScroll: true });
+  part.focus({ preventScroll: true });
 }

@@ -1,12 +1,11 @@
 // The works in the model's order: each with the places that it may have, and what cannot be told apart marked.
 
 import { h } from "./dom.js";
-import { language, number, place, t } from "./language.js";
+import { number, place, t } from "./language.js";
 import { picture, removeButton, toggle } from "./parts.js";
 import { closePlaces, flags, placeBar, placeInWords, problemInWords, tierOf } from "./result.js";
 
 const MOST_LANES = 4;
-const cards = new WeakMap(); // those that are drawn, by their works
 
 export function galleryView(page) {
   const { works } = page;
@@ -27,7 +26,7 @@ export function galleryView(page) {
       h(
         "ol",
         { class: "cards", style: { "--lanes": lanes.length } },
-        shown.map((work, row) => knownCard(page, work, row, isRanked, lanes, shown)),
+        shown.map((work, row) => card(page, work, row, isRanked, lanes, shown)),
       ),
       leftOut(page),
     ),
@@ -55,21 +54,6 @@ function bandList(bands) {
   );
 }
 
-// A card is made again only where something that it shows has changed: a hundred of them are many.
-function knownCard(page, work, row, isRanked, lanes, shown) {
-  const entry = isRanked ? page.works.place.get(work.id) : null;
-  const seen = [
-    language(), work.state, work.small, work.result?.score, entry && [entry.place, entry.first, entry.last, shown.length], page.chosen.includes(work.id),
-    page.frozen === work.id, shown[row + 1]?.id, shown[row - 1]?.id, isRanked && page.works.ranking.key,
-  ];
-  const signature = JSON.stringify(seen);
-  const known = cards.get(work);
-  if (known?.signature === signature) return known.element;
-  const element = card(page, work, row, isRanked, lanes, shown);
-  cards.set(work, { signature, element });
-  return element;
-}
-
 function card(page, work, row, isRanked, lanes, shown) {
   const entry = isRanked ? page.works.place.get(work.id) : null;
   const close = isRanked ? closePlaces(page.works, work) : "";
@@ -78,7 +62,7 @@ function card(page, work, row, isRanked, lanes, shown) {
   const next = [...neighbours.map((other) => `remove:${other.id}`), "add"].join(" ");
   return h(
     "li",
-    { class: `card${isChosen ? " chosen" : ""}`, dataset: { work: work.id, state: work.state } },
+    { key: work.id, class: `card${isChosen ? " chosen" : ""}`, dataset: { work: work.id, state: work.state } },
     h(
       "button",
       { type: "button", class: "look", "aria-label": t("look", work), dataset: { key: `look:${work.id}`, next }, onclick: () => page.openViewer(work) },
@@ -156,7 +140,7 @@ export function leftOut(page) {
         const next = [...others.map((other) => `remove:${other.id}`), "add"].join(" ");
         return h(
           "li",
-          { class: "problem", dataset: { work: work.id } },
+          { key: work.id, class: "problem", dataset: { work: work.id } },
           h("span", { class: "thumb" }, picture(work)),
           h(
             "div",

@@ -9,8 +9,8 @@ const MOST_SHOWN = 30;
 export function mineView(page) {
   const { works } = page;
   const rows = works.mineFlat;
-  const list = h("ol", { class: "rows mine" }, rows.map((work, row) => myRow(page, work, row, rows.length)));
-  makeSortable(page, list);
+  page.sortable ??= sortable(page);
+  const list = h("ol", { class: "rows mine", ref: page.sortable }, rows.map((work, row) => myRow(page, work, row, rows)));
   return h(
     "div",
     { class: "orders" },
@@ -37,7 +37,7 @@ function modelRow(page, entry) {
   const work = page.works.find(entry.id);
   return h(
     "li",
-    { class: "row" },
+    { key: work.id, class: "row" },
     h("span", { class: "at" }, place(entry.place)),
     h("span", { class: "thumb" }, picture(work)),
     h("span", { class: "name" }, work.name),
@@ -45,12 +45,12 @@ function modelRow(page, entry) {
   );
 }
 
-function myRow(page, work, row, n) {
+function myRow(page, work, row, rows) {
   const { works } = page;
   const entry = works.place.get(work.id);
   const isTied = works.isTied(work);
   const place_ = works.myPlace(work);
-  const sharesBelow = row + 1 < n && works.myPlace(works.mineFlat[row + 1]) === place_;
+  const sharesBelow = row + 1 < rows.length && works.myPlace(rows[row + 1]) === place_;
   const button = (name, label, key, isOff, act, more = {}) =>
     h(
       "button",
@@ -62,7 +62,7 @@ function myRow(page, work, row, n) {
     );
   return h(
     "li",
-    { class: `row${isTied ? " tied" : ""}${sharesBelow ? " ties-below" : ""}`, dataset: { work: work.id } },
+    { key: work.id, class: `row${isTied ? " tied" : ""}${sharesBelow ? " ties-below" : ""}`, dataset: { work: work.id } },
     h("span", { class: "handle", title: t("drag", work), "aria-hidden": "true" }, icon("drag")),
     h("span", { class: "at" }, place(place_)),
     h("button", { type: "button", class: "thumb look", "aria-label": t("look", work), dataset: { key: `look:${work.id}` }, onclick: () => page.openViewer(work) }, picture(work)),
@@ -72,34 +72,40 @@ function myRow(page, work, row, n) {
       "span",
       { class: "moves" },
       button("up", t("up", work), "up", row === 0, () => page.move(work, -1)),
-      button("down", t("down", work), "down", row === n - 1, () => page.move(work, 1)),
+      button("down", t("down", work), "down", row === rows.length - 1, () => page.move(work, 1)),
       button("tie", t("tie", work), "tie", row === 0, () => page.tie(work), { "aria-pressed": String(isTied) }),
     ),
   );
 }
 
 function tierChoice(page, work) {
-  const option = (value, text) => h("option", { value, selected: work.tier === value }, text);
+  const option = (value, text) => h("option", { value }, text);
   return h(
     "select",
-    { "aria-label": t("your_tier", work), dataset: { key: `tier:${work.id}` }, onchange: (event) => page.works.setTier(work, event.target.value) },
+    { value: work.tier, "aria-label": t("your_tier", work), dataset: { key: `tier:${work.id}` }, onchange: (event) => page.works.setTier(work, event.target.value) },
     option("", t("no_tier")),
     page.sending.model.tiers.map((tier) => option(tier, t("tier_is", { tier }))),
   );
 }
 
-function makeSortable(page, list) {
-  new Sortable(list, {
-    handle: ".handle",
-    animation: matchMedia("(prefers-reduced-motion: reduce)").matches ? 0 : 150,
-    forceFallback: true, // the same by mouse, pen and finger
-    fallbackTolerance: 3,
-    onStart: () => page.hold(true),
-    onEnd: ({ item, oldIndex, newIndex }) => {
-      page.hold(false);
-      if (oldIndex !== newIndex) page.moveTo(page.works.find(Number(item.dataset.work)), newIndex);
-    },
-  });
+// Return what Preact gives the list to: it lets its rows be dragged.
+function sortable(page) {
+  let made = null;
+  return (list) => {
+    made?.destroy();
+    made = list && new Sortable(list, {
+      handle: ".handle",
+      animation: matchMedia("(prefers-reduced-motion: reduce)").matches ? 0 : 150,
+      forceFallback: true, // the same by mouse, pen and finger
+      fallbackTolerance: 3,
+      onStart: () => page.hold(true),
+      onEnd: ({ item, oldIndex, newIndex }) => {
+        list.insertBefore(item, list.children[oldIndex + (newIndex < oldIndex ? 1 : 0)] ?? null); // Preact moves it
+        page.hold(false);
+        if (oldIndex !== newIndex) page.moveTo(page.works.find(Number(item.dataset.work)), newIndex);
+      },
+    });
+  };
 }
 
 function disagreements(page) {
@@ -119,7 +125,7 @@ function disagreement(page, { better, worse, against }) {
   const values = { better: better.name, worse: worse.name, percent: chance(against) };
   return h(
     "li",
-    {},
+    { key: `${better.id} ${worse.id}` },
     h("span", { class: "thumbs", "aria-hidden": "true" }, picture(better), icon("next"), picture(worse)),
     h("p", {}, t("disagree", values)),
     h("button", { type: "button", dataset: { key: `look:${better.id}:${worse.id}` }, onclick: () => page.compare(better, worse) }, t("disagree_look")),

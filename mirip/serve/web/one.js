@@ -2,18 +2,21 @@
 
 import { h } from "./dom.js";
 import { t } from "./language.js";
-import { removeButton } from "./parts.js";
 import { zoomButtons } from "./pair.js";
+import { removeButton } from "./parts.js";
 import { resultPanel } from "./result.js";
 import { Zoom } from "./zoom.js";
 
+const zooms = new WeakMap(); // by works
+
 export function oneView(page, work, { canRemove, extra = null }) {
+  if (!zooms.has(work)) zooms.set(work, new Zoom(1));
+  const zoom = zooms.get(work);
   const pane = h(
     "div",
-    { class: "pane", tabindex: "0", role: "group", "aria-label": t("pane", work), dataset: { key: "pane:0" } },
-    h("img", { src: page.large(work), alt: work.name, draggable: "false" }),
+    { key: work.id, class: "pane", tabindex: "0", role: "group", "aria-label": t("pane", work), dataset: { key: "pane:0" }, ref: zoom.refs[0] },
+    h("img", { src: page.large(work), alt: work.name, draggable: false }),
   );
-  const zoom = new Zoom([pane]);
   return h(
     "div",
     { class: "one" },

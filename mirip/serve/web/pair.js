@@ -7,28 +7,27 @@ import { resultPanel } from "./result.js";
 import { Zoom } from "./zoom.js";
 
 // How the photos are shown stays while the page is open.
-const shown = { isSingle: false, which: 0, locked: true, views: null, pair: "" };
+const shown = { pair: "", isSingle: false, which: 0, zoom: null };
 
 export function pairView(page, a, b, { canRemove }) {
   const pair = `${a.id} ${b.id}`;
-  if (shown.pair !== pair) Object.assign(shown, { pair, views: null, which: 0 });
+  if (shown.pair !== pair) Object.assign(shown, { pair, which: 0, zoom: new Zoom(2) });
+  const { zoom } = shown;
   const names = ["A", "B"];
-  const panes = [a, b].map((work, index) =>
+  const pane = (work, index) =>
     h(
       "div",
-      { class: "pane", tabindex: "0", role: "group", "aria-label": t("pane", { name: `${names[index]}: ${work.name}` }), dataset: { key: `pane:${index}` } },
-      h("img", { src: page.large(work), alt: work.name, draggable: "false" }),
-    ),
-  );
-  const zoom = new Zoom(panes);
-  zoom.locked = shown.locked;
-  if (shown.views) zoom.restore(shown.views);
-  shown.views = zoom.views;
+      {
+        class: "pane", tabindex: "0", role: "group", "aria-label": t("pane", { name: `${names[index]}: ${work.name}` }),
+        dataset: { key: `pane:${index}` }, ref: zoom.refs[index],
+      },
+      h("img", { src: page.large(work), alt: work.name, draggable: false }),
+    );
   const figures = [a, b].map((work, index) =>
     h(
       "figure",
-      { class: shown.isSingle && shown.which !== index ? "hidden" : "" },
-      panes[index],
+      { key: `${pair} ${index}`, class: shown.isSingle && shown.which !== index ? "hidden" : "" },
+      pane(work, index),
       h(
         "figcaption",
         {},
@@ -39,6 +38,10 @@ export function pairView(page, a, b, { canRemove }) {
   );
   const again = (change) => () => {
     Object.assign(shown, change());
+    page.draw();
+  };
+  const toggleLock = () => {
+    zoom.locked = !zoom.locked;
     page.draw();
   };
   const controls = h(
@@ -54,11 +57,11 @@ export function pairView(page, a, b, { canRemove }) {
       h("button", { type: "button", dataset: { key: "flip" }, onclick: again(() => ({ which: 1 - shown.which })) }, icon("swap"), t("flip"), h("b", { class: "badge" }, names[shown.which])),
     h(
       "button",
-      { type: "button", "aria-pressed": String(shown.locked), dataset: { key: "lock" }, title: t("locked_hint"), onclick: again(() => ({ locked: !shown.locked })) },
+      { type: "button", "aria-pressed": String(zoom.locked), dataset: { key: "lock" }, title: t("locked_hint"), onclick: toggleLock },
       icon("lock"),
       t("locked"),
     ),
-    zoomButtons(zoom, () => (shown.isSingle ? shown.which : Math.max(0, panes.indexOf(document.activeElement)))),
+    zoomButtons(zoom, () => (shown.isSingle ? shown.which : Math.max(0, zoom.panes.indexOf(document.activeElement)))),
   );
   return h("div", { class: "pair" }, verdict(page, a, b), controls, h("p", { class: "hint" }, t("wheel"), " ", t("locked_hint")), h("div", { class: shown.isSingle ? "panes single" : "panes" }, figures), results(page, a, b));
 }

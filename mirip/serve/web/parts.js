@@ -14,7 +14,7 @@ export function removeButton(page, work, next) {
 }
 
 export function picture(work) {
-  if (work.small) return h("img", { src: work.small, alt: "", decoding: "sync", draggable: "false" });
+  if (work.small) return h("img", { src: work.small, alt: "", loading: "lazy", draggable: false });
   return h("span", { class: "no-picture", "aria-hidden": "true" }, extension(work.name));
 }
 

@@ -53,8 +53,8 @@ export function resultPanel(page, work) {
 function contextChoice({ sending }, work) {
   const { contexts } = sending.model;
   if (!contexts.length) return null;
-  const option = (value, text) => h("option", { value, selected: sending.context === value }, text);
-  const attributes = { dataset: { key: `context:${work.id}` }, onchange: (event) => sending.useContext(event.target.value) };
+  const option = (value, text) => h("option", { value }, text);
+  const attributes = { value: sending.context, dataset: { key: `context:${work.id}` }, onchange: (event) => sending.useContext(event.target.value) };
   const choice = h("select", attributes, option("", t("context_all")), contexts.map((context) => option(context, context)));
   return h("label", { class: "field" }, t("context"), choice);
 }

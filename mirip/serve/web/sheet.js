@@ -1,6 +1,6 @@
 // The sheet to print: each work with its place, how sure that is, and the notice. Only a printer sees it.
 
-import { h } from "./dom.js";
+import { draw, h } from "./dom.js";
 import { language, place, t } from "./language.js";
 import { picture } from "./parts.js";
 import { closePlaces, placeInWords, tierOf, top } from "./result.js";
@@ -12,7 +12,8 @@ export function fillSheet(page, works, heading) {
   const hasMine = isRanked && page.works.isMine;
   const date = new Intl.DateTimeFormat(language(), { dateStyle: "long" }).format(new Date());
   const titles = [isRanked && t("sheet_place"), t("sheet_work"), isRanked ? t("sheet_sure") : t("percentile"), t("tier"), hasMine && t("sheet_teacher")];
-  sheet.replaceChildren(
+  draw(
+    sheet,
     h("h1", {}, heading || t(isRanked ? "sheet_title" : "one_sheet")),
     h("p", { class: "sheet-date" }, t("sheet_date", { date, n: works.length })),
     h(

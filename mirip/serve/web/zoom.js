@@ -6,17 +6,17 @@ const STEP = 1.25;
 const MOVE_PX = 40;
 
 export class Zoom {
-  constructor(panes) {
-    this.panes = panes;
+  // For so many frames; `refs` are what Preact gives their elements to.
+  constructor(n) {
     this.locked = true;
-    this.views = panes.map(() => ({ scale: 1, x: 0, y: 0 }));
-    panes.forEach((pane, index) => this.#listen(pane, index));
-  }
-
-  // Take over how the frames of an earlier drawing were zoomed and moved.
-  restore(views) {
-    this.views = views;
-    this.views.forEach((_, index) => this.#show(index));
+    this.panes = Array(n).fill(null);
+    this.views = this.panes.map(() => ({ scale: 1, x: 0, y: 0 }));
+    this.refs = this.panes.map((_, index) => (pane) => {
+      this.panes[index] = pane;
+      if (!pane) return;
+      this.#listen(pane, index);
+      this.#show(index);
+    });
   }
 
   // Zoom by a factor about a point of a frame, in pixels from its middle.
@@ -59,6 +59,7 @@ export class Zoom {
   #show(index) {
     const { scale, x, y } = this.views[index];
     const pane = this.panes[index];
+    if (!pane) return;
     pane.classList.toggle("zoomed", scale > 1);
     pane.querySelector("img").style.transform = `translate(${x}px, ${y}px) scale(${scale})`;
     pane.dataset.view = [scale, x, y].map((value) => value.toFixed(2)).join(" ");
