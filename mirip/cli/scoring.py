@@ -6,6 +6,7 @@ import gc
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -124,10 +125,9 @@ class _Output:
     """
 
     def __init__(self, options: argparse.Namespace, columns: Sequence[str] = ()) -> None:
-        gc.disable()  # to look for garbage while torch is imported takes a tenth of a second and finds none
-        from mirip.models.trained_ranker import TrainedRanker
+        with _uncollected():
+            from mirip.models.trained_ranker import TrainedRanker
 
-        gc.enable()
         self.ranker = TrainedRanker.from_checkpoint(
             options.checkpoint, device=options.device or "auto", backbone=options.backbone
         )
@@ -180,6 +180,20 @@ class _Output:
             found = {"model": model, "images": self._images, **more, "left_out": self._left_out}
             print(json.dumps(found, indent=2, ensure_ascii=False))
         return 1 if self._left_out else 0
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Import torch without looking for garbage among what it makes, now or when the process ends: half a second."""
+    if "torch" in sys.modules:  # and maybe libraries that ask at the end whether all that is theirs was collected
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+        gc.freeze()
+    finally:
+        gc.enable()
 
 
 def _pairs(ranker: "TrainedRanker", scored: Sequence[tuple[Path, "ImageScore"]], least: float) -> list["Pair[str]"]:
