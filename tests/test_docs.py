@@ -6,6 +6,7 @@ import io
 import re
 import shlex
 import shutil
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -23,9 +24,11 @@ from mirip.params import Recipe, load_params
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "docs" / "api_reference.md"
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-# tests/test_imported_features.py runs that page: its recipe and its file of vectors are of its own making.
-OWN_PAGES = [page for page in PAGES if page.name != "bring_your_own_features.md"]
+README, KOREAN_README = ROOT / "README.md", ROOT / "README.ko.md"
+PAGES = [README, KOREAN_README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+# tests/test_imported_features.py runs bring_your_own_features.md: its recipe and its file of vectors are of its own
+# making. The code of the Korean README is that of README.
+OWN_PAGES = [page for page in PAGES if page.name not in ("bring_your_own_features.md", KOREAN_README.name)]
 PUBLIC = {name: getattr(mirip, name) for name in mirip.__all__} | {
     "FeatureCache": FeatureCache,
     "compare_models": compare_models,
@@ -55,9 +58,44 @@ def commands(page: Path, program: str) -> list[str]:
 
 
 def anchors(page: Path) -> set[str]:
-    """Return what a link may name behind "#": the headings, as GitHub spells them."""
-    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
-    return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+    """Return what a link may name behind "#": the headings, as GitHub spells them, and the anchors set by hand."""
+    text = page.read_text(encoding="utf-8")
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    named = {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+    return named | set(re.findall(r'<a id="([\w-]+)">', text))
+
+
+def code_blocks(page: Path) -> list[tuple[str, str]]:
+    """Return the language and the content of each block of code; of shell without its comments."""
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    return [
+        (language, re.sub(r"[ \t]*(?:^|(?<=\s))#.*$", "", content, flags=re.MULTILINE) if language == "sh" else content)
+        for language, content in found
+    ]
+
+
+def prose(page: Path) -> str:
+    """Return a page without its blocks of code."""
+    return re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+
+
+def heading_levels(page: Path) -> list[int]:
+    """Return the level of each heading."""
+    return [len(marks) for marks in re.findall(r"^(#+) ", prose(page), re.MULTILINE)]
+
+
+def link_targets(page: Path) -> list[str]:
+    """Return where the links lead and where the images are."""
+    return re.findall(r"\]\(([^)\s]+)\)", prose(page))
+
+
+def table_rows(page: Path) -> list[tuple[int, list[str]]]:
+    """Return of each row of a table the number of its bars and, in any order, the code in it."""
+    return [
+        (line.count("|"), sorted(re.findall(r"`([^`]+)`", line)))
+        for line in prose(page).splitlines()
+        if line.startswith("|")
+    ]
 
 
 def sections() -> dict[str, str]:
@@ -181,3 +219,15 @@ def test_the_values_that_a_page_sets_are_valid_params(page: Path, tmp_path: Path
             params = Path(shutil.copy(ROOT / "params.yaml", tmp_path))
             apply_overrides(params, changes)
             load_params(params)
+
+
+@pytest.mark.parametrize("part", [heading_levels, code_blocks, table_rows], ids=lambda part: part.__name__)
+def test_the_korean_readme_has_the_parts_of_readme(part: Callable[[Path], list[object]]) -> None:
+    assert part(README)
+    assert part(KOREAN_README) == part(README)
+
+
+def test_the_links_of_both_readmes_lead_to_the_same_places_and_first_to_each_other() -> None:
+    english, korean = link_targets(README), link_targets(KOREAN_README)
+    assert (english[0], korean[0]) == (KOREAN_README.name, README.name)
+    assert korean[1:] == english[1:]
