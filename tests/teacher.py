@@ -1,5 +1,7 @@
 """A teacher at the page in real Chromium: what is chosen, pressed and read there."""
 
+import csv
+import io
 import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -73,6 +75,12 @@ class Teacher:
     def wait_until_drawn(self) -> None:
         """Wait until what was done is seen."""
         self.page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+    def saved(self) -> list[dict[str, str]]:
+        """Save the CSV file, and return its rows."""
+        with self.page.expect_download() as download:
+            self.by_key("save").click()
+        return list(csv.DictReader(io.StringIO(download.value.path().read_text(encoding="utf-8-sig"))))
 
     def printed(self, act: Callable[[], None]) -> Locator:
         """Do something that prints, and return the sheet, as paper shows it."""

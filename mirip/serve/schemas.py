@@ -106,10 +106,24 @@ class Scores(_Schema):
     model_config = ConfigDict(extra="forbid")
 
     scores: Annotated[list[FiniteFloat], Field(min_length=1)]
+    context: str | None = Field(None, description="give percentiles within this context of the training split")
+
+
+class PercentileOf(_Schema):
+    """The percentile of a score among the training images, and its range; see a result."""
+
+    percentile: Percentile
+    percentile_low: Percentile
+    percentile_high: Percentile
 
 
 class OrderAnswer(Answer):
-    """The order of scores, the best first; `index`, `a` and `b` are their places in the request, from 0."""
+    """The order of scores, the best first; `index`, `a` and `b` are their places in the request, from 0.
+
+    `percentiles` are in the order of the request.
+    """
+
+    percentiles: list[PercentileOf]
 
     order: list[Place]
     bands: list[Band]

@@ -1,7 +1,5 @@
 """The page in real Chromium, in both languages at the widths of a phone, a tablet and a desktop."""
 
-import csv
-import io
 from collections.abc import Iterator
 from itertools import pairwise
 
@@ -118,19 +116,12 @@ def test_the_language_is_the_browsers_until_another_is_chosen(running, chromium)
         assert page.evaluate("document.documentElement.lang") == "en"
 
 
-def saved(teacher: Teacher) -> list[dict[str, str]]:
-    with teacher.page.expect_download() as download:
-        teacher.by_key("save").click()
-    text = download.value.path().read_text(encoding="utf-8-sig")
-    return list(csv.DictReader(io.StringIO(text)))
-
-
 def test_scores_and_places_are_those_of_the_api(running, chromium, twelve) -> None:
     answer = running.post("rank", *twelve).json()
     by_place = {f"work-{entry['index'] + 1}.jpg": entry for entry in answer["order"]}
     with Teacher(chromium, running.url) as teacher:
         teacher.add(*files(twelve))
-        rows = saved(teacher)
+        rows = teacher.saved()
         assert teacher.names(".cards") == [row["filename"] for row in rows]
         assert [row["filename"] for row in rows] == list(by_place)
         for row in rows:
@@ -219,7 +210,7 @@ def test_a_hundred_works_and_no_more(running, chromium, photo) -> None:
         assert "1 was not added" in teacher.page.locator("#toast").inner_text()
         teacher.wait_until_done()
         assert teacher.page.locator(".place-bar").count() == 100
-        places = [float(row["model_score"]) for row in saved(teacher)]
+        places = [float(row["model_score"]) for row in teacher.saved()]
         assert all(better >= worse for better, worse in pairwise(places))
 
 

@@ -10,11 +10,12 @@ from pydantic import ValidationError
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 
+from mirip.models.trained_ranker import Scored
 from mirip.serve.access import HANG_UP, check_key
 from mirip.serve.problems import HttpProblem
-from mirip.serve.routers.scoring import RESPONSES, form_of_images, order_of
-from mirip.serve.schemas import OrderAnswer, Scores
-from mirip.serve.state import check_ready, state_of
+from mirip.serve.routers.scoring import RESPONSES, check_context, form_of_images, order_of
+from mirip.serve.schemas import OrderAnswer, PercentileOf, Scores
+from mirip.serve.state import ServerState, check_ready, state_of
 from mirip.serve.uploads import read_text, read_upload
 
 WEB = Path(__file__).parents[1] / "web"
@@ -47,19 +48,29 @@ async def order(request: Request) -> Response:
     most, start = state.settings.rank_images, time.perf_counter()
     try:
         with state.memory.held() as held:
-            scores = Scores.model_validate_json(await read_text(request, state.settings, held)).scores
+            asked = Scores.model_validate_json(await read_text(request, state.settings, held))
     except ClientDisconnect:
         return Response(status_code=HANG_UP)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         where = ".".join(str(part) for part in ("body", *first["loc"]))
         raise HttpProblem(422, "invalid", f"{where}: {first['msg']}") from None
-    if len(scores) > most:
+    if len(asked.scores) > most:
         raise HttpProblem(422, "too-many-images", f"a request has at most {most} scores here")
-    found = await asyncio.to_thread(order_of, state, list(enumerate(scores)))
+    check_context(state, asked.context)
+    found = await asyncio.to_thread(_ordered, state, asked)
     milliseconds = round((time.perf_counter() - start) * 1000, 3)
     body = OrderAnswer(model=state.model, request_id=request.state.request_id, milliseconds=milliseconds, **found)
     return JSONResponse(body.model_dump(mode="json"))
+
+
+def _ordered(state: ServerState, asked: Scores) -> dict[str, Any]:
+    """Return what OrderAnswer has beside what every answer has."""
+    results = [state.ranker.result(Scored(score, ()), asked.context) for score in asked.scores]
+    percentiles = [
+        PercentileOf(**{name: getattr(each, name) for name in PercentileOf.model_fields}) for each in results
+    ]
+    return {**order_of(state, list(enumerate(asked.scores))), "percentiles": percentiles}
 
 
 @router.post(

@@ -133,7 +133,7 @@ async def _answered(
             upload = await read_upload(request, state.settings, held, most_images=most)
             if len(upload.images) < least:
                 raise HttpProblem(422, "too-few-images", f"send at least {least} images")
-            _check_context(state, upload.context)
+            check_context(state, upload.context)
             start = time.perf_counter()
             scored = await _while_awaited(request, state, upload)
     except ClientDisconnect:
@@ -156,7 +156,7 @@ async def _answered(
     return JSONResponse(body.model_dump(mode="json"))
 
 
-def _check_context(state: ServerState, context: str | None) -> None:
+def check_context(state: ServerState, context: str | None) -> None:
     """Refuse a context that the model does not know, before an image is looked at."""
     try:
         state.ranker.check_context(context)

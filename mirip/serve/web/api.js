@@ -30,11 +30,10 @@ async function ask(path, options = {}) {
   throw new ServerError(answer.status, problem.detail ?? "", Number.isFinite(wait) ? wait : null);
 }
 
-function form(file, fields = {}) {
+function form(file) {
   const body = new FormData();
   // What the system believes of a file's type is often wrong, and its name is nobody's business.
   body.append("images", new Blob([file], { type: "application/octet-stream" }), "image");
-  for (const [name, value] of Object.entries(fields)) if (value) body.append(name, value);
   return { method: "POST", body };
 }
 
@@ -44,14 +43,14 @@ export async function describeModel() {
 }
 
 // Return {result, problem}, one of which is null, of an image.
-export async function score(file, context, signal) {
-  const answer = await ask("api/v1/score", { ...form(file, { context }), signal });
+export async function score(file, signal) {
+  const answer = await ask("api/v1/score", { ...form(file), signal });
   return (await answer.json()).images[0];
 }
 
-// Return {order, bands, pairs, min_confidence} of images by their scores.
-export async function order(scores) {
-  const body = JSON.stringify({ scores });
+// Return {order, bands, pairs, percentiles, min_confidence} of images by their scores.
+export async function order(scores, context) {
+  const body = JSON.stringify({ scores, context: context || null });
   const headers = { "Content-Type": "application/json" };
   return (await ask("api/v1/order", { method: "POST", body, headers })).json();
 }

@@ -27,6 +27,7 @@ class Page {
     this.chosen = []; // ids of works to compare
     this.frozen = null; // id of the work that is kept in view
     this.heading = "";
+    this.toPrint = null; // what is being printed, from the button to the printer
     this.isHeld = false; // while something is dragged nothing is drawn
     this.drawSoon = false;
     this.main = document.getElementById("main");
@@ -42,6 +43,7 @@ class Page {
 
   changed() {
     this.announce();
+    if (this.toast?.depth !== undefined && this.toast.depth !== this.works.undoable.length) this.#hideToast(); // it would undo another change
     if (this.drawSoon) return;
     this.drawSoon = true;
     requestAnimationFrame(() => {
@@ -57,10 +59,10 @@ class Page {
       this.say(t("none_found"));
       return;
     }
+    if (!this.works.list.length) Object.assign(this, { view: "gallery", heading: "" }); // another class
     const most = this.sending.model?.limits.rank_images ?? MOST_WORKS;
-    const before = this.works.list.length;
-    const { already, surplus } = this.works.add(files, most);
-    this.#makePictures(this.works.list.slice(before));
+    const { fresh, already, surplus } = this.works.add(files, most);
+    this.#makePictures(fresh);
     const said = [already && t("already", { n: already }), surplus && t("too_many", { n: surplus, most })].filter(Boolean);
     if (said.length) this.say(said.join(" "));
     this.sending.go();
@@ -83,7 +85,18 @@ class Page {
   }
 
   undo() {
-    if (!this.works.undo()) return;
+    if (this.works.undo()) this.#afterUndo();
+  }
+
+  redo() {
+    if (this.works.redo()) this.#afterUndo();
+  }
+
+  #afterUndo() {
+    const here = (id) => this.works.find(id) !== undefined;
+    this.chosen = this.chosen.filter(here);
+    if (this.view === "pair" && this.chosen.length < 2) this.view = "gallery";
+    if (!here(this.frozen)) this.frozen = null;
     this.#makePictures(this.works.list.filter((work) => !work.small));
     this.say(t("undone"));
     this.sending.go();
@@ -97,34 +110,45 @@ class Page {
   choose(work) {
     const isOn = this.chosen.includes(work.id);
     this.chosen = isOn ? this.chosen.filter((id) => id !== work.id) : [...this.chosen, work.id];
-    if (this.chosen.length === 2) this.compare(...this.chosen.map((id) => this.works.find(id)));
-    else this.changed();
+    if (this.chosen.length === 2) {
+      this.compare(...this.chosen.map((id) => this.works.find(id)));
+      return;
+    }
+    this.say(t(isOn ? "unchosen" : "chosen", work));
+    this.changed();
   }
 
   compare(a, b) {
+    this.back = { view: this.view, key: document.activeElement?.dataset?.key, scroll: scrollY };
     this.chosen = [a.id, b.id];
-    this.back = this.view === "pair" ? this.back : this.view;
     this.view = "pair";
+    history.pushState({ view: "pair" }, "");
     this.draw();
-    this.#toTop("h2");
+    scrollTo(0, 0);
+    this.main.querySelector("[data-key=heading]")?.focus({ preventScroll: true });
   }
 
   leavePair() {
-    const [first] = this.chosen;
+    history.back();
+  }
+
+  #left() {
+    const { view, key, scroll } = this.back;
     this.chosen = [];
-    this.view = this.back ?? "gallery";
+    this.view = view;
     this.draw();
-    this.main.querySelector(`[data-key="pair:${first}"]`)?.focus();
+    scrollTo(0, scroll);
+    this.main.querySelector(`[data-key="${key}"]`)?.focus({ preventScroll: true });
   }
 
   freeze(work) {
     this.frozen = this.frozen === work.id ? null : work.id;
+    this.say(t(this.frozen ? "frozen_now" : "unfrozen_now", work), { isQuiet: true });
     this.changed();
   }
 
   show(view) {
     this.view = view;
-    this.chosen = [];
     this.changed();
   }
 
@@ -146,7 +170,7 @@ class Page {
 
   resetMine() {
     this.works.resetMine();
-    this.say(t("model_order"), { canUndo: true });
+    this.say(t("reset_done"), { canUndo: true });
   }
 
   hold(isHeld) {
@@ -158,22 +182,21 @@ class Page {
     download(csvOf(this), "mirip.csv");
   }
 
-  async print(works = this.#printed()) {
-    this.isPrinting = true; // or the browser's own command would fill the sheet again
-    await fillSheet(this, works, this.heading);
+  async print(works) {
+    this.toPrint = works;
+    await fillSheet(this, works);
     window.print();
-    this.isPrinting = false;
   }
 
   // Ask what stands above the sheet, then print it.
-  askHeading(works) {
+  askHeading(works = null) {
     const dialog = document.getElementById("printing");
-    const input = h("input", { type: "text", name: "heading", value: this.heading, placeholder: t("heading_example"), maxlength: "120" });
+    const input = { type: "text", name: "heading", value: this.heading, placeholder: t("heading_example"), maxlength: "120" };
     const go = (event) => {
       event.preventDefault();
       this.heading = event.target.elements.heading.value.trim();
       dialog.close();
-      this.print(works);
+      this.print(works ?? this.#all());
     };
     draw(
       dialog,
@@ -181,15 +204,19 @@ class Page {
         "form",
         { onsubmit: go },
         h("h2", { id: "printing-title" }, t("print")),
-        h("label", { class: "field" }, t("heading"), input),
+        h("label", { class: "field" }, t("heading"), h("input", input)),
+        works === null && this.works.scored.length > 1 && h("p", { class: "hint" }, t("print_all")),
         h("div", { class: "tools" }, h("button", { type: "submit", class: "primary" }, t("print_now")), h("button", { type: "button", onclick: () => dialog.close() }, t("close"))),
       ),
     );
     dialog.showModal();
   }
 
-  #printed() {
-    return this.works.scored.length > 1 ? this.works.ordered : this.works.scored;
+  // All works with a score, in the teacher's order if there is one.
+  #all() {
+    const { isSettled, isMine, mineFlat, ordered, scored } = this.works;
+    if (!isSettled) return [];
+    return scored.length > 1 && isMine ? mineFlat : ordered;
   }
 
   large(work) {
@@ -200,15 +227,22 @@ class Page {
 
   say(text, { canUndo = false, isQuiet = false } = {}) {
     document.getElementById("live").textContent = text;
-    const toast = document.getElementById("toast");
-    clearTimeout(this.toastTimer);
-    toast.hidden = isQuiet;
+    this.#hideToast();
     if (isQuiet) return;
+    const part = document.getElementById("toast");
     const undo = h("button", { type: "button", onclick: () => this.undo(), title: t("undo_hint") }, t("undo"));
-    draw(toast, h("p", {}, text), canUndo && undo);
-    this.toastTimer = setTimeout(() => {
-      if (!toast.contains(document.activeElement)) toast.hidden = true;
-    }, TOAST_MS);
+    draw(part, h("p", {}, text), canUndo && undo);
+    part.hidden = false;
+    this.toast = {
+      depth: canUndo ? this.works.undoable.length : undefined,
+      timer: setTimeout(() => part.contains(document.activeElement) || this.#hideToast(), TOAST_MS),
+    };
+  }
+
+  #hideToast() {
+    clearTimeout(this.toast?.timer);
+    this.toast = null;
+    document.getElementById("toast").hidden = true;
   }
 
   // Tell the live region how far the analysis is, when that has changed.
@@ -240,7 +274,7 @@ class Page {
       button.setAttribute("aria-pressed", String(button.dataset.language === language()));
     }
     this.troubleDrawn = undefined;
-    document.getElementById("toast").hidden = true;
+    this.#hideToast();
     this.draw();
   }
 
@@ -250,27 +284,28 @@ class Page {
     document.getElementById("model").textContent = this.sending.model ? t("model", this.sending.model.model) : "";
     const { list } = this.works;
     document.body.classList.toggle("is-empty", list.length === 0);
-    draw(this.main, list.length ? [this.#toolbar(), this.#body()] : emptyView(this));
+    const title = h("h1", { class: "unseen" }, t("works_title"));
+    draw(this.main, list.length ? [title, this.#toolbar(), this.#body(), leftOut(this)] : emptyView(this));
     if (document.getElementById("viewer").open) this.#drawViewer();
   }
 
   #body() {
-    const { scored, list, isSettled } = this.works;
-    if (isSettled && scored.length === 1) return [oneView(this, scored[0], { canRemove: true }), leftOut(this)];
-    if (isSettled && scored.length === 2) return [pairView(this, ...this.works.ordered.toSorted((a, b) => a.id - b.id), { canRemove: true }), leftOut(this)];
-    if (!isSettled || !list.length || !scored.length) return galleryView(this);
+    const { scored, isSettled, ordered } = this.works;
+    if (isSettled && scored.length === 1) return oneView(this, scored[0], { canRemove: true });
+    if (isSettled && scored.length === 2) return pairView(this, ...ordered.toSorted((a, b) => a.id - b.id), { canRemove: true });
+    if (ordered.length < 3) return galleryView(this);
     if (this.view === "mine") return mineView(this);
-    if (this.view === "pair") {
-      const [a, b] = this.chosen.map((id) => this.works.find(id));
+    const pair = this.chosen.map((id) => this.works.find(id));
+    if (this.view === "pair" && pair.every((work) => ordered.includes(work))) {
       const back = h("button", { type: "button", dataset: { key: "back" }, onclick: () => this.leavePair() }, icon("back"), t("back"));
-      return [h("p", {}, back), pairView(this, a, b, { canRemove: false })];
+      return [h("p", {}, back), pairView(this, ...pair, { canRemove: false })];
     }
     return galleryView(this);
   }
 
   #toolbar() {
-    const { list, unfinished, scored, isSettled } = this.works;
-    const isMany = isSettled && scored.length > 2;
+    const { list, unfinished, scored, isSettled, ordered } = this.works;
+    const isMany = ordered.length > 2;
     const button = (key, text, onclick, more = {}) => h("button", { type: "button", dataset: { key }, onclick, ...more }, text);
     const tab = (view) => button(`view:${view}`, t(view), () => this.show(view), { "aria-pressed": String(this.view === view) });
     return h(
@@ -282,8 +317,8 @@ class Page {
         this.chooser("choose", "add", [icon("add"), t("add")]),
         this.camera(),
         isMany && h("div", { class: "segments", role: "group", "aria-label": t("view") }, tab("gallery"), tab("mine")),
-        isSettled && scored.length > 0 && button("save", t("save"), () => this.save()),
-        isSettled && scored.length > 0 && button("print", t("print"), () => this.askHeading()),
+        ordered.length > 0 && button("save", t("save"), () => this.save(), { disabled: !isSettled }),
+        ordered.length > 0 && button("print", t("print"), () => this.askHeading(), { disabled: !isSettled }),
         button("clear", t("clear"), () => this.remove([...list]), { class: "quiet", dataset: { key: "clear", next: "choose-first" } }),
       ),
       h(
@@ -340,45 +375,41 @@ class Page {
 
   openViewer(work) {
     this.viewed = work.id;
+    history.pushState({ view: "viewer" }, "");
     this.#drawViewer();
     document.getElementById("viewer").showModal();
   }
 
   #drawViewer() {
     const viewer = document.getElementById("viewer");
-    const { isRanked } = this.works;
-    const all = isRanked ? this.works.ordered : this.works.list;
+    const known = new Set(this.works.ordered);
+    const all = [...known, ...this.works.list.filter((work) => !known.has(work))];
     const row = all.findIndex((work) => work.id === this.viewed);
     if (row < 0) {
       viewer.close();
       return;
     }
-    const entry = isRanked ? this.works.place.get(this.viewed) : null;
-    const go = (step) => {
+    const entry = this.works.place.get(this.viewed);
+    this.turn = (step) => {
       this.viewed = all[(row + step + all.length) % all.length].id;
       this.#drawViewer();
     };
     const button = (key, name, label, onclick) =>
       h("button", { type: "button", class: "quiet", "aria-label": label, title: label, dataset: { key }, onclick }, icon(name));
     const said = entry && h("p", { class: "place" }, h("strong", {}, place(entry.place)), h("span", {}, placeInWords(entry)));
-    const printed = all[row].result && h("button", { type: "button", dataset: { key: "print-one" }, onclick: () => this.askHeading([all[row]]) }, t("print"));
+    const printed = entry && h("button", { type: "button", dataset: { key: "print-one" }, onclick: () => this.askHeading([all[row]]) }, t("print"));
     draw(
       viewer,
       h(
         "div",
         { class: "viewer-bar" },
-        button("previous", "back", t("previous"), () => go(-1)),
+        button("previous", "back", t("previous"), () => this.turn(-1)),
         h("p", { id: "viewer-name", class: "name" }, all[row].name, h("span", { class: "count" }, ` ${number(row + 1)}/${number(all.length)}`)),
-        button("next", "next", t("next"), () => go(1)),
+        button("next", "next", t("next"), () => this.turn(1)),
         button("close", "remove", t("close"), () => viewer.close()),
       ),
       oneView(this, all[row], { canRemove: false, extra: [said, printed] }),
     );
-  }
-
-  #toTop(selector) {
-    scrollTo(0, 0);
-    this.main.querySelector(selector)?.focus({ preventScroll: true });
   }
 
   #listen() {
@@ -410,22 +441,40 @@ class Page {
     });
     addEventListener("keydown", (event) => this.#onKey(event));
     addEventListener("beforeprint", () => {
-      if (!this.isPrinting && this.works.isSettled) fillSheet(this, this.#printed(), this.heading);
+      const viewed = document.getElementById("viewer").open ? [this.works.find(this.viewed)] : null;
+      fillSheet(this, (this.toPrint ?? viewed ?? this.#all()).filter((work) => work.result));
+    });
+    addEventListener("afterprint", () => (this.toPrint = null));
+    addEventListener("beforeunload", (event) => this.works.list.length > 0 && event.preventDefault());
+    addEventListener("popstate", () => {
+      if (document.getElementById("viewer").open) document.getElementById("viewer").close();
+      else if (this.view === "pair") this.#left();
+    });
+    document.getElementById("viewer").addEventListener("close", () => {
+      if (history.state?.view === "viewer") history.back();
     });
   }
 
   #onKey(event) {
-    const isTyping = event.target.matches?.("input[type=text], input[type=password], select, textarea");
-    if (isTyping || document.querySelector("dialog[open]")) return;
-    const isUndo = (event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "z" && !event.shiftKey;
+    const isTyping = event.target.matches?.("input[type=text], input[type=password], textarea");
+    if (isTyping || document.getElementById("printing").open) return;
     const isPlain = !event.ctrlKey && !event.metaKey && !event.altKey;
-    const isInside = this.main.contains(event.target);
-    if (isUndo || (isPlain && isInside && event.key.toLowerCase() === "u")) {
-      event.preventDefault();
-      this.undo();
+    const isIn = (part) => event.target.closest?.(part);
+    if (document.getElementById("viewer").open) {
+      const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+      if (step && isPlain && !isIn(".pane, select")) this.turn(step);
+      return;
     }
-    const card = event.target.closest?.(".card, .problem");
-    if (isPlain && event.key === "Delete" && card) this.remove([this.works.find(Number(card.dataset.work))]);
+    // By the key's position too: with Korean input it gives another letter.
+    const isKey = (letter) => event.key.toLowerCase() === letter || event.code === `Key${letter.toUpperCase()}`;
+    const isCommand = (event.ctrlKey || event.metaKey) && !event.altKey;
+    if (isCommand && (isKey("y") || (isKey("z") && event.shiftKey))) this.redo();
+    else if (isCommand && isKey("z")) this.undo();
+    else if (isPlain && isKey("u") && isIn("main") && !isIn("select")) this.undo();
+    else if (isPlain && event.key === "Delete" && isIn(".card, .problem")) this.remove([this.works.find(Number(isIn(".card, .problem").dataset.work))]);
+    else if (isPlain && event.key === "Escape" && this.view === "pair") this.leavePair();
+    else return;
+    event.preventDefault();
   }
 }
 

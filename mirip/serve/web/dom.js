@@ -12,7 +12,7 @@ const ICONS = {
   up: "M12 19V5M5 12l7-7 7 7",
   down: "M12 5v14M5 12l7 7 7-7",
   remove: "M6 6l12 12M18 6L6 18",
-  tie: "M5 9c3-3 5-3 7-1s4 2 7-1M5 17c3-3 5-3 7-1s4 2 7-1",
+  tie: "M5 9h14M5 15h14",
   drag: "M9 5h.01M9 12h.01M9 19h.01M15 5h.01M15 12h.01M15 19h.01",
   freeze: "M9 3h6l-1 7 4 4H6l4-4-1-7zM12 14v7",
   compare: "M12 4v16M4 7h6v10H4zM14 7h6v10h-6z",

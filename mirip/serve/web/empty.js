@@ -17,7 +17,7 @@ export function emptyView(page) {
     h(
       "div",
       { class: "drop" },
-      page.chooser("choose", "choose-first", h("span", { class: "drop-text" }, icon("add"), h("strong", {}, t("drop")))),
+      page.chooser("choose", "choose-first", h("span", { class: "drop-text" }, icon("add"), h("strong", {}, h("span", { class: "for-mouse" }, t("drop")), h("span", { class: "for-touch" }, t("choose_touch"))))),
       h("p", { class: "hint" }, t("drop_more", values)),
       page.camera(),
     ),

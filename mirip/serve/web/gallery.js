@@ -1,17 +1,18 @@
 // The works in the model's order: each with the places that it may have, and what cannot be told apart marked.
 
 import { h } from "./dom.js";
-import { number, place, t } from "./language.js";
+import { number, percent, place, t } from "./language.js";
 import { picture, removeButton, toggle } from "./parts.js";
 import { closePlaces, flags, placeBar, placeInWords, problemInWords, tierOf } from "./result.js";
 
-const MOST_LANES = 4;
+const MOST_LANES = 3;
 
 export function galleryView(page) {
   const { works } = page;
-  const isRanked = works.isRanked && !works.unfinished.length;
-  const shown = isRanked ? works.ordered : works.list.filter((work) => work.state !== "problem");
-  const lanes = isRanked ? lanesOf(works.ranking.bands) : [];
+  const { ordered, isSettled } = works;
+  const known = new Set(ordered);
+  const shown = [...ordered, ...works.list.filter((work) => !known.has(work) && work.state !== "problem")];
+  const lanes = isSettled ? lanesOf(works.ranking.bands) : [];
   const frozen = works.find(page.frozen);
   return h(
     "div",
@@ -21,14 +22,8 @@ export function galleryView(page) {
       "div",
       { class: "ordered" },
       h("h2", { class: "unseen" }, t("order_title")),
-      isRanked && bandList(works.ranking.bands),
-      page.chosen.length === 1 && h("p", { class: "hint chosen-hint" }, t("chosen")),
-      h(
-        "ol",
-        { class: "cards", style: { "--lanes": lanes.length } },
-        shown.map((work, row) => card(page, work, row, isRanked, lanes, shown)),
-      ),
-      leftOut(page),
+      isSettled && bandList(works.ranking),
+      h("ol", { class: "cards", style: { "--lanes": lanes.length } }, shown.map((work, row) => card(page, work, row, lanes, shown))),
     ),
   );
 }
@@ -44,19 +39,20 @@ function lanesOf(bands) {
   return lanes;
 }
 
-function bandList(bands) {
+function bandList({ bands, leastConfidence }) {
   return h(
-    "details",
-    { class: "bands", open: bands.length > 0 && bands.length <= MOST_LANES },
-    h("summary", {}, bands.length ? t("bands_title") : t("no_bands")),
+    "div",
+    { class: "bands" },
     h("p", { class: "hint" }, t("may_change")),
-    h("ul", {}, bands.map((band) => h("li", {}, t("band", band)))),
+    bands.length
+      ? h("details", {}, h("summary", {}, t("bands_title")), h("ul", {}, bands.map((band) => h("li", {}, t("band", band)))))
+      : h("p", { class: "hint" }, t("no_bands", { least: percent(leastConfidence) })),
   );
 }
 
-function card(page, work, row, isRanked, lanes, shown) {
-  const entry = isRanked ? page.works.place.get(work.id) : null;
-  const close = isRanked ? closePlaces(page.works, work) : "";
+function card(page, work, row, lanes, shown) {
+  const entry = work.state === "scored" ? page.works.place.get(work.id) : null;
+  const close = entry ? closePlaces(page.works, work) : "";
   const isChosen = page.chosen.includes(work.id);
   const neighbours = [shown[row + 1], shown[row - 1]].filter(Boolean);
   const next = [...neighbours.map((other) => `remove:${other.id}`), "add"].join(" ");
@@ -75,7 +71,7 @@ function card(page, work, row, isRanked, lanes, shown) {
       entry
         ? [
             h("p", { class: "place" }, h("strong", {}, place(entry.place)), h("span", {}, placeInWords(entry))),
-            placeBar(entry, shown.length),
+            placeBar(entry, page.works.ranking.order.length),
             close && h("p", { class: "close-to" }, t("close_to", { places: close })),
           ]
         : h("p", { class: "state" }, work.state === "scored" ? "" : t(work.state)),
@@ -86,7 +82,7 @@ function card(page, work, row, isRanked, lanes, shown) {
     h(
       "div",
       { class: "actions" },
-      isRanked && [
+      entry && [
         toggle("compare", isChosen, t("compare_short"), t("choose_pair", work), `pair:${work.id}`, () => page.choose(work)),
         toggle(
           "freeze",
@@ -109,7 +105,7 @@ function laneMark(lane, at) {
 }
 
 function frozenWork(page, work) {
-  const entry = page.works.isRanked ? page.works.place.get(work.id) : null;
+  const entry = page.works.place.get(work.id);
   return h(
     "aside",
     { class: "frozen", "aria-label": t("frozen") },
@@ -118,7 +114,7 @@ function frozenWork(page, work) {
       "div",
       { class: "frozen-line" },
       h("p", {}, h("strong", {}, entry ? `${place(entry.place)} ` : ""), work.name),
-      toggle("remove", true, t("close"), t("unfreeze", work), "unfreeze", () => page.freeze(work)),
+      toggle("remove", true, t("unfreeze_short"), t("unfreeze", work), "unfreeze", () => page.freeze(work)),
     ),
   );
 }

@@ -47,7 +47,7 @@ export function has(key) {
 
 export function number(value, digits = 0) {
   const form = { minimumFractionDigits: digits, maximumFractionDigits: digits };
-  return new Intl.NumberFormat(current, form).format(value);
+  return new Intl.NumberFormat(current, form).format(value).replace("-", "\u2212");
 }
 
 export function percent(fraction) {
@@ -56,7 +56,8 @@ export function percent(fraction) {
 
 // A probability is never said to be 0 % or 100 %: no model of chance is that sure.
 export function chance(fraction) {
-  return percent(Math.min(0.99, Math.max(0.01, fraction)));
+  if (fraction < 0.005) return `<${percent(0.01)}`;
+  return fraction > 0.995 ? `>${percent(0.99)}` : percent(fraction);
 }
 
 export function place(value) {

@@ -1,7 +1,7 @@
 // The teacher's own order beside the model's: by drag or by buttons, ties allowed, and where the two disagree.
 
 import { h, icon } from "./dom.js";
-import { chance, place, places, t } from "./language.js";
+import { chance, percent, place, places, t } from "./language.js";
 import { picture } from "./parts.js";
 
 const MOST_SHOWN = 30;
@@ -18,7 +18,7 @@ export function mineView(page) {
       "section",
       { class: "theirs" },
       h("h2", {}, t("model_order")),
-      h("ol", { class: "rows" }, works.ranking.order.map((entry) => modelRow(page, entry))),
+      h("ol", { class: "rows" }, works.ordered.map((work) => modelRow(page, work))),
     ),
     h(
       "section",
@@ -33,8 +33,8 @@ export function mineView(page) {
   );
 }
 
-function modelRow(page, entry) {
-  const work = page.works.find(entry.id);
+function modelRow(page, work) {
+  const entry = page.works.place.get(work.id);
   return h(
     "li",
     { key: work.id, class: "row" },
@@ -59,6 +59,7 @@ function myRow(page, work, row, rows) {
         "aria-disabled": isOff ? "true" : null, onclick: () => isOff || act(), ...more,
       },
       icon(name),
+      name === "tie" && h("span", {}, t("tie_short")),
     );
   return h(
     "li",
@@ -115,7 +116,7 @@ function disagreements(page) {
     "section",
     { class: "disagreements" },
     h("h2", {}, t("disagreements")),
-    found.length === 0 && h("p", { class: "hint" }, t("disagree_none")),
+    found.length === 0 && h("p", { class: "hint" }, t("disagree_none", { least: percent(page.works.ranking.leastConfidence) })),
     h("ol", {}, found.slice(0, MOST_SHOWN).map((each) => disagreement(page, each))),
     rest > 0 && h("p", { class: "hint" }, t("disagree_more", { n: rest })),
   );

@@ -4,7 +4,7 @@ import { h } from "./dom.js";
 import { t } from "./language.js";
 import { zoomButtons } from "./pair.js";
 import { removeButton } from "./parts.js";
-import { resultPanel } from "./result.js";
+import { contextChoice, resultPanel } from "./result.js";
 import { Zoom } from "./zoom.js";
 
 const zooms = new WeakMap(); // by works
@@ -20,12 +20,13 @@ export function oneView(page, work, { canRemove, extra = null }) {
   return h(
     "div",
     { class: "one" },
+    h("h2", { class: "unseen" }, work.name),
     h(
       "figure",
       {},
       pane,
       h("figcaption", {}, h("p", { class: "name" }, work.name), zoomButtons(zoom, () => 0), canRemove && removeButton(page, work, "add")),
     ),
-    h("div", { class: "beside" }, extra, work.result && resultPanel(page, work)),
+    h("div", { class: "beside" }, extra, work.result && [contextChoice(page), resultPanel(page, work)]),
   );
 }

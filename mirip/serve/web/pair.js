@@ -3,7 +3,7 @@
 import { h, icon } from "./dom.js";
 import { chance, percent, t } from "./language.js";
 import { removeButton } from "./parts.js";
-import { resultPanel } from "./result.js";
+import { contextChoice, resultPanel } from "./result.js";
 import { Zoom } from "./zoom.js";
 
 // How the photos are shown stays while the page is open.
@@ -54,16 +54,16 @@ export function pairView(page, a, b, { canRemove }) {
       h("button", { type: "button", "aria-pressed": String(shown.isSingle), dataset: { key: "single" }, onclick: again(() => ({ isSingle: true })) }, t("single")),
     ),
     shown.isSingle &&
-      h("button", { type: "button", dataset: { key: "flip" }, onclick: again(() => ({ which: 1 - shown.which })) }, icon("swap"), t("flip"), h("b", { class: "badge" }, names[shown.which])),
+      h("button", { type: "button", dataset: { key: "flip" }, onclick: again(() => ({ which: 1 - shown.which })) }, icon("swap"), t("flip", { work: names[1 - shown.which] })),
     h(
       "button",
       { type: "button", "aria-pressed": String(zoom.locked), dataset: { key: "lock" }, title: t("locked_hint"), onclick: toggleLock },
       icon("lock"),
       t("locked"),
     ),
-    zoomButtons(zoom, () => (shown.isSingle ? shown.which : Math.max(0, zoom.panes.indexOf(document.activeElement)))),
+    zoomButtons(zoom, () => (shown.isSingle ? shown.which : zoom.last)),
   );
-  return h("div", { class: "pair" }, verdict(page, a, b), controls, h("p", { class: "hint" }, t("wheel"), " ", t("locked_hint")), h("div", { class: shown.isSingle ? "panes single" : "panes" }, figures), results(page, a, b));
+  return h("div", { class: "pair" }, verdict(page, a, b), controls, h("p", { class: "hint" }, h("span", { class: "for-mouse" }, t("wheel")), h("span", { class: "for-touch" }, t("touch")), !zoom.locked && ` ${t("locked_hint")}`), h("div", { class: shown.isSingle ? "panes single" : "panes" }, figures), results(page, a, b));
 }
 
 export function zoomButtons(zoom, which) {
@@ -90,7 +90,7 @@ function verdict(page, a, b) {
     isClose && h("p", {}, t("too_close_more", values)),
     h(
       "div",
-      { class: "split", style: { "--at": `${p * 100}%` }, role: "img", "aria-label": t("pair_bar", { a: chance(p), b: chance(1 - p) }) },
+      { class: "split", style: { "--from": `${p >= 0.5 ? 0 : p * 100}%`, "--share": `${sure * 100}%` }, role: "img", "aria-label": t("pair_bar", { a: chance(p), b: chance(1 - p) }) },
       h("span", {}, `A ${chance(p)}`),
       h("span", {}, `B ${chance(1 - p)}`),
     ),
@@ -101,6 +101,7 @@ function results(page, a, b) {
   return h(
     "div",
     { class: "results" },
+    contextChoice(page),
     [a, b].map((work, index) =>
       h("section", {}, h("h3", { class: "name" }, h("b", { class: "badge" }, "AB"[index]), " ", work.name), resultPanel(page, work)),
     ),

@@ -13,12 +13,35 @@ export function top(percentile) {
 }
 
 export function flags(work) {
-  return h("ul", { class: "flags" }, work.result.flags.map((flag) => h("li", { class: "flag" }, t(`flag_${flag}`))));
+  const { flags: all } = work.result;
+  const said = all.includes("seen_in_training") ? all.filter((flag) => flag !== "unlike_training_images") : all;
+  return said.length > 0 && h("ul", { class: "flags" }, said.map((flag) => h("li", { class: "flag" }, t(`flag_${flag}`))));
+}
+
+// The percentile of a work and its range, within the context that was chosen; null while it is being asked for.
+export function percentileOf({ works, sending }, work) {
+  const { ranking } = works;
+  return ranking?.context === sending.context ? (ranking.percentiles.get(work.id) ?? null) : null;
+}
+
+export function rangeInWords({ percentile_low: low, percentile_high: high }) {
+  return t("between", { low: top(high), high: top(low) });
+}
+
+// Which training works the percentile is among; where the model knows contexts.
+export function contextChoice({ sending }) {
+  const contexts = sending.model?.contexts ?? [];
+  if (!contexts.length) return null;
+  const option = (value, text) => h("option", { value }, text);
+  const attributes = { value: sending.context, dataset: { key: "context" }, onchange: (event) => sending.useContext(event.target.value) };
+  const choice = h("select", attributes, option("", t("context_all")), contexts.map((context) => option(context, context)));
+  return h("label", { class: "field" }, t("context"), choice);
 }
 
 // Score, percentile with its range, and the probability of each tier.
 export function resultPanel(page, work) {
   const { result } = work;
+  const among = percentileOf(page, work);
   return h(
     "div",
     { class: "result" },
@@ -28,10 +51,9 @@ export function resultPanel(page, work) {
       "section",
       { class: "measure" },
       h("h3", {}, t("percentile")),
-      contextChoice(page, work),
-      h("p", { class: "big" }, t("top", { percent: top(result.percentile) })),
-      percentileBar(result),
-      h("p", { class: "hint" }, t("between", { low: top(result.percentile_high), high: top(result.percentile_low) })),
+      h("p", { class: "big" }, among ? t("top", { percent: top(among.percentile) }) : "…"),
+      percentileBar(among ?? { percentile: 0, percentile_low: 0, percentile_high: 0 }),
+      h("p", { class: "hint" }, among ? rangeInWords(among) : "…"),
     ),
     h(
       "section",
@@ -47,16 +69,6 @@ export function resultPanel(page, work) {
       h("p", { class: "hint" }, t("score_hint")),
     ),
   );
-}
-
-// Which training works the percentile is among; where the model knows contexts.
-function contextChoice({ sending }, work) {
-  const { contexts } = sending.model;
-  if (!contexts.length) return null;
-  const option = (value, text) => h("option", { value }, text);
-  const attributes = { value: sending.context, dataset: { key: `context:${work.id}` }, onchange: (event) => sending.useContext(event.target.value) };
-  const choice = h("select", attributes, option("", t("context_all")), contexts.map((context) => option(context, context)));
-  return h("label", { class: "field" }, t("context"), choice);
 }
 
 // A bar up to the percentile, with an error bar over its likely range.

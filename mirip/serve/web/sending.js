@@ -19,6 +19,7 @@ export class Sending extends EventTarget {
     this.running = 0;
     this.asking = false;
     this.tries = 0;
+    this.refused = null; // the scores that could not be put in order
     this.timer = null;
   }
 
@@ -33,11 +34,14 @@ export class Sending extends EventTarget {
       if (this.running >= AT_ONCE) break;
       if (work.state === "waiting") this.#send(work);
     }
-    if (!this.works.unfinished.length && this.works.scored.length && !this.works.isRanked) this.#askOrder();
+    const { unfinished, scored, isRanked, ranking } = this.works;
+    const isKnown = isRanked && ranking.context === this.context;
+    if (!unfinished.length && scored.length && !isKnown && this.refused !== rankingKey(scored)) this.#askOrder();
   }
 
   // Try again at once, as when somebody presses the button.
   retry() {
+    this.refused = null;
     clearTimeout(this.timer);
     this.timer = null;
     this.#setTrouble(null);
@@ -50,14 +54,10 @@ export class Sending extends EventTarget {
     this.retry();
   }
 
-  // Give percentiles within another context.
+  // Give percentiles within another context; scores and order stay.
   useContext(context) {
     this.context = context;
-    for (const work of this.works.list) {
-      work.abort?.();
-      if (work.state === "scored" || work.state === "sending") work.state = "waiting";
-    }
-    this.works.changed();
+    this.dispatchEvent(new Event("change"));
     this.go();
   }
 
@@ -67,6 +67,7 @@ export class Sending extends EventTarget {
     try {
       this.model = await api.describeModel();
       this.#setTrouble(null);
+      this.dispatchEvent(new Event("change"));
     } catch (error) {
       this.#onError(error);
     }
@@ -87,7 +88,7 @@ export class Sending extends EventTarget {
     this.running += 1;
     this.works.changed();
     try {
-      const { result, problem } = await api.score(work.file, this.context, controller.signal);
+      const { result, problem } = await api.score(work.file, controller.signal);
       if (isLatest() && !controller.signal.aborted) this.works.settle(work, { result, problem });
       this.#setTrouble(null);
     } catch (error) {
@@ -110,13 +111,15 @@ export class Sending extends EventTarget {
   async #askOrder() {
     if (this.asking) return;
     this.asking = true;
-    const scored = this.works.scored;
+    const { scored } = this.works;
+    const { context } = this;
     try {
-      const answer = await api.order(scored.map((work) => work.result.score));
-      if (rankingKey(scored) === rankingKey(this.works.scored)) this.works.rank(scored, answer);
+      const answer = await api.order(scored.map((work) => work.result.score), context);
+      if (rankingKey(scored) === rankingKey(this.works.scored)) this.works.rank(scored, context, answer);
       this.#setTrouble(null);
     } catch (error) {
       this.#onError(error);
+      if (this.timer === null) this.refused = rankingKey(scored); // it would be refused again
     }
     this.asking = false;
     this.go();
@@ -131,6 +134,7 @@ export class Sending extends EventTarget {
     const kind = { 0: "away", 429: "busy", 502: "away", 503: "starting" }[error.status] ?? "failed";
     this.#setTrouble({ kind, detail: error.message });
     if (this.timer !== null) return;
+    if (kind === "failed" && error.status < 500) return;
     const wait = error.retryAfterS ?? Math.min(LONGEST_WAIT_S, 2 ** this.tries);
     this.tries += 1;
     this.timer = setTimeout(() => {

@@ -9,7 +9,9 @@ export class Works extends EventTarget {
     this.ranking = null; // of those that have a score
     this.mine = []; // groups of ids, the best first; those of a group share a place
     this.isMine = false; // whether the teacher has changed the order
-    this.undone = [];
+    this.undoable = [];
+    this.redoable = [];
+    this.place = new Map(); // of the ranking, by ids
     this.nextId = 1;
   }
 
@@ -33,22 +35,27 @@ export class Works extends EventTarget {
     return this.list.find((work) => work.id === id);
   }
 
-  // Add files; return how many are here already and how many are too many.
+  // Add files; return those works, and how many are here already and how many are too many.
   add(files, most) {
     const known = new Set(this.list.map((work) => identity(work.file)));
+    const fresh = [];
     let already = 0;
     let surplus = 0;
     for (const file of files) {
       if (known.has(identity(file))) already += 1;
-      else if (this.list.length >= most) surplus += 1;
+      else if (this.list.length + fresh.length >= most) surplus += 1;
       else {
         known.add(identity(file));
-        const name = file.path || file.webkitRelativePath || file.name;
-        this.list.push({ id: this.nextId++, file, name, state: "waiting", result: null, problem: null, tier: "" });
+        const name = distinctName(file.path || file.webkitRelativePath || file.name, [...this.list, ...fresh]);
+        fresh.push({ id: this.nextId++, file, name, state: "waiting", result: null, problem: null, tier: "" });
       }
     }
+    if (fresh.length) {
+      this.#remember();
+      this.list = [...this.list, ...fresh];
+    }
     this.changed();
-    return { already, surplus };
+    return { fresh, already, surplus };
   }
 
   settle(work, { result, problem }) {
@@ -62,14 +69,17 @@ export class Works extends EventTarget {
     this.changed();
   }
 
-  // The model's order, of works that have a score: what the server said of their scores, by their ids.
-  rank(works, answer) {
+  // The model's order, of works that have a score: what the server said of their scores, by their ids. It stays until there
+  // is a new one, though works may have come and gone meanwhile.
+  rank(works, context, answer) {
     const ids = works.map((work) => work.id);
     this.ranking = {
       key: rankingKey(works),
+      context,
       leastConfidence: answer.min_confidence,
       bands: answer.bands,
       order: answer.order.map((entry) => ({ ...entry, id: ids[entry.index] })),
+      percentiles: new Map(answer.percentiles.map((percentile, index) => [ids[index], percentile])),
       chances: new Map(answer.pairs.map((pair) => [`${ids[pair.a]} ${ids[pair.b]}`, pair.p_a_is_better])),
     };
     this.place = new Map(this.ranking.order.map((entry) => [entry.id, entry]));
@@ -86,9 +96,9 @@ export class Works extends EventTarget {
     return !this.unfinished.length && (this.isRanked || !this.scored.length);
   }
 
-  // The works in the model's order.
+  // The works that the model has put in order, in this order.
   get ordered() {
-    return this.ranking.order.map((entry) => this.find(entry.id));
+    return (this.ranking?.order ?? []).map((entry) => this.find(entry.id)).filter((work) => work?.state === "scored");
   }
 
   // P(a is better than b), of the model.
@@ -104,36 +114,58 @@ export class Works extends EventTarget {
 
   // Places, from 1, whose works cannot be told from this one.
   tooCloseTo(work) {
-    return this.ordered.flatMap((other, row) => (other !== work && this.isTooClose(work, other) ? [row + 1] : []));
+    return this.ordered.flatMap((other) => (other !== work && this.isTooClose(work, other) ? [this.place.get(other.id).place] : []));
   }
 
   // ---- changes that can be undone
 
-  #remember() {
+  #now() {
     const list = this.list.map((work) => ({ work, tier: work.tier }));
-    this.undone.push({ list, mine: this.mine.map((group) => [...group]), isMine: this.isMine });
-    if (this.undone.length > MOST_UNDONE) this.undone.shift();
+    return { list, mine: this.mine.map((group) => [...group]), isMine: this.isMine };
+  }
+
+  #remember() {
+    this.undoable.push(this.#now());
+    if (this.undoable.length > MOST_UNDONE) this.undoable.shift();
+    this.redoable = [];
   }
 
   undo() {
-    const before = this.undone.pop();
-    if (!before) return false;
-    const added = this.list.filter((work) => !before.list.some((kept) => kept.work === work) && !work.removed);
-    this.list = [...before.list.map(({ work, tier }) => Object.assign(work, { tier, removed: false })), ...added];
-    this.mine = before.mine;
-    this.isMine = before.isMine;
-    if (this.isRanked) this.#arrangeMine();
+    return this.#exchange(this.undoable, this.redoable);
+  }
+
+  redo() {
+    return this.#exchange(this.redoable, this.undoable);
+  }
+
+  // Go to the last state of one list, and keep the present one in the other.
+  #exchange(from, to) {
+    const state = from.pop();
+    if (!state) return false;
+    to.push(this.#now());
+    const kept = new Set(state.list.map(({ work }) => work));
+    for (const work of this.list) if (!kept.has(work)) this.#take(work);
+    this.list = state.list.map(({ work, tier }) => Object.assign(work, { tier, removed: false }));
+    this.mine = state.mine;
+    this.isMine = state.isMine;
+    this.#arrangeMine();
     this.changed();
     return true;
   }
 
+  #take(work) {
+    work.removed = true;
+    work.abort?.();
+  }
+
   remove(works) {
     this.#remember();
-    for (const work of works) {
-      work.removed = true;
-      work.abort?.();
-    }
+    for (const work of works) this.#take(work);
     this.list = this.list.filter((work) => !work.removed);
+    if (!this.list.length) {
+      this.mine = [];
+      this.isMine = false; // the next works are another class
+    }
     this.#arrangeMine();
     this.changed();
   }
@@ -157,7 +189,7 @@ export class Works extends EventTarget {
   }
 
   get mineFlat() {
-    return this.mine.flat().map((id) => this.find(id));
+    return this.mine.flat().filter((id) => this.place.has(id)).map((id) => this.find(id));
   }
 
   move(work, step) {
@@ -273,6 +305,14 @@ export class Works extends EventTarget {
       placed.add(id);
     }
   }
+}
+
+// Two files of one name, from two folders, must be told apart.
+function distinctName(name, works) {
+  const taken = new Set(works.map((work) => work.name));
+  let found = name;
+  for (let n = 2; taken.has(found); n += 1) found = `${name} (${n})`;
+  return found;
 }
 
 function identity(file) {

@@ -9,6 +9,7 @@ export class Zoom {
   // For so many frames; `refs` are what Preact gives their elements to.
   constructor(n) {
     this.locked = true;
+    this.last = 0; // the frame that was used last
     this.panes = Array(n).fill(null);
     this.views = this.panes.map(() => ({ scale: 1, x: 0, y: 0 }));
     this.refs = this.panes.map((_, index) => (pane) => {
@@ -33,10 +34,19 @@ export class Zoom {
     }
   }
 
+  // Move by pixels, no further than that the middle of each photo's edge stays in its frame.
   move(index, dx, dy) {
-    for (const each of this.#moved(index)) {
-      this.views[each].x += dx;
-      this.views[each].y += dy;
+    const moved = this.#moved(index);
+    const within = (by, axis, size) =>
+      moved.reduce((least, each) => {
+        const most = (this.views[each].scale * (this.panes[each]?.[size] || Infinity)) / 2;
+        const at = this.views[each][axis];
+        return by > 0 ? Math.min(least, Math.max(0, most - at)) : Math.max(least, Math.min(0, -most - at));
+      }, by);
+    const [x, y] = [within(dx, "x", "clientWidth"), within(dy, "y", "clientHeight")];
+    for (const each of moved) {
+      this.views[each].x += x;
+      this.views[each].y += y;
       this.#show(each);
     }
   }
@@ -71,7 +81,9 @@ export class Zoom {
       const box = pane.getBoundingClientRect();
       return [x - box.left - box.width / 2, y - box.top - box.height / 2];
     };
+    pane.addEventListener("focus", () => (this.last = index));
     pane.addEventListener("pointerdown", (event) => {
+      this.last = index;
       if (event.button !== 0) return;
       pointers.set(event.pointerId, event);
       if (event.pointerType === "mouse") {
