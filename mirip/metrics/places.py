@@ -20,6 +20,7 @@ Name = TypeVar("Name")
 N_DRAWS = 4000
 _QUANTILES = (0.05, 0.95)
 _DRAWS_AT_ONCE = 1 << 22  # numbers
+_LARGEST_EXPONENT = 700.0  # of a float64
 
 
 class Places(NamedTuple):
@@ -122,7 +123,7 @@ def percentile_interval(scores: ArrayLike, known: ArrayLike, temperature: float)
     weights = np.ones(ahead.shape[1])
     weights[[0, -1]] = 0.5  # of the trapezoidal rule
     low, high = (
-        100 * np.average(np.exp(-np.exp(-(ahead + gumbel))), axis=1, weights=weights)
+        100 * np.average(np.exp(-np.exp(np.minimum(_LARGEST_EXPONENT, -(ahead + gumbel)))), axis=1, weights=weights)
         for gumbel in -np.log(-np.log(_QUANTILES))
     )
     return low, high

@@ -2,9 +2,10 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+from pydantic import BaseModel, ConfigDict, Field
 
 Percentile = Annotated[float, Field(ge=0, le=100)]
+MOST_SCORE = 1e6  # far beyond what a model gives
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -105,7 +106,7 @@ class Scores(_Schema):
 
     model_config = ConfigDict(extra="forbid")
 
-    scores: Annotated[list[FiniteFloat], Field(min_length=1)]
+    scores: Annotated[list[Annotated[float, Field(ge=-MOST_SCORE, le=MOST_SCORE)]], Field(min_length=1)]
     context: str | None = Field(None, description="give percentiles within this context of the training split")
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from mirip.metrics.calibration import win_probability
-from mirip.metrics.places import bands, pairs, place_coverage, place_intervals, places
+from mirip.metrics.places import bands, pairs, place_coverage, place_intervals, percentile_interval, places
 
 
 def _rng() -> np.random.Generator:
@@ -55,3 +55,22 @@ def test_intervals_cover_the_true_places_where_the_temperature_is_right() -> Non
     assert place_coverage(scores, rank, 1.0, rng=rng) > 0.9
     assert place_coverage(scores, rank, 0.05, rng=rng) < 0.85
     assert np.isnan(place_coverage(scores, np.zeros(4000, int), 1.0, rng=rng))
+
+
+def test_the_range_of_a_percentile_is_that_of_drawn_orders() -> None:
+    rng = np.random.default_rng(5)
+    known, temperature = np.sort(rng.normal(size=400)), 0.6
+    quantiles = np.quantile(known, np.linspace(0, 1, 101))
+    scores = np.array([-2.0, 0.1, 1.5])
+    low, high = percentile_interval(scores, quantiles, temperature)
+    for score, least, most in zip(scores, low, high, strict=True):
+        own = score / temperature + rng.gumbel(size=(4000, 1))
+        others = known / temperature + rng.gumbel(size=(4000, len(known)))
+        drawn = 100 * (own > others).mean(axis=1)
+        assert [least, most] == pytest.approx(np.quantile(drawn, [0.05, 0.95]), abs=1.5)
+
+
+def test_the_range_of_a_percentile_bears_scores_far_out() -> None:
+    low, high = percentile_interval([-1e6, 1e6], np.linspace(-1, 1, 101), 0.5)
+    assert low == pytest.approx([0, 100])
+    assert high == pytest.approx([0, 100])
