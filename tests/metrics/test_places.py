@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from mirip.metrics.calibration import win_probability
-from mirip.metrics.places import bands, pairs, place_coverage, place_intervals, percentile_interval, places
+from mirip.metrics.places import bands, pairs, percentile_interval, place_coverage, place_intervals, places
 
 
 def _rng() -> np.random.Generator:

@@ -83,6 +83,9 @@ def describe(description: dict[str, Any], state: ServerState) -> None:
                 for method in methods.values():
                     method["security"] = [{"bearer": []}, {"key": []}]
     contexts = known_contexts(state.ranker.checkpoint)
+    scores = description["paths"][f"{router.prefix}/order"]["post"]["requestBody"]["content"]["application/json"]
+    scores["schema"]["properties"]["scores"]["maxItems"] = limits.rank_images
+    scores["schema"]["properties"]["context"]["enum"] = [*contexts, "", None]
     for name, n_images in most.items():
         body = description["paths"][f"{router.prefix}/{name}"]["post"]["requestBody"]
         fields = body["content"]["multipart/form-data"]["schema"]["properties"]
