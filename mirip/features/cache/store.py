@@ -1,9 +1,8 @@
 """The store: every row ever computed, in .mirip/store/<fingerprint>/ of the main repository.
 
 It only saves work: deleting it loses nothing but time. A shard is written atomically, is never changed, and has
-the sha256 of its bytes as its name: it is hashed before it is opened, since a damaged HDF5 file can crash or hang
-the library. So any number of writers may add shards at once; the lock is there so that two processes do not
-compute the same row.
+the sha256 of its bytes as its name: it is hashed before it is opened. So any number of writers may add shards at once;
+the lock is there so that two processes do not compute the same row.
 """
 
 import sys
@@ -38,7 +37,7 @@ def open_shard(path: Path, fingerprint: str) -> Rows:
     """
     if sha256_file(path) != path.stem:
         raise CacheError(f"{path} is damaged")
-    rows = read_rows(path)
+    rows = read_rows(path, sound=True)
     if rows.attributes["fingerprint"] != fingerprint:
         raise CacheError(f"{path} has another fingerprint")
     return rows
