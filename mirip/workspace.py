@@ -145,7 +145,7 @@ class PrivateFolder:
 
     @property
     def hashes(self) -> Path:
-        """The sha256 of weight files, by path, size and time of change."""
+        """The sha256 of weight files, for as long as they are unchanged."""
         return self.root / "hashes.json"
 
     @property
