@@ -5,6 +5,7 @@ without the folders data/, features/, models/ and metrics/.
 """
 
 import os
+from configparser import ConfigParser, ParsingError
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -177,6 +178,24 @@ class PrivateFolder:
 def private_folder() -> PrivateFolder:
     """Return the main repository's `.mirip/`, also from a temporary or queued experiment; it may not exist yet."""
     return PrivateFolder(main_root() / ".mirip")
+
+
+def dvc_cache() -> Path:
+    """Return the folder in which DVC keeps the content of files, of the main repository; it may not exist.
+
+    It is what `cache.dir` says in the repository's config files, or in the user's, relative to that file's folder.
+    """
+    folder = main_root() / ".dvc"
+    user = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "dvc"
+    for path in (folder / "config.local", folder / "config", user / "config"):
+        config = ConfigParser(interpolation=None, strict=False)
+        try:
+            config.read(path, encoding="utf-8")
+        except (ParsingError, ValueError):
+            continue
+        if found := config.get("cache", "dir", fallback=""):
+            return path.parent / Path(found.strip("\"'")).expanduser()
+    return folder / "cache"
 
 
 def main_root() -> Path:

@@ -3,6 +3,7 @@
 Neither torch nor the weights themselves are loaded here: only their hash is needed.
 """
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -29,6 +30,8 @@ TRANSFORM_VERSION = 2  # EXIF orientation, colours, fit, padding, resampling
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
+# What preprocessor_config.json may ask for that our transform does not do: the values would be others.
+_SUPPORTED = {"do_rescale": True, "rescale_offset": False, "do_flip_channel_order": False, "do_grayscale": False}
 _COMMIT = re.compile("[0-9a-f]{7,40}")
 # Who wrote a config, and with which library, changes no feature.
 _CONFIG_NOTES = {"_name_or_path", "transformers_version"}
@@ -283,18 +286,30 @@ def _normalisation(path: Path) -> tuple[tuple[float, float, float], tuple[float,
     if not path.is_file():
         return _IMAGENET_MEAN, _IMAGENET_STD, "ImageNet"
     settings = read_json(path)
+    for name, supported in _SUPPORTED.items():
+        found = settings.get(name)
+        if found is not None and bool(found) is not supported:
+            raise BackboneError(f"{path} has {name} {found}", f"only backbones with {name} {supported} are supported")
+    factor = settings.get("rescale_factor")
+    if factor is not None and not (isinstance(factor, int | float) and abs(factor * 255 - 1) <= 1e-3):
+        raise BackboneError(f"{path} has rescale_factor {factor!r}", "only 1/255 is supported")
     if not settings.get("do_normalize", True):
         return (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), path.name
-    if abs(settings.get("rescale_factor", 1 / 255) * 255 - 1) > 1e-3:
-        raise BackboneError(f"{path} has rescale_factor {settings['rescale_factor']}", "only 1/255 is supported")
     mean, std = settings.get("image_mean"), settings.get("image_std")
     if mean is None or std is None:
         return _IMAGENET_MEAN, _IMAGENET_STD, "ImageNet"
-    return _three(mean, path), _three(std, path), path.name
+    mean, std = _three(mean, path), _three(std, path)
+    if min(std) <= 0:
+        raise BackboneError(f"{path} has image_std {list(std)}", "write there what its pixels are divided by, above 0")
+    return mean, std, path.name
 
 
 def _three(values: Any, path: Path) -> tuple[float, float, float]:
-    if not isinstance(values, list) or len(values) != 3:
+    if not isinstance(values, list) or len(values) != 3 or not all(map(_is_number, values)):
         raise BackboneError(f"{path} has {values!r} for three channels", "only backbones of RGB images are supported")
     red, green, blue = values
     return float(red), float(green), float(blue)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -49,13 +49,17 @@ class FeatureStore:
     Args:
         root: the folder of all stores.
         resolved: the recipe whose rows they are.
+
+    Attributes:
+        folder: where they are.
+        fingerprint: of the recipe.
     """
 
     def __init__(self, root: Path, resolved: ResolvedRecipe) -> None:
         self.folder = root / resolved.fingerprint
         self._lock = lock_path(root, resolved.fingerprint)
         self._resolved = resolved
-        self._fingerprint = resolved.fingerprint
+        self.fingerprint = resolved.fingerprint
         self._attributes = attributes_of(resolved)
         self._shards: dict[Path, Rows] = {}
         self._damaged: set[Path] = set()
@@ -116,7 +120,7 @@ class FeatureStore:
             return
         try:
             rows = read_rows(path)
-            if rows.attributes["fingerprint"] != self._fingerprint:
+            if rows.attributes["fingerprint"] != self.fingerprint:
                 return
             if not len(new := self.gather(rows.keys).missing):
                 return
@@ -173,7 +177,7 @@ class FeatureStore:
             if path in self._shards or path in self._damaged:
                 continue
             try:
-                self._shards[path] = open_shard(path, self._fingerprint)
+                self._shards[path] = open_shard(path, self.fingerprint)
             except CacheError as error:
                 _warn(f"{error.problem}: this part of the store is ignored, its rows are computed again")
                 self._damaged.add(path)

@@ -166,6 +166,36 @@ def test_a_preprocessor_with_another_scale_of_pixels_is_refused(recipe: Recipe, 
         resolve(recipe.model_copy(update={"backbone": str(folder)}))
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"do_rescale": False},
+        {"rescale_offset": True},
+        {"do_flip_channel_order": True},
+        {"rescale_factor": "1/255"},
+        {"do_normalize": False, "rescale_factor": 1.0},
+        {"image_mean": [0.5] * 3, "image_std": [0.5, 0.0, 0.5]},
+        {"image_mean": ["a"] * 3, "image_std": [0.5] * 3},
+        {"image_mean": [0.5] * 3, "image_std": [float("nan")] * 3},
+    ],
+    ids=str,
+)
+def test_a_preprocessor_that_asks_for_other_values_is_refused(
+    recipe: Recipe, dinov2: Path, tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    folder = shutil.copytree(dinov2, tmp_path / "own")
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings))
+    with pytest.raises(BackboneError, match=r"own/preprocessor_config\.json has "):
+        resolve(recipe.model_copy(update={"backbone": str(folder)}))
+
+
+def test_a_preprocessor_may_say_what_is_done_anyway(recipe: Recipe, dinov2: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(dinov2, tmp_path / "own")
+    said = {"do_rescale": True, "do_convert_rgb": False, "rescale_offset": None, "rescale_factor": 1 / 255}
+    (folder / "preprocessor_config.json").write_text(json.dumps(said))
+    assert resolve(recipe.model_copy(update={"backbone": str(folder)})).fingerprint == resolve(recipe).fingerprint
+
+
 def test_a_note_on_the_library_in_a_config_changes_nothing(recipe: Recipe, dinov2: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(dinov2, tmp_path / "saved_again")
     config = json.loads((folder / "config.json").read_text()) | {"transformers_version": "99"}
