@@ -150,6 +150,11 @@ class PrivateFolder:
         return self.root / "hashes.json"
 
     @property
+    def configs(self) -> Path:
+        """Which config of a backbone was the first seen here, of those that give the same values."""
+        return self.root / "configs"
+
+    @property
     def extractions(self) -> Path:
         """What the last extraction of each features file came to, and how fast extractions were."""
         return self.root / "extractions"

@@ -3,9 +3,11 @@
 Neither torch nor the weights themselves are loaded here: only their hash is needed.
 """
 
+import json
 import math
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,8 +23,9 @@ from mirip.features.backbones.weights import (
     read_json,
     weights_sha256,
 )
-from mirip.files import canonical_json, sha256_bytes
+from mirip.files import canonical_json, sha256_bytes, write_json
 from mirip.params import IMPORTED, Recipe
+from mirip.workspace import private_folder
 
 # Raise these when code changes the value of a feature: every cached row is then computed again.
 EXTRACTOR_VERSION = 3  # batches, pooling, normalisation, rounding
@@ -35,6 +38,13 @@ _SUPPORTED = {"do_rescale": True, "rescale_offset": False, "do_flip_channel_orde
 _COMMIT = re.compile("[0-9a-f]{7,40}")
 # Who wrote a config, and with which library, changes no feature.
 _CONFIG_NOTES = {"_name_or_path", "transformers_version"}
+# Nor does this: names of labels, the type of the file's numbers (the recipe names that of the computation), how a model
+# is trained or begins, and what generates text. `architectures` counts where AutoModel chooses by it.
+_CONFIG_WITHOUT_EFFECT = _CONFIG_NOTES | {
+    "architectures", "torch_dtype", "dtype", "id2label", "label2id", "num_labels", "problem_type", "finetuning_task",
+    "task_specific_params", "use_cache", "gradient_checkpointing", "initializer_range", "_commit_hash",
+}  # fmt: skip
+_CHOSEN_BY_ARCHITECTURE = {"funnel", "blip-2"}
 # Where the weights came from is told, but what they are is what counts; image_size acts through size_px.
 _INFORMATIONAL = {"backbone", "revision", "image_size", "mean_std_source", "folder"}
 # Of imported features, nothing else is known here; the code that computes others has no say in them.
@@ -62,7 +72,8 @@ class ResolvedRecipe:
         revision: commit of a hub backbone; as declared for a local folder.
         weights_sha256: of the weight file, or over the sorted hashes of several; of a recipe whose features are
             imported, of the name that stands for the model.
-        config_sha256: of config.json in canonical form, without notes on its origin.
+        config_sha256: of config.json in canonical form, without notes on its origin; of the first one seen here, where
+            another differs from that in nothing that changes a value.
         size_px: side of the square that the backbone sees: the largest multiple of its patch <= image_size.
         patch_px: side of the backbone's patch; 0 where it has none.
         mean, std: per channel, of pixels scaled to 0..1.
@@ -223,7 +234,6 @@ def _resolved(recipe: Recipe, found: BackboneFolder, weights: str) -> ResolvedRe
     config = read_json(found.path / CONFIG)
     mean, std, source = _normalisation(found.path / PREPROCESSOR)
     patch_px = _patch_px(recipe, config.get("patch_size"))
-    decisive = {key: value for key, value in config.items() if key not in _CONFIG_NOTES}
     return ResolvedRecipe(
         backbone=recipe.backbone,
         revision=found.revision or recipe.revision,
@@ -236,7 +246,7 @@ def _resolved(recipe: Recipe, found: BackboneFolder, weights: str) -> ResolvedRe
         compute_dtype=recipe.compute_dtype,
         stored_dtype=recipe.stored_dtype,
         model_type=str(config.get("model_type", "unknown")),
-        config_sha256=sha256_bytes(canonical_json(decisive).encode()),
+        config_sha256=_config_sha256(config),
         size_px=recipe.image_size // (patch_px or 1) * (patch_px or 1),
         patch_px=patch_px,
         mean=mean,
@@ -244,6 +254,35 @@ def _resolved(recipe: Recipe, found: BackboneFolder, weights: str) -> ResolvedRe
         mean_std_source=source,
         folder=found.path,
     )
+
+
+def _config_sha256(config: Mapping[str, Any]) -> str:
+    """Return the hash of the first config seen on this machine that gives the same values as this one.
+
+    It is part of the fingerprint, so that it stays what earlier versions took: the hash of nearly all of a config.
+    """
+    own = _hash_without(config, _CONFIG_NOTES)
+    kept = {"architectures"} if config.get("model_type") in _CHOSEN_BY_ARCHITECTURE else set()
+    values = _hash_without(config, _CONFIG_WITHOUT_EFFECT - kept)
+    path = private_folder().configs / f"{values}.json"
+    try:
+        first = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        first = None
+    if isinstance(first, dict) and first == _first_seen(values, str(first.get("config_sha256"))):
+        return str(first["config_sha256"])
+    with suppress(OSError):  # where nothing can be written, each config counts for itself
+        write_json(path, _first_seen(values, own))
+    return own
+
+
+def _first_seen(values: str, config_sha256: str) -> dict[str, str]:
+    """Return what is remembered of a config, with a hash that finds damage."""
+    return {"config_sha256": config_sha256, "check": sha256_bytes(f"{values} {config_sha256}".encode())}
+
+
+def _hash_without(config: Mapping[str, Any], names: set[str]) -> str:
+    return sha256_bytes(canonical_json({key: value for key, value in config.items() if key not in names}).encode())
 
 
 def _imported(recipe: Recipe) -> ResolvedRecipe:
