@@ -5,6 +5,7 @@ without the folders data/, features/, models/ and metrics/.
 """
 
 import os
+from configparser import ConfigParser, ParsingError
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -145,8 +146,13 @@ class PrivateFolder:
 
     @property
     def hashes(self) -> Path:
-        """The sha256 of weight files, by path, size and time of change."""
+        """The sha256 of weight files, for as long as they are unchanged."""
         return self.root / "hashes.json"
+
+    @property
+    def configs(self) -> Path:
+        """Which config of a backbone was the first seen here, of those that give the same values."""
+        return self.root / "configs"
 
     @property
     def extractions(self) -> Path:
@@ -177,6 +183,24 @@ class PrivateFolder:
 def private_folder() -> PrivateFolder:
     """Return the main repository's `.mirip/`, also from a temporary or queued experiment; it may not exist yet."""
     return PrivateFolder(main_root() / ".mirip")
+
+
+def dvc_cache() -> Path:
+    """Return the folder in which DVC keeps the content of files, of the main repository; it may not exist.
+
+    It is what `cache.dir` says in the repository's config files, or in the user's, relative to that file's folder.
+    """
+    folder = main_root() / ".dvc"
+    user = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "dvc"
+    for path in (folder / "config.local", folder / "config", user / "config"):
+        config = ConfigParser(interpolation=None, strict=False)
+        try:
+            config.read(path, encoding="utf-8")
+        except (ParsingError, ValueError):
+            continue
+        if found := config.get("cache", "dir", fallback=""):
+            return path.parent / Path(found.strip("\"'")).expanduser()
+    return folder / "cache"
 
 
 def main_root() -> Path:

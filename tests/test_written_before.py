@@ -44,6 +44,15 @@ def test_no_row_is_computed_again_and_the_bytes_are_the_same(written: Path, lost
         assert FEATURES.read_bytes() == before
 
 
+def test_no_row_is_computed_again_for_a_key_of_the_config_that_changes_no_value(written: Path) -> None:
+    extract(Workspace(), load_params())
+    before = FEATURES.read_bytes()
+    config = json.loads(Path("backbone/config.json").read_text())
+    Path("backbone/config.json").write_text(json.dumps(config | {"architectures": ["Other"], "id2label": {"0": "a"}}))
+    assert extract(Workspace(), load_params()).computed == 0
+    assert FEATURES.read_bytes() == before
+
+
 def test_the_features_are_those_of_the_recipe(written: Path) -> None:
     cache = FeatureCache.open(FEATURES, load_params().recipe)
     assert cache.content_digest == json.loads(Path("metrics/extract.json").read_text())["content_digest"]

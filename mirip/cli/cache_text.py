@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence, Set
 from datetime import datetime
 from pathlib import Path
 
+from mirip.features.cache.feature_cache import Header
 from mirip.features.cache.inventory import FeaturesFile, Holding
-from mirip.features.cache.probe import Header
 from mirip.features.cache.verification import Mend
 from mirip.features.extract.explanation import Explanation
 from mirip.params import Params

@@ -33,6 +33,11 @@ def add_commands(commands: Any) -> None:
     command.add_argument("folder", type=Path, metavar="FOLDER", help="new; `mlflow models serve -m FOLDER` serves it")
     command.add_argument("--checkpoint", type=Path, default=CHECKPOINT, help=f"default {CHECKPOINT}")
     command.add_argument("--backbone", type=Path, help="folder of its backbone, if it is not where the checkpoint says")
+    command.add_argument(
+        "--paths",
+        action="store_true",
+        help="take paths too: whoever asks a server of it learns which files it can read",
+    )
 
 
 def track(options: argparse.Namespace) -> None:
@@ -67,8 +72,8 @@ def promote(options: argparse.Namespace) -> None:
 
 
 def export(options: argparse.Namespace) -> None:
-    """Write a trained model as an MLflow model that takes image files, by their bytes or paths."""
+    """Write a trained model as an MLflow model that takes the bytes of image files."""
     from mirip.tracking.image_model import export_image_model
 
-    words = export_image_model(options.folder, options.checkpoint, options.backbone)
+    words = export_image_model(options.folder, options.checkpoint, options.backbone, paths=options.paths)
     print(f"{options.folder}: {words}")

@@ -7,6 +7,7 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from mirip.errors import ImageError
+from mirip.workspace import dvc_cache
 
 _FOLDERS_REMEMBERED = 256
 _SUFFIXES = (
@@ -24,8 +25,8 @@ def normalised_path(path: str) -> str:
 def read_image_bytes(root: Path, relative: str) -> bytes:
     """Read a file that lies under `root`.
 
-    `root` itself may be a link. A link below it may not lead out of it, not even into DVC's cache: set DVC's
-    `cache.type` to reflink, hardlink or copy. A name that differs only in its Unicode normal form is found, in each
+    `root` itself may be a link. A link below it may not lead out of it, but into DVC's cache, where DVC's `cache.type`
+    symlink has the files. A name that differs only in its Unicode normal form is found, in each
     part of the path: macOS decomposes accents and Hangul in the names of files and folders.
 
     Args:
@@ -47,7 +48,8 @@ def read_image_bytes(root: Path, relative: str) -> bytes:
         raise ImageError("is an empty path", "name a file below data.images", kind="missing")
     try:
         path = find(root, given)
-        if not path.resolve().is_relative_to(root.resolve()):
+        real = path.resolve()
+        if not real.is_relative_to(root.resolve()) and not real.is_relative_to(dvc_cache().resolve()):
             raise ImageError("is a link that leads out of data.images", "copy the file there", kind="outside")
         if not path.exists():
             other = _other_case(path)

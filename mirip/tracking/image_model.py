@@ -21,13 +21,14 @@ from mirip.tracking.store import quiet_mlflow
 _MAX_COPIED_BYTES = 60 * 2**20
 
 
-def export_image_model(folder: Path, checkpoint: Path, backbone: Path | None = None) -> str:
+def export_image_model(folder: Path, checkpoint: Path, backbone: Path | None = None, *, paths: bool = False) -> str:
     """Write an MLflow model of flavour pyfunc that scores image files; say where its backbone is.
 
     Args:
         folder: new.
         checkpoint: of a trained model.
         backbone: its backbone's folder, if it is not the one that the checkpoint names.
+        paths: take paths of files where the model runs, too; who asks a server then learns which files it can read.
 
     Raises:
         DataError: the folder exists already, or the given backbone is not a folder of one.
@@ -47,7 +48,7 @@ def export_image_model(folder: Path, checkpoint: Path, backbone: Path | None = N
         raise DataError(f"{name} is not a folder", "give the backbone's folder, or leave --backbone out")
     artifacts, config, words = _backbone(name, found)
     with quiet_mlflow(), tempfile.TemporaryDirectory() as scratch:
-        _save(folder, Path(scratch), checkpoint, artifacts, config)
+        _save(folder, Path(scratch), checkpoint, artifacts, config | ({"paths": True} if paths else {}))
     return words
 
 
@@ -68,10 +69,9 @@ def _save(folder: Path, scratch: Path, checkpoint: Path, artifacts: dict[str, st
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 
-    inputs: list[ColSpec | TensorSpec] = [
-        ColSpec(DataType.binary, "image", required=False),
-        ColSpec(DataType.string, "path", required=False),
-    ]
+    inputs: list[ColSpec | TensorSpec] = [ColSpec(DataType.binary, "image", required=False)]
+    if "paths" in config:
+        inputs.append(ColSpec(DataType.string, "path", required=False))
     pyfunc.save_model(
         str(folder),
         python_model=shutil.copy(Path(__file__).with_name("image_model_code.py"), scratch),

@@ -1,4 +1,4 @@
-"""The ranker of images as MLflow loads it: bytes or paths of image files in; scores, percentiles and tiers out.
+"""The ranker of images as MLflow loads it: bytes of image files in; scores, percentiles and tiers out.
 
 Like `logged_model_code.py` it is part of its model. Decoding, transform and backbone are those of the package mirip.
 """
@@ -22,7 +22,9 @@ class ImageRanker(PythonModel):
         sys.path.append(context.artifacts["mirip"])
         from mirip.models.ranking import PairwiseRankingModel
 
-        backbone = context.artifacts.get("backbone") or (context.model_config or {}).get("backbone")
+        config = context.model_config or {}
+        self.takes_paths = config.get("paths") is True
+        backbone = context.artifacts.get("backbone") or config.get("backbone")
         self.model = PairwiseRankingModel.from_checkpoint(context.artifacts["checkpoint"], backbone=backbone)
 
     def predict(
@@ -32,7 +34,8 @@ class ImageRanker(PythonModel):
 
         Args:
             context: unused.
-            model_input: the column `image`, a file's bytes (base64 in JSON), or `path`, a file where the model runs.
+            model_input: the column `image`, a file's bytes (base64 in JSON); of a model exported with `--paths` also
+                `path`, a file where the model runs.
             params: unused.
 
         Raises:
@@ -41,9 +44,10 @@ class ImageRanker(PythonModel):
         from mirip.errors import MiripError
         from mirip.models.percentiles import score_table
 
-        if not {"image", "path"} & set(model_input.columns):
+        columns = {"image (the bytes of files)": "image"} | ({"path": "path"} if self.takes_paths else {})
+        if not set(columns.values()) & set(getattr(model_input, "columns", ())):
             raise MlflowException.invalid_parameter_value(
-                "the input is not a table with a column image (the bytes of files) or path"
+                f"the input is not a table with a column {' or '.join(columns)}"
             )
         try:
             scores = [self._score(row) for row in model_input.to_dict("records")]
@@ -58,9 +62,9 @@ class ImageRanker(PythonModel):
             with tempfile.TemporaryDirectory() as folder:  # as a file, so that it is scored as every other file is
                 (Path(folder) / "image").write_bytes(data)
                 return self.model.score_images([Path(folder) / "image"])[0]
-        if isinstance(path, str):
+        if self.takes_paths and isinstance(path, str):
             return self.model.score_images([path])[0]
-        raise MlflowException.invalid_parameter_value("a row has neither image (the bytes of a file) nor path")
+        raise MlflowException.invalid_parameter_value("a row has no image")
 
 
 set_model(ImageRanker())

@@ -126,3 +126,41 @@ def test_a_folder_stands_for_its_images(tmp_path: Path) -> None:
 )
 def test_one_path_has_one_form(given: str, expected: str) -> None:
     assert normalised_path(given) == expected
+
+
+@pytest.mark.parametrize("config", ["default", "config", "config.local", "user"])
+def test_a_link_into_the_cache_of_dvc_is_followed(tmp_path: Path, config: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `dvc config cache.type symlink` has the files, also in a cache that repositories share."""
+    main, home = tmp_path / "main", tmp_path / "home"
+    cache = main / ".dvc" / "cache" if config == "default" else tmp_path / "shared"
+    for folder in (main / ".dvc", main / "images", cache / "files" / "md5" / "ab", home / "dvc"):
+        folder.mkdir(parents=True)
+    monkeypatch.setenv("DVC_ROOT", str(main))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(home))
+    if config == "user":
+        (home / "dvc" / "config").write_text(f"[cache]\n    dir = {cache}\n")
+    elif config != "default":
+        (main / ".dvc" / config).write_text("[core]\n    analytics = false\n['remote \"a\"']\n    url = b%s\n")
+        with (main / ".dvc" / config).open("a") as file:
+            file.write("[cache]\n    type = symlink\n    dir = ../../shared\n")
+    (cache / "files" / "md5" / "ab" / "cdef").write_bytes(b"content")
+    (tmp_path / "secret.jpg").write_bytes(b"secret")
+    (main / "images" / "a.jpg").symlink_to(cache / "files" / "md5" / "ab" / "cdef")
+    (main / "images" / "b.jpg").symlink_to(tmp_path / "secret.jpg")
+    assert read_image_bytes(main / "images", "a.jpg") == b"content"
+    with pytest.raises(ImageError, match="is a link that leads out of"):
+        read_image_bytes(main / "images", "b.jpg")
+
+
+@pytest.mark.parametrize("text", ["no section", "[cache]\ndir", "\xff"])
+def test_a_config_of_dvc_that_cannot_be_read_names_no_cache(
+    tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    (tmp_path / ".dvc").mkdir()
+    (tmp_path / ".dvc" / "config").write_bytes(text.encode("latin-1"))
+    (tmp_path / "images").mkdir()
+    (tmp_path / "secret.jpg").write_bytes(b"secret")
+    (tmp_path / "images" / "b.jpg").symlink_to(tmp_path / "secret.jpg")
+    with pytest.raises(ImageError, match="is a link that leads out of"):
+        read_image_bytes(tmp_path / "images", "b.jpg")

@@ -47,7 +47,7 @@ def load(folder: Path) -> Any:
 
 
 def test_bytes_and_paths_are_scored_as_files_are(images: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert main(["export", "model"]) == 0
+    assert main(["export", "model", "--paths"]) == 0
     printed = capfd.readouterr()
     assert printed.out.startswith("model: with its backbone, ")
     assert printed.err == ""
@@ -68,13 +68,13 @@ def test_a_small_backbone_travels_along(images: Path, make_dinov2: Any) -> None:
 def load_and_score(images: Path) -> list[float]:
     recipe = Recipe(backbone="backbone", image_size=28, compute_dtype="float32")
     write_checkpoint(images / "models/best_model.pt", dim=32, recipe=recipe)
-    export_image_model(images / "model", images / "models/best_model.pt")
+    export_image_model(images / "model", images / "models/best_model.pt", paths=True)
     return PairwiseRankingModel.from_checkpoint(images / "models/best_model.pt").score_images([images / "0.jpg"])
 
 
 def test_a_large_backbone_is_read_from_its_own_folder(images: Path, dinov2: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(image_model, "_MAX_COPIED_BYTES", 1000)
-    words = export_image_model(images / "model", images / "models/best_model.pt")
+    words = export_image_model(images / "model", images / "models/best_model.pt", paths=True)
     assert words.endswith(f"too large to copy: it is read from {dinov2.resolve()}")
     assert not (images / "model/artifacts/dinov2").exists()
     assert len(load(images / "model").predict(pd.DataFrame({"path": [str(images / "0.jpg")]}))) == 1
@@ -83,12 +83,22 @@ def test_a_large_backbone_is_read_from_its_own_folder(images: Path, dinov2: Path
 def test_what_is_no_image_is_said_in_one_line(images: Path) -> None:
     from mlflow.exceptions import MlflowException
 
-    export_image_model(images / "model", images / "models/best_model.pt")
+    export_image_model(images / "model", images / "models/best_model.pt", paths=True)
     model = load(images / "model")
     with pytest.raises(MlflowException, match="not an image"):
         model.predict(pd.DataFrame({"image": [b"no image"]}))
     with pytest.raises(MlflowException, match=r"nowhere\.jpg cannot be read"):
         model.predict(pd.DataFrame({"path": ["nowhere.jpg"]}))
+
+
+@pytest.mark.parametrize("image", [None, b"no image"])
+def test_no_path_is_looked_at_unless_asked_for(images: Path, image: bytes | None) -> None:
+    export_image_model(images / "model", images / "models/best_model.pt")
+    model = load(images / "model")
+    for path in (str(images / "0.jpg"), "nowhere.jpg"):
+        table = pd.DataFrame({"path": [path]} | ({} if image is None else {"image": [image]}))
+        with pytest.raises(Exception, match=r"not a table with a column image|not an image"):
+            model.predict(table)
 
 
 def test_input_without_an_image_is_refused(images: Path) -> None:

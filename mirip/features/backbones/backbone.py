@@ -1,5 +1,6 @@
 """The frozen backbone: transformed images in, one embedding for each out."""
 
+import os
 import platform
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +25,13 @@ from mirip.features.backbones.transform import ImageTransform
 from mirip.features.backbones.weights import CONFIG, read_json, weight_files
 from mirip.params import Recipe
 
+# Environment variables by which libraries compute float32 in a smaller type, and the values by which they do not.
+_PRECISION_VARIABLES = {
+    "ONEDNN_DEFAULT_FPMATH_MODE": ("STRICT",),
+    "DNNL_DEFAULT_FPMATH_MODE": ("STRICT",),
+    "NVIDIA_TF32_OVERRIDE": ("0",),
+    "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE": ("0",),
+}
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -207,6 +215,11 @@ class DINOv2FeatureExtractor(nn.Module):
                 f"the features of {self.recipe.backbone} were imported, Mirip cannot compute them for new images",
                 "use a recipe with a backbone, or `mirip cache import` for images of the project",
             )
+        if self.recipe.compute_dtype == "float32" and (setting := _reduced_precision()):
+            raise BackboneError(
+                f"the recipe computes in float32, and {setting} has it computed with fewer digits",
+                "undo that, or use compute_dtype bfloat16",
+            )
 
     @property
     def _n_blocks(self) -> int:
@@ -221,6 +234,18 @@ class DINOv2FeatureExtractor(nn.Module):
         if tokens.patches is not None:
             parts.append(tokens.patches.float().mean(dim=1))
         return torch.cat(parts, dim=1)
+
+
+def _reduced_precision() -> str:
+    """Return a setting of this process that has float32 computed in a smaller type; "" where there is none."""
+    for name, plain in _PRECISION_VARIABLES.items():
+        if (value := os.environ.get(name, "")).upper() not in ("", *plain):
+            return f"{name}={value}"
+    for place in ("mkldnn", "cuda"):
+        matmul: Any = getattr(torch.backends, place).matmul
+        if (value := matmul.fp32_precision) in ("bf16", "tf32"):
+            return f"torch.backends.{place}.matmul.fp32_precision {value} (torch.set_float32_matmul_precision)"
+    return ""
 
 
 def _load_dinov2(found: ResolvedRecipe, config: dict[str, Any], dtype: torch.dtype) -> FrozenDinov2:

@@ -3,8 +3,11 @@
 Neither torch nor the weights themselves are loaded here: only their hash is needed.
 """
 
+import json
+import math
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,8 +23,9 @@ from mirip.features.backbones.weights import (
     read_json,
     weights_sha256,
 )
-from mirip.files import canonical_json, sha256_bytes
+from mirip.files import canonical_json, sha256_bytes, write_json
 from mirip.params import IMPORTED, Recipe
+from mirip.workspace import private_folder
 
 # Raise these when code changes the value of a feature: every cached row is then computed again.
 EXTRACTOR_VERSION = 3  # batches, pooling, normalisation, rounding
@@ -29,9 +33,18 @@ TRANSFORM_VERSION = 2  # EXIF orientation, colours, fit, padding, resampling
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
+# What preprocessor_config.json may ask for that our transform does not do: the values would be others.
+_SUPPORTED = {"do_rescale": True, "rescale_offset": False, "do_flip_channel_order": False, "do_grayscale": False}
 _COMMIT = re.compile("[0-9a-f]{7,40}")
 # Who wrote a config, and with which library, changes no feature.
 _CONFIG_NOTES = {"_name_or_path", "transformers_version"}
+# Nor does this: names of labels, the type of the file's numbers (the recipe names that of the computation), how a model
+# is trained or begins, and what generates text. `architectures` counts where AutoModel chooses by it.
+_CONFIG_WITHOUT_EFFECT = _CONFIG_NOTES | {
+    "architectures", "torch_dtype", "dtype", "id2label", "label2id", "num_labels", "problem_type", "finetuning_task",
+    "task_specific_params", "use_cache", "gradient_checkpointing", "initializer_range", "_commit_hash",
+}  # fmt: skip
+_CHOSEN_BY_ARCHITECTURE = {"funnel", "blip-2"}
 # Where the weights came from is told, but what they are is what counts; image_size acts through size_px.
 _INFORMATIONAL = {"backbone", "revision", "image_size", "mean_std_source", "folder"}
 # Of imported features, nothing else is known here; the code that computes others has no say in them.
@@ -59,7 +72,8 @@ class ResolvedRecipe:
         revision: commit of a hub backbone; as declared for a local folder.
         weights_sha256: of the weight file, or over the sorted hashes of several; of a recipe whose features are
             imported, of the name that stands for the model.
-        config_sha256: of config.json in canonical form, without notes on its origin.
+        config_sha256: of config.json in canonical form, without notes on its origin; of the first one seen here, where
+            another differs from that in nothing that changes a value.
         size_px: side of the square that the backbone sees: the largest multiple of its patch <= image_size.
         patch_px: side of the backbone's patch; 0 where it has none.
         mean, std: per channel, of pixels scaled to 0..1.
@@ -220,7 +234,6 @@ def _resolved(recipe: Recipe, found: BackboneFolder, weights: str) -> ResolvedRe
     config = read_json(found.path / CONFIG)
     mean, std, source = _normalisation(found.path / PREPROCESSOR)
     patch_px = _patch_px(recipe, config.get("patch_size"))
-    decisive = {key: value for key, value in config.items() if key not in _CONFIG_NOTES}
     return ResolvedRecipe(
         backbone=recipe.backbone,
         revision=found.revision or recipe.revision,
@@ -233,7 +246,7 @@ def _resolved(recipe: Recipe, found: BackboneFolder, weights: str) -> ResolvedRe
         compute_dtype=recipe.compute_dtype,
         stored_dtype=recipe.stored_dtype,
         model_type=str(config.get("model_type", "unknown")),
-        config_sha256=sha256_bytes(canonical_json(decisive).encode()),
+        config_sha256=_config_sha256(config),
         size_px=recipe.image_size // (patch_px or 1) * (patch_px or 1),
         patch_px=patch_px,
         mean=mean,
@@ -241,6 +254,35 @@ def _resolved(recipe: Recipe, found: BackboneFolder, weights: str) -> ResolvedRe
         mean_std_source=source,
         folder=found.path,
     )
+
+
+def _config_sha256(config: Mapping[str, Any]) -> str:
+    """Return the hash of the first config seen on this machine that gives the same values as this one.
+
+    It is part of the fingerprint, so that it stays what earlier versions took: the hash of nearly all of a config.
+    """
+    own = _hash_without(config, _CONFIG_NOTES)
+    kept = {"architectures"} if config.get("model_type") in _CHOSEN_BY_ARCHITECTURE else set()
+    values = _hash_without(config, _CONFIG_WITHOUT_EFFECT - kept)
+    path = private_folder().configs / f"{values}.json"
+    try:
+        first = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        first = None
+    if isinstance(first, dict) and first == _first_seen(values, str(first.get("config_sha256"))):
+        return str(first["config_sha256"])
+    with suppress(OSError):  # where nothing can be written, each config counts for itself
+        write_json(path, _first_seen(values, own))
+    return own
+
+
+def _first_seen(values: str, config_sha256: str) -> dict[str, str]:
+    """Return what is remembered of a config, with a hash that finds damage."""
+    return {"config_sha256": config_sha256, "check": sha256_bytes(f"{values} {config_sha256}".encode())}
+
+
+def _hash_without(config: Mapping[str, Any], names: set[str]) -> str:
+    return sha256_bytes(canonical_json({key: value for key, value in config.items() if key not in names}).encode())
 
 
 def _imported(recipe: Recipe) -> ResolvedRecipe:
@@ -283,18 +325,30 @@ def _normalisation(path: Path) -> tuple[tuple[float, float, float], tuple[float,
     if not path.is_file():
         return _IMAGENET_MEAN, _IMAGENET_STD, "ImageNet"
     settings = read_json(path)
+    for name, supported in _SUPPORTED.items():
+        found = settings.get(name)
+        if found is not None and bool(found) is not supported:
+            raise BackboneError(f"{path} has {name} {found}", f"only backbones with {name} {supported} are supported")
+    factor = settings.get("rescale_factor")
+    if factor is not None and not (isinstance(factor, int | float) and abs(factor * 255 - 1) <= 1e-3):
+        raise BackboneError(f"{path} has rescale_factor {factor!r}", "only 1/255 is supported")
     if not settings.get("do_normalize", True):
         return (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), path.name
-    if abs(settings.get("rescale_factor", 1 / 255) * 255 - 1) > 1e-3:
-        raise BackboneError(f"{path} has rescale_factor {settings['rescale_factor']}", "only 1/255 is supported")
     mean, std = settings.get("image_mean"), settings.get("image_std")
     if mean is None or std is None:
         return _IMAGENET_MEAN, _IMAGENET_STD, "ImageNet"
-    return _three(mean, path), _three(std, path), path.name
+    mean, std = _three(mean, path), _three(std, path)
+    if min(std) <= 0:
+        raise BackboneError(f"{path} has image_std {list(std)}", "write there what its pixels are divided by, above 0")
+    return mean, std, path.name
 
 
 def _three(values: Any, path: Path) -> tuple[float, float, float]:
-    if not isinstance(values, list) or len(values) != 3:
+    if not isinstance(values, list) or len(values) != 3 or not all(map(_is_number, values)):
         raise BackboneError(f"{path} has {values!r} for three channels", "only backbones of RGB images are supported")
     red, green, blue = values
     return float(red), float(green), float(blue)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

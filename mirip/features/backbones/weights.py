@@ -1,6 +1,7 @@
 """Where a backbone's files are: a local folder, the local Hugging Face cache, or the hub."""
 
 import json
+import os
 import re
 import threading
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from mirip.errors import BackboneError
-from mirip.files import sha256_bytes, sha256_file, write_json
+from mirip.files import canonical_json, sha256_bytes, sha256_file, write_json
 from mirip.workspace import main_root, private_folder
 
 CONFIG = "config.json"
@@ -127,7 +128,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def _remembered_sha256(path: Path) -> str:
-    """Hash a file once; remembered by path, size and time of change in .mirip/hashes.json."""
+    """Hash a file once; remembered in .mirip/hashes.json for as long as it is the same file, unchanged."""
     path = path.resolve()
     state = path.stat()
     memory = private_folder().hashes
@@ -135,14 +136,31 @@ def _remembered_sha256(path: Path) -> str:
         known = json.loads(memory.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         known = {}
-    entry = known.get(str(path), {})
-    if (entry.get("size"), entry.get("mtime_ns")) == (state.st_size, state.st_mtime_ns):
+    known = known if isinstance(known, dict) else {}
+    entry = known.get(str(path))
+    if isinstance(entry, dict) and entry == _entry(path, state, str(entry.get("sha256"))):
         return str(entry["sha256"])
     digest = sha256_file(path)
-    with suppress(OSError):  # where nothing can be written, it is hashed again
-        entry = {"size": state.st_size, "mtime_ns": state.st_mtime_ns, "sha256": digest}
-        write_json(memory, known | {str(path): entry})
+    entry = _entry(path, state, digest)
+    if entry == _entry(path, path.stat(), digest):  # else it changed while it was read
+        with suppress(OSError, ValueError):  # where nothing can be written, it is hashed again
+            write_json(memory, known | {str(path): entry})
     return digest
+
+
+def _entry(path: Path, state: os.stat_result, digest: str) -> dict[str, int | str]:
+    """Return what is remembered of a file, with a hash of all of it, which finds damage.
+
+    tar and rsync give a file the time of change of the one it replaces, but neither its inode nor its ctime.
+    """
+    values: dict[str, int | str] = {
+        "size": state.st_size,
+        "mtime_ns": state.st_mtime_ns,
+        "ctime_ns": state.st_ctime_ns,
+        "inode": state.st_ino,
+        "sha256": digest,
+    }
+    return values | {"check": sha256_bytes(canonical_json([str(path), values]).encode())}
 
 
 def _from_cache(backbone: str, revision: str | None) -> Path | None:

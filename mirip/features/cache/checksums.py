@@ -6,9 +6,9 @@
 | XXH3 (`content_xxh3`) | the same bytes | the check on every load: twelve times as fast as sha256 |
 | CRC-32 (`row_crc32`) | one key and its row | says which row is damaged; `mirip cache verify` names it |
 
-The key is hashed with its row: a row that stands beside another row's key is found too. The store adds the sha256 of a
-shard's whole file, as its name: a damaged HDF5 file can crash the library, so a shard is checked before it is opened,
-its header included. DVC's md5 of a features file is DVC's own: it decides what is pushed and pulled.
+The key is hashed with its row: a row that stands beside another row's key is found too. The header has a hash of its
+own, see `form`. The store adds the sha256 of a shard's whole file, as its name: a shard is checked before it is opened.
+DVC's md5 of a features file decides what is pushed and pulled.
 """
 
 import hashlib

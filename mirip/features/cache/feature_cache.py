@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from mirip.errors import CacheError
 from mirip.features.backbones.recipe import ResolvedRecipe, find_differences, fingerprint
 from mirip.features.cache.checksums import row_checksums
-from mirip.features.cache.rows import Gathering, as_keys, blocks_of, read_rows, write_rows
+from mirip.features.cache.form import Form
+from mirip.features.cache.rows import Gathering, as_keys, blocks_of, read_forms, read_rows, write_rows
 from mirip.files import canonical_json
 from mirip.params import Recipe
 
@@ -159,6 +160,44 @@ def stored_recipe(path: Path | str, attributes: Mapping[str, Any]) -> dict[str, 
     if not isinstance(stored, Mapping) or fingerprint(stored) != attributes["fingerprint"]:
         raise CacheError(f"{path} is damaged, its recipe does not have its fingerprint", "run `dvc repro extract`")
     return dict(stored)
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file of rows says about itself.
+
+    Attributes:
+        rows: N.
+        dim: D.
+        dtype: float16 or float32.
+        fingerprint: of the recipe that its rows were built by.
+        recipe: that recipe, as `ResolvedRecipe.to_dict` gives it.
+    """
+
+    rows: int
+    dim: int
+    dtype: str
+    fingerprint: str
+    recipe: dict[str, Any]
+
+
+def read_headers(paths: Iterable[Path]) -> list[Header | CacheError]:
+    """Return the header of each file, or the error that opening it comes to; the content is not looked at.
+
+    Keys that are not sorted are no error here.
+    """
+    paths = list(paths)
+    return [_header(path, form) for path, form in zip(paths, read_forms(paths), strict=True)]
+
+
+def _header(path: Path, form: Form | CacheError) -> Header | CacheError:
+    if isinstance(form, CacheError):
+        return form
+    try:
+        recipe = stored_recipe(path, form.attributes)
+    except CacheError as error:
+        return error
+    return Header(form.rows, form.dim, form.dtype, form.attributes["fingerprint"], recipe)
 
 
 def check_recipe(path: Path | str, stored: Mapping[str, Any], recipe: Recipe) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from mirip.errors import BackboneError, CacheError, SchemaError
 from mirip.features.backbones.recipe import find_differences, resolve
-from mirip.features.cache.probe import Header, probe
+from mirip.features.cache.feature_cache import Header, read_headers
 from mirip.features.cache.store import lock_path
 from mirip.locks import is_locked, last_held
 from mirip.params import Params, Recipe
@@ -68,7 +68,7 @@ def list_features(params: Params) -> list[FeaturesFile]:
     """Look at the features file of each recipe of params.yaml; contents are not read."""
     paths = {name: params.features_path.with_name(f"{name}.h5") for name in params.recipes}
     here = [path for path in paths.values() if path.is_file()]
-    headers = dict(zip(here, probe(here), strict=True))
+    headers = dict(zip(here, read_headers(here), strict=True))
     return [
         FeaturesFile(
             recipe=name,
@@ -91,7 +91,7 @@ def list_store(root: Path, recipes: Mapping[str, Recipe]) -> list[Holding]:
     folders = sorted(path for path in root.glob("[!.]*") if path.is_dir())
     shards = {folder: sorted(folder.glob("*.h5")) for folder in folders}
     every = [path for paths in shards.values() for path in paths]
-    headers = dict(zip(every, probe(every), strict=True))
+    headers = dict(zip(every, read_headers(every), strict=True))
     known = {name: local_fingerprint(recipe) for name, recipe in recipes.items()}
     holdings = []
     for folder, paths in shards.items():

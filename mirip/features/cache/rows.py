@@ -1,39 +1,39 @@
 """Rows of features as an HDF5 file that checks itself: the format of the features files and of the store's shards.
 
 Three datasets, `image_sha256` (N,) S64 sorted, `features` (N, D) and `row_crc32` (N,), all contiguous, and root
-attributes, among them two hashes of the content; see `checksums` for which one protects what. Equal content gives equal
-bytes. A file is written once, whole, and never changed.
+attributes, among them two hashes of the content; see `form` for the header, and `checksums` for which hash protects
+what. Equal content gives equal bytes. A file is written once, whole, and never changed.
 """
 
-import errno
-import os
-import re
-import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from mirip.errors import CacheError, SchemaError
+from mirip.errors import CacheError
 from mirip.features.cache.checksums import CRC_DTYPE, KEY_DTYPE, content_digest, hashing, quick_hash, row_checksums
+from mirip.features.cache.form import (
+    CHECKSUMS,
+    DAMAGED,
+    FEATURES,
+    KEYS,
+    SCHEMA_VERSION,
+    Form,
+    lay_out,
+    make_header,
+    read_form,
+)
+from mirip.features.cache.old_files import form_by_hdf5, forms_by_child
 from mirip.files import atomic_path
 
-SCHEMA_VERSION = 2
-_FEATURE_DTYPES = (np.dtype(np.float16), np.dtype(np.float32))
 BLOCK_ROWS = 16_384
+# As long as the hashes will be, which are known when all is written.
+_HASHES = {"content_digest": "0" * 64, "content_xxh3": "0" * 32}
 _READ_BYTES = 4 << 20  # small enough that a block is still in the processor's cache when it is hashed
-_OVERHEAD_BYTES = 65_536  # more than what HDF5 adds to keys, rows and checksums
-# The advice on a damaged file.
-DAMAGED = "see `mirip cache verify`, then remove it and run `dvc repro extract`"
-_REQUIRED = {
-    "schema_version": np.integer, "fingerprint": str, "recipe": str, "dim": np.integer, "content_digest": str,
-    "content_xxh3": str,
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -171,118 +171,105 @@ def write_rows(
         CacheError: the file cannot be written, e.g. since the disk is full; an old file is left as it was.
     """
     try:
-        with atomic_path(path) as temporary:
-            row_bytes = KEY_DTYPE.itemsize + dim * np.dtype(dtype).itemsize + CRC_DTYPE.itemsize
-            _check_room(temporary, len(keys) * row_bytes + _OVERHEAD_BYTES)
-            digest = _write_file(temporary, keys, blocks, dim, dtype, attributes)
-    except (OSError, RuntimeError) as error:  # what h5py raises where a write fails depends on the call
+        with atomic_path(path) as temporary, temporary.open("r+b") as stream:
+            digest = _write_file(stream, keys, blocks, dim, dtype, attributes)
+    except OSError as error:
         raise CacheError(
-            f"{path} cannot be written ({_reason(error)})",
+            f"{path} cannot be written ({error.strerror or error})",
             "an old file there is as it was and what was computed is kept; mend that and run the same command again",
         ) from None
     return digest
 
 
-def read_rows(path: Path | str, *, any_order: bool = False) -> Rows:
+def read_rows(path: Path | str, *, any_order: bool = False, sound: bool = False) -> Rows:
     """Open a file and check its form, not its digest; the features stay on disk until they are used.
 
     Args:
         path: the file.
         any_order: take keys that are not sorted and distinct too, to look for what is wrong with them.
+        sound: all bytes of the file were checked, so that HDF5 may open one of an older version in this process.
 
     Raises:
         CacheError: the file is missing, damaged, or of another schema.
     """
     path = Path(path)
-    if not path.is_file():
-        raise CacheError(f"{path} is not found", "run `dvc repro extract`, or `dvc pull extract` to fetch it")
+    (form,) = read_forms([path], sound=sound)
+    if isinstance(form, CacheError):
+        raise form
+    offsets = form.offsets
     try:
-        # A file is never changed in place, and locks fail on read-only and network file systems.
-        with h5py.File(path, "r", locking=False) as file:
-            attributes = {name: file.attrs[name] for name in file.attrs}
-            _check_attributes(path, attributes)
-            keys, features, crc32 = (file[name] for name in ("image_sha256", "features", "row_crc32"))
-            _check_form(attributes["dim"], keys, features, crc32)
-            names = keys[...]
-            if not any_order and not (names[:-1] < names[1:]).all():
-                raise ValueError("its keys are not sorted and distinct")
-            shape, dtype, offset = features.shape, features.dtype, features.id.get_offset()
-            mapped = np.memmap(path, dtype=dtype, mode="r", offset=offset, shape=shape)
-            return Rows(path, names, mapped, crc32[...], offset, attributes)
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
-        raise CacheError(f"{path} is damaged ({_reason(error)})", DAMAGED) from None
+        keys = np.fromfile(path, KEY_DTYPE, form.rows, offset=offsets[KEYS])
+        crc32 = np.fromfile(path, CRC_DTYPE, form.rows, offset=offsets[CHECKSUMS])
+        features = np.memmap(path, form.dtype, "r", offsets[FEATURES], (form.rows, form.dim))
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    if not any_order and not (keys[:-1] < keys[1:]).all():
+        raise CacheError(f"{path} is damaged (its keys are not sorted and distinct)", DAMAGED)
+    return Rows(path, keys, features, crc32, offsets[FEATURES], form.attributes)
 
 
-def _check_room(path: Path, n_bytes: int) -> None:
-    """Raise OSError where the disk cannot take a file of that size: HDF5 crashes where its last write fails."""
-    if not hasattr(os, "posix_fallocate"):  # macOS and Windows: what they say is free has to do
-        if shutil.disk_usage(path.parent).free < n_bytes:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return
-    with path.open("r+b") as stream:
+def read_forms(paths: Sequence[Path], *, sound: bool = False) -> list[Form | CacheError]:
+    """Return the form of each file, or the error that reading it comes to; the content is not looked at.
+
+    Args:
+        paths: the files.
+        sound: as of `read_rows`.
+    """
+    found: list[Form | CacheError | None] = []
+    for path in paths:
         try:
-            os.posix_fallocate(stream.fileno(), 0, n_bytes)
+            found.append(read_form(path) or (form_by_hdf5(path) if sound else None))
+        except CacheError as error:
+            found.append(error)
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-                raise  # any other says that this file system cannot tell
+            found.append(_unreadable(path, error))
+    of_child = iter(forms_by_child([path for path, form in zip(paths, found, strict=True) if form is None]))
+    return [form or next(of_child) for form in found]
+
+
+def _unreadable(path: Path, error: OSError) -> CacheError:
+    return CacheError(f"{path} cannot be read ({error.strerror or error})", "check the disk and who may read the file")
 
 
 def _write_file(
-    path: Path,
+    stream: BinaryIO,
     keys: NDArray[np.bytes_],
     blocks: Iterable[NDArray[np.floating]],
     dim: int,
     dtype: str,
     attributes: Mapping[str, str],
 ) -> str:
-    with h5py.File(path, "w") as file:
-        file.create_dataset("image_sha256", data=keys)
-        features = file.create_dataset("features", shape=(len(keys), dim), dtype=dtype)
-        crc32 = file.create_dataset("row_crc32", shape=(len(keys),), dtype=CRC_DTYPE)
-        quick = quick_hash(keys)
-        digest = content_digest(keys, hashing(_stored(keys, features, crc32, blocks), quick))
-        hashes = {"content_digest": digest, "content_xxh3": quick.hexdigest()}
-        own = {"schema_version": SCHEMA_VERSION, "dim": dim, **hashes}
-        for name, value in (own | dict(attributes)).items():
-            file.attrs[name] = value
+    """Write past HDF5, which crashes where a write fails; the header comes last, since the hashes stand in it."""
+    own: dict[str, str | int] = {"schema_version": SCHEMA_VERSION, "dim": dim}
+    form = lay_out(len(keys), dim, dtype, own | _HASHES | dict(attributes))
+    crc32 = np.empty(len(keys), CRC_DTYPE)
+    stream.seek(form.offsets[KEYS])
+    stream.write(np.ascontiguousarray(keys).view(np.uint8).data)
+    stream.seek(form.offsets[FEATURES])
+    quick = quick_hash(keys)
+    digest = content_digest(keys, hashing(_stored(stream, keys, crc32, blocks), quick))
+    if stream.tell() != form.offsets[CHECKSUMS]:
+        raise ValueError(f"the blocks are not {len(keys)} rows of {dim} {dtype}")
+    stream.write(crc32.data)
+    hashes = {"content_digest": digest, "content_xxh3": quick.hexdigest()}
+    header, written = make_header(len(keys), dim, dtype, own | hashes | dict(attributes))
+    assert written.offsets == form.offsets
+    stream.seek(0)
+    stream.write(header)
     return digest
 
 
 def _stored(
-    keys: NDArray[np.bytes_], features: Any, crc32: Any, blocks: Iterable[NDArray[np.floating]]
+    stream: BinaryIO,
+    keys: NDArray[np.bytes_],
+    crc32: NDArray[np.uint32],
+    blocks: Iterable[NDArray[np.floating]],
 ) -> Iterator[NDArray[np.floating]]:
-    """Store blocks one after the other, with the checksums of their rows, and pass them on."""
+    """Write blocks one after the other, fill in the checksums of their rows, and pass them on."""
     start = 0
     for block in blocks:
         here = slice(start, start + len(block))
-        features[here] = block
+        stream.write(block.data)
         crc32[here] = row_checksums(keys[here], block)
         start += len(block)
         yield block
-
-
-def _check_attributes(path: Path, attributes: Mapping[str, Any]) -> None:
-    for name, kind in _REQUIRED.items():
-        if not isinstance(attributes.get(name), kind):
-            raise ValueError(f"no valid attribute {name}")
-    if attributes["schema_version"] != SCHEMA_VERSION:
-        raise SchemaError(
-            f"{path} has schema version {attributes['schema_version']}, this version of Mirip reads {SCHEMA_VERSION}",
-            "run `dvc repro extract`",
-        )
-
-
-def _check_form(dim: int, keys: Any, features: Any, crc32: Any) -> None:
-    if keys.dtype != KEY_DTYPE or features.dtype not in _FEATURE_DTYPES or crc32.dtype != CRC_DTYPE:
-        raise ValueError(f"keys of type {keys.dtype}, features of {features.dtype}, checksums of {crc32.dtype}")
-    if features.shape != (len(keys), dim) or crc32.shape != keys.shape or not len(keys):
-        raise ValueError(f"{len(keys)} keys, features of shape {features.shape}, {len(crc32)} checksums, dim {dim}")
-
-
-def _reason(error: Exception) -> str:
-    """Say in a few words why HDF5 failed; its own messages run over many lines."""
-    if found := re.search("error message = '([^']+)'", str(error)):
-        return found.group(1)
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return " ".join(str(error).split()) or type(error).__name__

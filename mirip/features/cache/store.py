@@ -1,9 +1,8 @@
 """The store: every row ever computed, in .mirip/store/<fingerprint>/ of the main repository.
 
 It only saves work: deleting it loses nothing but time. A shard is written atomically, is never changed, and has
-the sha256 of its bytes as its name: it is hashed before it is opened, since a damaged HDF5 file can crash or hang
-the library. So any number of writers may add shards at once; the lock is there so that two processes do not
-compute the same row.
+the sha256 of its bytes as its name: it is hashed before it is opened. So any number of writers may add shards at once;
+the lock is there so that two processes do not compute the same row.
 """
 
 import sys
@@ -38,7 +37,7 @@ def open_shard(path: Path, fingerprint: str) -> Rows:
     """
     if sha256_file(path) != path.stem:
         raise CacheError(f"{path} is damaged")
-    rows = read_rows(path)
+    rows = read_rows(path, sound=True)
     if rows.attributes["fingerprint"] != fingerprint:
         raise CacheError(f"{path} has another fingerprint")
     return rows
@@ -50,13 +49,17 @@ class FeatureStore:
     Args:
         root: the folder of all stores.
         resolved: the recipe whose rows they are.
+
+    Attributes:
+        folder: where they are.
+        fingerprint: of the recipe.
     """
 
     def __init__(self, root: Path, resolved: ResolvedRecipe) -> None:
         self.folder = root / resolved.fingerprint
         self._lock = lock_path(root, resolved.fingerprint)
         self._resolved = resolved
-        self._fingerprint = resolved.fingerprint
+        self.fingerprint = resolved.fingerprint
         self._attributes = attributes_of(resolved)
         self._shards: dict[Path, Rows] = {}
         self._damaged: set[Path] = set()
@@ -117,7 +120,7 @@ class FeatureStore:
             return
         try:
             rows = read_rows(path)
-            if rows.attributes["fingerprint"] != self._fingerprint:
+            if rows.attributes["fingerprint"] != self.fingerprint:
                 return
             if not len(new := self.gather(rows.keys).missing):
                 return
@@ -174,7 +177,7 @@ class FeatureStore:
             if path in self._shards or path in self._damaged:
                 continue
             try:
-                self._shards[path] = open_shard(path, self._fingerprint)
+                self._shards[path] = open_shard(path, self.fingerprint)
             except CacheError as error:
                 _warn(f"{error.problem}: this part of the store is ignored, its rows are computed again")
                 self._damaged.add(path)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mirip.errors import CacheError, SchemaError
 from mirip.features.backbones.recipe import find_differences
 from mirip.features.cache.checksums import content_digest, hashing, quick_hash, row_checksums
-from mirip.features.cache.probe import probe
+from mirip.features.cache.feature_cache import stored_recipe
 from mirip.features.cache.rows import Rows, as_keys, blocks_of, read_rows
 from mirip.features.cache.store import open_shard
 from mirip.params import Recipe
@@ -84,7 +84,7 @@ class Findings:
 def verify_cache(path: Path | str, recipe: Recipe | None = None) -> Findings:
     """Check every byte of a features file.
 
-    Finds damaged or truncated files, also those that crash the HDF5 library; a digest that does not fit; rows whose
+    Finds damaged or truncated files; a digest that does not fit; rows whose
     checksum does not fit, that are not finite or all zero; keys out of order or twice; a recipe that does not have its
     fingerprint.
 
@@ -92,17 +92,18 @@ def verify_cache(path: Path | str, recipe: Recipe | None = None) -> Findings:
         path: the file.
         recipe: the active recipe; None takes any.
     """
-    (header,) = probe([Path(path)])
-    if isinstance(header, CacheError):
+    try:
+        rows = read_rows(path, any_order=True)
+        stored = stored_recipe(path, rows.attributes)
+    except CacheError as error:
         found = Findings()
-        outdated = isinstance(header, SchemaError) or not Path(path).is_file()
-        found.report(Mend.EXTRACT if outdated else Mend.REWRITE, header.problem)
+        outdated = isinstance(error, SchemaError) or not Path(path).is_file()
+        found.report(Mend.EXTRACT if outdated else Mend.REWRITE, error.problem)
         return found
-    rows = read_rows(path, any_order=True)
     found = Findings(rows=rows)
-    if header.dtype != (declared := header.recipe.get("stored_dtype")):
-        found.report(Mend.REWRITE, f"{path}: its rows are {header.dtype}, its recipe says {declared}")
-    differences = [] if recipe is None else find_differences(recipe, header.recipe)
+    if rows.features.dtype != (declared := stored.get("stored_dtype")):
+        found.report(Mend.REWRITE, f"{path}: its rows are {rows.features.dtype}, its recipe says {declared}")
+    differences = [] if recipe is None else find_differences(recipe, stored)
     found.report(Mend.EXTRACT, *(f"{path}: {difference}: run `dvc repro extract`" for difference in differences))
     checksums_fit = np.ones(len(rows.keys), dtype=bool)
     quick = quick_hash(rows.keys)

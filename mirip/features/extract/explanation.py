@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from mirip.errors import BackboneError, CacheError, DataError
 from mirip.features.backbones.recipe import ResolvedRecipe, find_differences, resolve
-from mirip.features.cache.feature_cache import stored_recipe
-from mirip.features.cache.probe import Header, probe
+from mirip.features.cache.feature_cache import Header, read_headers, stored_recipe
 from mirip.features.cache.rows import Rows, as_keys, read_rows
 from mirip.features.cache.store import lock_path, open_shard
 from mirip.features.extract.history import Rate, known_rates, last_listing
@@ -126,14 +125,13 @@ def _opened(path: Path, reasons: list[str]) -> Rows | None:
     if not path.is_file():
         reasons.append(f"{path} is not found")
         return None
-    (header,) = probe([path])
     try:
-        if isinstance(header, CacheError):
-            raise header
-        return read_rows(path)
+        rows = read_rows(path)
+        stored_recipe(path, rows.attributes)
     except CacheError as error:
         reasons.append(error.problem)
         return None
+    return rows
 
 
 def _likely_fingerprint(recipe: Recipe, rows: Rows | None, store_root: Path) -> str | None:
@@ -141,7 +139,7 @@ def _likely_fingerprint(recipe: Recipe, rows: Rows | None, store_root: Path) -> 
     if rows is not None and not find_differences(recipe, stored_recipe(rows.path, rows.attributes)):
         return str(rows.attributes["fingerprint"])
     newest_first = sorted(store_root.glob("*/*.h5"), key=lambda path: path.stat().st_mtime, reverse=True)
-    for header in probe(newest_first):
+    for header in read_headers(newest_first):
         if isinstance(header, Header) and not find_differences(recipe, header.recipe):
             return header.fingerprint
     return None

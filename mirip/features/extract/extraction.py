@@ -4,15 +4,19 @@ import re
 import sys
 import time
 from collections.abc import Iterable
+from contextlib import ExitStack, suppress
 from datetime import date
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from mirip.data.manifest import first_paths, read_manifest
 from mirip.errors import CacheError, DataError
 from mirip.features.backbones.recipe import ResolvedRecipe, resolve
 from mirip.features.cache.feature_cache import write_gathered
-from mirip.features.cache.rows import Gathering, as_keys
+from mirip.features.cache.rows import Gathering, as_keys, read_rows
 from mirip.features.cache.store import FeatureStore
 from mirip.features.extract.history import ExtractionSummary, Rate, remember_extraction, remember_rate
 from mirip.files import looked_up, read_yaml, sha256_file, write_json
@@ -95,7 +99,17 @@ def extract_features(
     resolved = recipe if isinstance(recipe, ResolvedRecipe) else resolve(recipe)
     store = FeatureStore(store_root or private_folder().store, resolved)
     keys = as_keys(sorted(paths))
-    with store.locked():
+    with ExitStack() as held:
+        try:
+            held.enter_context(store.locked())
+        except OSError:  # a store that may only be read: all is well where no row is missing
+            gathering = _gathered_as_it_is(store, path, keys)
+            if len(gathering.missing):
+                raise
+            digest, dim = _write(path, gathering, resolved)
+            return ExtractionSummary(
+                len(paths), 0, len(paths), dim, resolved.fingerprint, digest, time.monotonic() - start
+            )
         store.adopt(path)
         missing = {key.decode() for key in store.gather(keys).missing}
         if missing and resolved.imported:
@@ -141,6 +155,17 @@ def extract_features(
     if remember:
         remember_extraction(path, summary, paths)
     return summary
+
+
+def _gathered_as_it_is(store: FeatureStore, path: Path, keys: NDArray[np.bytes_]) -> Gathering:
+    """Find the rows of `keys` in the features file and in a store that nothing can be written into."""
+    gathering = store.gather(keys)
+    with suppress(CacheError):
+        rows = read_rows(path)
+        rows.check_digest()
+        if rows.attributes["fingerprint"] == store.fingerprint:
+            gathering.add(rows)
+    return gathering
 
 
 def _write(path: Path, gathering: Gathering, resolved: ResolvedRecipe) -> tuple[str, int]:

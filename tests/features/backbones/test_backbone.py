@@ -241,3 +241,34 @@ def test_imported_features_cannot_be_computed_for_new_images() -> None:
             BackboneError, match="of import:clip-v1 were imported, Mirip cannot compute them for new images"
         ):
             attempt()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ONEDNN_DEFAULT_FPMATH_MODE", "BF16"),
+        ("DNNL_DEFAULT_FPMATH_MODE", "any"),
+        ("NVIDIA_TF32_OVERRIDE", "1"),
+        ("TORCH_ALLOW_TF32_CUBLAS_OVERRIDE", "1"),
+    ],
+)
+def test_float32_that_is_computed_with_fewer_digits_is_refused(
+    recipe: Recipe, name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(BackboneError, match=f"computes in float32, and {name}={value}"):
+        DINOv2FeatureExtractor.from_recipe(recipe).load()
+    DINOv2FeatureExtractor.from_recipe(recipe.model_copy(update={"compute_dtype": "bfloat16"})).load()
+    monkeypatch.setenv(name, {"BF16": "strict", "any": "STRICT"}.get(value, "0"))
+    DINOv2FeatureExtractor.from_recipe(recipe).load()
+
+
+def test_a_precision_of_torch_that_changes_later_is_refused_too(recipe: Recipe) -> None:
+    extractor = DINOv2FeatureExtractor.from_recipe(recipe)
+    extractor.load()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        with pytest.raises(BackboneError, match="set_float32_matmul_precision"):
+            extractor(torch.zeros(1, 3, 28, 28, dtype=torch.uint8))
+    finally:
+        torch.set_float32_matmul_precision("highest")

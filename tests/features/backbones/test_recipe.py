@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from mirip.errors import BackboneError
+from mirip.features.backbones import recipe as recipe_module
 from mirip.features.backbones.recipe import (
     declared_recipe,
     find_differences,
@@ -15,6 +16,7 @@ from mirip.features.backbones.recipe import (
     first_decisive_difference,
     resolve,
 )
+from mirip.files import canonical_json, sha256_bytes
 from mirip.params import Recipe
 
 CHANGES: dict[str, Any] = {
@@ -166,12 +168,96 @@ def test_a_preprocessor_with_another_scale_of_pixels_is_refused(recipe: Recipe, 
         resolve(recipe.model_copy(update={"backbone": str(folder)}))
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"do_rescale": False},
+        {"rescale_offset": True},
+        {"do_flip_channel_order": True},
+        {"rescale_factor": "1/255"},
+        {"do_normalize": False, "rescale_factor": 1.0},
+        {"image_mean": [0.5] * 3, "image_std": [0.5, 0.0, 0.5]},
+        {"image_mean": ["a"] * 3, "image_std": [0.5] * 3},
+        {"image_mean": [0.5] * 3, "image_std": [float("nan")] * 3},
+    ],
+    ids=str,
+)
+def test_a_preprocessor_that_asks_for_other_values_is_refused(
+    recipe: Recipe, dinov2: Path, tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    folder = shutil.copytree(dinov2, tmp_path / "own")
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings))
+    with pytest.raises(BackboneError, match=r"own/preprocessor_config\.json has "):
+        resolve(recipe.model_copy(update={"backbone": str(folder)}))
+
+
+def test_a_preprocessor_may_say_what_is_done_anyway(recipe: Recipe, dinov2: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(dinov2, tmp_path / "own")
+    said = {"do_rescale": True, "do_convert_rgb": False, "rescale_offset": None, "rescale_factor": 1 / 255}
+    (folder / "preprocessor_config.json").write_text(json.dumps(said))
+    assert resolve(recipe.model_copy(update={"backbone": str(folder)})).fingerprint == resolve(recipe).fingerprint
+
+
 def test_a_note_on_the_library_in_a_config_changes_nothing(recipe: Recipe, dinov2: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(dinov2, tmp_path / "saved_again")
     config = json.loads((folder / "config.json").read_text()) | {"transformers_version": "99"}
     (folder / "config.json").write_text(json.dumps(config))
     again = resolve(recipe.model_copy(update={"backbone": str(folder)}))
     assert again.fingerprint == resolve(recipe).fingerprint
+
+
+WITHOUT_EFFECT = {
+    "architectures": ["Other"], "torch_dtype": "bfloat16", "dtype": "float16", "use_cache": False, "id2label": {"0": "a"},
+    "label2id": {"a": 0}, "transformers_version": "99", "_name_or_path": "elsewhere",
+}  # fmt: skip
+
+
+@pytest.fixture
+def own(recipe: Recipe, dinov2: Path, tmp_path: Path) -> Recipe:
+    """The recipe of a copy of the backbone."""
+    return recipe.model_copy(update={"backbone": str(shutil.copytree(dinov2, tmp_path / "own"))})
+
+
+def edit_config(recipe: Recipe, **changes: Any) -> None:
+    path = Path(recipe.backbone) / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+@pytest.mark.parametrize("name", WITHOUT_EFFECT)
+def test_a_key_of_the_config_that_changes_no_value_changes_no_fingerprint(own: Recipe, name: str) -> None:
+    before = resolve(own)
+    edit_config(own, **{name: WITHOUT_EFFECT[name]})
+    assert resolve(own) == before
+    edit_config(own, layer_norm_eps=1e-5)
+    changed = resolve(own).fingerprint
+    assert changed != before.fingerprint
+    edit_config(own, layer_norm_eps=1e-6, **WITHOUT_EFFECT)
+    assert resolve(own) == before
+
+
+def test_a_config_alone_has_the_fingerprint_that_it_always_had(own: Recipe) -> None:
+    config = json.loads((Path(own.backbone) / "config.json").read_text())
+    del config["transformers_version"]
+    for _ in range(2):
+        assert resolve(own).config_sha256 == sha256_bytes(canonical_json(config).encode())
+
+
+@pytest.mark.parametrize("damaged", ["", "[]", "null", "{}", "a digit"])
+def test_a_damaged_memory_of_configs_is_replaced(own: Recipe, main_repository: Path, damaged: str) -> None:
+    before = resolve(own)
+    (memory,) = (main_repository / ".mirip" / "configs").iterdir()
+    text = memory.read_text()
+    wrong = text.replace(before.config_sha256, before.config_sha256[::-1])
+    memory.write_text(wrong if damaged == "a digit" else damaged)
+    assert resolve(own) == before
+    assert memory.read_text() == text
+
+
+def test_architectures_count_where_transformers_chooses_a_model_by_them() -> None:
+    from transformers.models.auto.modeling_auto import MODEL_MAPPING_NAMES
+
+    chosen = {name for name, models in MODEL_MAPPING_NAMES.items() if not isinstance(models, str)}
+    assert chosen <= recipe_module._CHOSEN_BY_ARCHITECTURE
 
 
 def test_native_needs_patches(mobilenet: Path) -> None:

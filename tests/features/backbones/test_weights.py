@@ -98,20 +98,69 @@ def test_a_missing_weight_file_is_named(tmp_path: Path) -> None:
         weight_files(tmp_path)
 
 
-def test_the_hash_is_remembered_until_the_file_changes(tmp_path: Path) -> None:
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    """Weights whose hash is remembered."""
+    (tmp_path / "model.safetensors").write_bytes(b"one")
+    weights_sha256(tmp_path)
+    return tmp_path / "model.safetensors"
+
+
+def hashed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return which files `weights_sha256` reads, and check what it returns."""
+    read: list[str] = []
+    monkeypatch.setattr(
+        "mirip.features.backbones.weights.sha256_file", lambda path: read.append(path.name) or sha256_file(path)
+    )
+    assert weights_sha256(folder) == sha256_file(folder / "model.safetensors")
+    return read
+
+
+def test_the_hash_of_an_unchanged_file_is_remembered(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert hashed(weights.parent, monkeypatch) == []
+
+
+@pytest.mark.parametrize("how", ["in place", "by another file"])
+def test_a_file_of_the_same_size_and_time_is_another(weights: Path, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As tar and `rsync -a` leave it."""
+    state = weights.stat()
+    new = weights if how == "in place" else weights.with_name("new")
+    new.write_bytes(b"two")
+    os.utime(new, ns=(state.st_atime_ns, state.st_mtime_ns))
+    new.replace(weights)
+    assert hashed(weights.parent, monkeypatch) == ["model.safetensors"]
+
+
+def test_a_file_that_changes_while_it_is_read_is_not_remembered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     weights = tmp_path / "model.safetensors"
     weights.write_bytes(b"one")
-    first = weights_sha256(tmp_path)
-    state = weights.stat()
-    weights.write_bytes(b"two")
-    os.utime(weights, ns=(state.st_atime_ns, state.st_mtime_ns))
-    assert weights_sha256(tmp_path) == first  # same path, size and time: not read again
-    os.utime(weights, ns=(state.st_atime_ns, state.st_mtime_ns + 1))
-    assert weights_sha256(tmp_path) == sha256_bytes(b"two")
+
+    def read_and_change(path: Path) -> str:
+        found = sha256_file(path)
+        path.write_bytes(b"two!")
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mirip.features.backbones.weights.sha256_file", read_and_change)
+        weights_sha256(tmp_path)
+    assert hashed(tmp_path, monkeypatch) == ["model.safetensors"]
 
 
-def test_a_damaged_memory_of_hashes_is_replaced(tmp_path: Path, main_repository: Path) -> None:
-    (tmp_path / "model.safetensors").write_bytes(b"one")
-    (main_repository / ".mirip").mkdir()
-    (main_repository / ".mirip" / "hashes.json").write_text("{")
-    assert weights_sha256(tmp_path) == sha256_bytes(b"one")
+@pytest.mark.parametrize("damaged", ["{", "[]", "null", '"a"', '{"a": 1}', "no dict", "no hash", "one digit", "state"])
+def test_a_damaged_memory_of_hashes_is_replaced(
+    weights: Path, main_repository: Path, damaged: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = main_repository / ".mirip" / "hashes.json"
+    ((name, entry),) = json.loads(memory.read_text()).items()
+    digit = {"0": "1"}.get(entry["sha256"][0], "0")
+    entries = {
+        "no dict": "damaged",
+        "no hash": entry | {"sha256": "damaged"},
+        "one digit": entry | {"sha256": digit + entry["sha256"][1:]},
+        "state": {key: value for key, value in entry.items() if key != "inode"},
+    }
+    memory.write_text(json.dumps({name: entries[damaged]}) if damaged in entries else damaged)
+    assert hashed(weights.parent, monkeypatch) == ["model.safetensors"]
+    assert json.loads(memory.read_text())[name] == entry

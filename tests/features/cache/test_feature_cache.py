@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from row_files import set_attributes
 
 from mirip.errors import CacheError
 from mirip.features.backbones.recipe import ResolvedRecipe, resolve
 from mirip.features.cache.feature_cache import FeatureCache, attributes_of, write_cache
-from mirip.features.cache.rows import as_keys, write_rows
+from mirip.features.cache.rows import as_keys, read_rows, write_rows
 from mirip.params import Recipe
 
 N, D = 40, 6
@@ -58,7 +59,7 @@ def test_the_file_is_as_other_tools_expect_it(path: Path, resolved: ResolvedReci
         assert file["features"].dtype == np.float16
         assert file["features"].chunks is None
         assert (file["features"][...] == features[np.argsort(keys)]).all()
-        assert file.attrs["fingerprint"] == resolved.fingerprint
+        assert file.attrs["fingerprint"].decode() == resolved.fingerprint
         assert json.loads(file.attrs["recipe"])["weights_sha256"] == resolved.weights_sha256
         assert file.attrs["dim"] == D
         assert {"schema_version", "content_digest", "torch_version"} <= set(file.attrs)
@@ -126,8 +127,7 @@ def test_a_cache_of_another_backbone_is_refused(path: Path, recipe: Recipe, othe
 
 
 def test_a_recipe_that_does_not_have_its_fingerprint_is_damage(path: Path) -> None:
-    with h5py.File(path, "r+") as file:
-        file.attrs["recipe"] = file.attrs["recipe"].replace("pad", "squash")
+    set_attributes(path, recipe=read_rows(path).attributes["recipe"].replace("pad", "squash"))
     with pytest.raises(CacheError, match="does not have its fingerprint"):
         FeatureCache.open(path)
 

@@ -199,6 +199,23 @@ def test_a_read_only_store_is_named_before_anything_is_computed(
     assert project.path.read_bytes() == project.from_scratch(items)
 
 
+@pytest.mark.parametrize("store", ["filled", "gone"])
+def test_a_read_only_store_is_no_obstacle_where_nothing_is_to_be_computed(
+    project: Project, make_images: MakeImages, disk: SmallDisk, store: str
+) -> None:
+    project.store = disk.folder / "store"
+    items = make_images(range(4))
+    project.extract(items)
+    before = project.path.read_bytes()
+    if store == "gone":
+        project.store = disk.folder / "other store"
+    disk.allow_writes(False)
+    assert project.extract(items).computed == 0
+    assert project.path.read_bytes() == before
+    assert project.extract(items[:3]).reused == 3
+    assert project.path.read_bytes() == project.from_scratch(items[:3])
+
+
 def test_a_project_that_is_read_only_as_a_whole_can_be_read(
     project: Project, make_images: MakeImages, disk: SmallDisk, project_root: Path
 ) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from row_files import set_attributes
 
 from mirip.errors import CacheError
 from mirip.features.backbones.recipe import ResolvedRecipe, resolve
@@ -153,8 +154,7 @@ def test_a_damaged_checksum_leaves_the_row_sound(path: Path) -> None:
 
 
 def test_a_damaged_quick_hash_keeps_the_file_from_being_loaded_and_is_told(path: Path) -> None:
-    with h5py.File(path, "r+") as file:
-        file.attrs["content_xxh3"] = "0" * 32
+    set_attributes(path, content_xxh3="0" * 32)
     found = verify_cache(path)
     assert found.bad_rows == []
     assert found.problems == [f"{path}: its quick hash (content_xxh3) is damaged; by the digest, the content is sound"]
@@ -163,8 +163,7 @@ def test_a_damaged_quick_hash_keeps_the_file_from_being_loaded_and_is_told(path:
 
 
 def test_a_damaged_digest_is_told_from_damaged_rows(path: Path) -> None:
-    with h5py.File(path, "r+") as file:
-        file.attrs["content_digest"] = "0" * 64
+    set_attributes(path, content_digest="0" * 64)
     found = verify_cache(path)
     assert found.bad_rows == []
     assert "it is the digest that is damaged" in found.problems[1]
@@ -190,8 +189,7 @@ def test_a_recipe_that_is_not_active_is_named(path: Path, recipe: Recipe) -> Non
 
 
 def test_a_recipe_without_its_fingerprint_is_damage(path: Path) -> None:
-    with h5py.File(path, "r+") as file:
-        file.attrs["recipe"] = file.attrs["recipe"].replace("pad", "squash")
+    set_attributes(path, recipe=read_rows(path).attributes["recipe"].replace("pad", "squash"))
     assert "its recipe does not have its fingerprint" in verify_cache(path).problems[0]
 
 

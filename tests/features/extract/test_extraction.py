@@ -19,6 +19,7 @@ from forked import Forked, extract
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from row_files import set_attributes
 
 from mirip.errors import BackboneError, CacheError, DataError, ImageError
 from mirip.features.backbones.recipe import resolve
@@ -258,11 +259,11 @@ def test_damaged_checksums_heal_though_the_rows_are_sound(
     items = make_images(range(3))
     project.extract(items)
     before = project.path.read_bytes()
-    with h5py.File(project.path, "r+") as file:
-        if damaged == "row_crc32":
+    if damaged == "row_crc32":
+        with h5py.File(project.path, "r+") as file:
             file["row_crc32"][1] ^= 1
-        else:
-            file.attrs[damaged] = "0" * 32
+    else:
+        set_attributes(project.path, **{damaged: "0" * 32})
     project.extract(items)
     assert project.path.read_bytes() == before
 
