@@ -31,7 +31,16 @@ _DEFAULT_ENVIRONMENT = {
 
 def tracking_uri() -> str:
     """Return MLFLOW_TRACKING_URI, else `mlflow.db` in the main repository's root."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(main_root() / 'mlflow.db').as_posix()}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or _own_uri()
+
+
+def is_own_store(uri: str) -> bool:
+    """Return whether a store is the main repository's, which other clones do not write to."""
+    return uri == _own_uri()
+
+
+def _own_uri() -> str:
+    return f"sqlite:///{(main_root() / 'mlflow.db').as_posix()}"
 
 
 def connect(uri: str) -> "MlflowClient":
@@ -41,6 +50,18 @@ def connect(uri: str) -> "MlflowClient":
     if (path := _sqlite_path(uri)) is not None and not path.exists():
         create_database(path)
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def is_unavailable(error: BaseException) -> bool:
+    """Return whether an error means that a store cannot be reached, rather than that it refuses something."""
+    from requests import RequestException
+    from sqlalchemy.exc import OperationalError
+
+    while not isinstance(error, RequestException | OperationalError):
+        if (deeper := error.__cause__ or error.__context__) is None:
+            return False
+        error = deeper
+    return True
 
 
 def store_exists(uri: str) -> bool:
