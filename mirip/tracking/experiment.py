@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from mirip.errors import TrackingError
 from mirip.files import canonical_json
 from mirip.tracking.lengths import experiment_name
-from mirip.tracking.store import artifact_root, connect, quiet_mlflow, tracking_uri, without_password
+from mirip.tracking.store import artifact_root, connect, tracking_uri, used_store, without_password
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -99,10 +99,10 @@ def open_ui(experiment: str, port: int) -> None:
     """Print where runs are compared, and run `mlflow ui` until it is stopped; of a server only the address is printed.
 
     Raises:
-        TrackingError: the experiment is deleted.
+        TrackingError: the experiment is deleted, or the store cannot be used.
     """
     uri = tracking_uri()
-    with quiet_mlflow():
+    with used_store(uri, "no runs can be shown of"):
         experiment_id = find_or_create_experiment(connect(uri), experiment, uri)
     if uri.startswith("http"):
         print(f"compare runs at {comparison_url(without_password(uri), experiment_id)}")

@@ -1,30 +1,15 @@
 """Once per result, also where several clones publish it at once, and where answers of the server are late or lost."""
 
-import os
 import time
-import uuid
 from pathlib import Path
 
 import pytest
 from faulty_proxy import faulty_proxy
 from forked import Forked, publish_from
 from made_checkpoint import write_checkpoint
-from mlflow_store import client, runs
+from mlflow_store import client, new_postgresql, runs
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
-
-
-def postgresql() -> str:
-    """The URI of a new database of PostgreSQL, or the reason why the test is skipped."""
-    pytest.importorskip("psycopg", reason="psycopg is not installed")
-    import psycopg
-
-    if not (server := os.environ.get("MIRIP_TEST_POSTGRESQL")):
-        pytest.skip("MIRIP_TEST_POSTGRESQL does not name a server, such as postgresql://user@127.0.0.1:5432")
-    name = f"mirip_{uuid.uuid4().hex[:12]}"
-    with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-    return f"{server}/{name}"
 
 
 def clones(folder: Path, number: int) -> list[Path]:
@@ -79,7 +64,7 @@ def test_two_clones_that_publish_the_same_results_at_once_leave_one_run_of_each(
 def test_two_clones_publish_at_once_to_a_new_postgresql_database(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    uri = postgresql()
+    uri = new_postgresql()
     published_at_once(clones(tmp_path, 2), [uri] * 2, ["result 1", "result 2"])
     check_complete(uri, ["result 1", "result 2"])
 
