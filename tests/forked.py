@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
+
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
     "pytest h5py pandas torch transformers.models.dinov2.modeling_dinov2 mirip.features.extract.extraction "
@@ -89,3 +91,25 @@ def publish_result(key: str) -> None:
 
     metrics = {"evaluate.pairwise_accuracy": 0.5}
     publish(RunRecord("mirip", key, {"seed": key}, metrics, None, [Path("metrics")], {}, key))
+
+
+def publish_from(clone: str, uri: str, keys: list[str], begin: float, period_s: float = 0.0) -> None:
+    """Publish results from a clone of its own to a store, all clones from the same moment on, or each at its moment."""
+    from made_checkpoint import DIM
+
+    from mirip.tracking.dataset import Dataset
+    from mirip.tracking.logged_model import Ranker
+    from mirip.tracking.publishing import publish
+    from mirip.tracking.result import RunRecord
+
+    os.chdir(clone)
+    os.environ["MLFLOW_TRACKING_URI"] = uri
+    curves = pd.DataFrame({"epoch": [1, 2, 3], "train_loss": [0.5, 0.4, 0.3]})
+    for place, key in enumerate(keys):
+        time.sleep(max(0.0, begin + place * period_s - time.time()))
+        record = RunRecord(
+            "mirip", key, {"seed": key}, {"evaluate.pairwise_accuracy": 0.5, "evaluate.verdict": "met"}, curves,
+            [Path("metrics")], {"mirip.recipe": "sample"}, key, ranker=Ranker(Path("models/best_model.pt"), DIM),
+            dataset=Dataset("works", "5" * 64, "works.csv", {"n_images": 3}),
+        )  # fmt: skip
+        print(publish(record), flush=True)

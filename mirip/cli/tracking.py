@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mirip.cli.command import add_command
-from mirip.errors import ParamsError
+from mirip.errors import ParamsError, TrackingError
 from mirip.workspace import Workspace
 
 CHECKPOINT = Workspace().model
@@ -42,16 +42,23 @@ def add_commands(commands: Any) -> None:
 
 def track(options: argparse.Namespace) -> None:
     """Publish the result of this folder to MLflow, once per distinct result."""
-    from mirip.tracking.backfill import LeftOut, backfill, publish_workspace
+    from mirip.tracking.backfill import Failed, LeftOut, backfill, publish_workspace
 
     if not options.backfill:
         print(f"track: {publish_workspace()}")
         return
+    failed = []
     for found in backfill():
         if isinstance(found, LeftOut):
             print(f"track: left out {found.source}: {found.reason}", file=sys.stderr)
+        elif isinstance(found, Failed):
+            failed.append(str(found.source))
+            print(f"track: failed {found.source}: {found.reason}", file=sys.stderr)
         else:
             print(f"track: {found}")
+    if failed:
+        count = "1 result was" if len(failed) == 1 else f"{len(failed)} results were"
+        raise TrackingError(f"{count} not published ({', '.join(failed)})", "mend the cause, then run this again")
 
 
 def ui(options: argparse.Namespace) -> None:

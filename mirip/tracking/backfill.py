@@ -18,12 +18,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mirip.errors import DataError, MiripError, ParamsError
+from mirip.errors import DataError, MiripError, ParamsError, TrackingError
 from mirip.experiments.git import git, git_bytes
 from mirip.files import flatten, looked_up, md5_file, read_yaml
 from mirip.params import load_params
 from mirip.tracking.publishing import Published, publish
 from mirip.tracking.result import RunRecord, locked_outs, provenance_tags, read_lock, read_result
+from mirip.tracking.store import answers, tracking_uri
 from mirip.tracking.unpublished import kept_results, opened
 from mirip.workspace import Workspace, main_root, private_folder
 
@@ -59,26 +60,45 @@ class LeftOut:
     reason: str
 
 
+@dataclass(frozen=True)
+class Failed:
+    """A result that the store refused, and why; it can be published later, by the same command."""
+
+    source: Revision | Path | str
+    reason: str
+
+
 def publish_workspace() -> Published:
     """Publish the result of the working directory.
 
     Raises:
-        DataError: there is none, or it is not the result of the present params.yaml.
+        DataError: see `workspace_result`.
         TrackingError: see `mirip.tracking.publishing.publish`.
+    """
+    return publish(workspace_result())
+
+
+def workspace_result() -> RunRecord:
+    """Read the result of the working directory.
+
+    Raises:
+        DataError: there is none, or it is not the result of the present params.yaml.
     """
     try:
         check_recorded(_HERE)
     except DataError as error:
         raise DataError(error.problem, "run `dvc repro`, or `dvc checkout` to restore what it recorded") from None
-    return publish(_read(_HERE, provenance_tags()))
+    return _read(_HERE, provenance_tags())
 
 
-def backfill() -> Iterator[Published | LeftOut]:
+def backfill() -> Iterator[Published | LeftOut | Failed]:
     """Publish every result that is still known: of commits and experiments, oldest first, kept ones, the workspace's.
 
+    One that the store refuses stops none of the others.
+
     Raises:
-        DataError: this is no project's root.
-        TrackingError: see `mirip.tracking.publishing.publish`.
+        DataError: this is no project's root, or the workspace holds no result of its params.yaml.
+        TrackingError: the store cannot be reached or used at all.
     """
     if not _HERE.params.is_file():
         raise DataError(f"{_HERE.params} is not found", "run this in the project's root")
@@ -95,15 +115,25 @@ def backfill() -> Iterator[Published | LeftOut]:
         newest[key] = revision
     for revision in newest.values():
         with checked_out(revision) as workspace:
-            yield publish(replace(_read(workspace, revision.provenance), made_ms=revision.made_ms))
+            record = replace(_read(workspace, revision.provenance), made_ms=revision.made_ms)
+            yield _published(revision, record)
     for path in kept_results():
         try:
             with opened(path) as record:
-                yield publish(record)
+                yield _published(path, record)
         except (DataError, ParamsError) as error:
             yield LeftOut(path, str(error))
     if _METRICS.is_dir():
-        yield publish_workspace()
+        yield _published("the workspace", workspace_result())
+
+
+def _published(source: Revision | Path | str, record: RunRecord) -> Published | Failed:
+    try:
+        return publish(record)
+    except TrackingError as error:
+        if not answers(tracking_uri()):
+            raise
+        return Failed(source, str(error))
 
 
 def _read(workspace: Workspace, provenance: Mapping[str, str]) -> RunRecord:

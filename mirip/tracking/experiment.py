@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from mirip.errors import TrackingError
 from mirip.files import canonical_json
-from mirip.tracking.store import artifact_root, connect, quiet_mlflow, tracking_uri, without_password
+from mirip.tracking.lengths import experiment_name
+from mirip.tracking.store import artifact_root, connect, tracking_uri, used_store, without_password
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -43,12 +44,20 @@ def find_or_create_experiment(client: "MlflowClient", name: str, uri: str) -> st
 
     Raises:
         TrackingError: it was deleted.
+        MlflowException: the server refuses it.
     """
+    from mlflow.exceptions import MlflowException
+
+    name = experiment_name(name)
     found = client.get_experiment_by_name(name)
     if found is None:
         # A server knows where its artifacts belong; a database does not, and would take the working directory.
         location = artifact_root().as_uri() if "://" in uri and not uri.startswith("http") else None
-        return client.create_experiment(name, artifact_location=location, tags=view_tags())
+        try:
+            return client.create_experiment(name, artifact_location=location, tags=view_tags())
+        except MlflowException:  # another clone has just made it, or the answer to our first request was lost
+            if (found := client.get_experiment_by_name(name)) is None:
+                raise
     if found.lifecycle_stage == "deleted":
         raise TrackingError(
             f"the MLflow experiment {name!r} is deleted",
@@ -90,10 +99,10 @@ def open_ui(experiment: str, port: int) -> None:
     """Print where runs are compared, and run `mlflow ui` until it is stopped; of a server only the address is printed.
 
     Raises:
-        TrackingError: the experiment is deleted.
+        TrackingError: the experiment is deleted, or the store cannot be used.
     """
     uri = tracking_uri()
-    with quiet_mlflow():
+    with used_store(uri, "no runs can be shown of"):
         experiment_id = find_or_create_experiment(connect(uri), experiment, uri)
     if uri.startswith("http"):
         print(f"compare runs at {comparison_url(without_password(uri), experiment_id)}")

@@ -49,6 +49,8 @@ class Ranker:
 def log_ranker(client: "MlflowClient", run: "Run", ranker: Ranker) -> bool:
     """Give a run its model unless it has it whole; return whether anything was added.
 
+    A request whose answer is late is sent again, and two clones may complete one run: what was made twice goes.
+
     Raises:
         MlflowException: the server refuses it.
         OSError: the checkpoint cannot be read.
@@ -56,31 +58,47 @@ def log_ranker(client: "MlflowClient", run: "Run", ranker: Ranker) -> bool:
     from mlflow.entities import LoggedModelOutput
 
     model = find_ranker(client, run)
-    changed = model is None
+    changed = model is None or not is_whole(model)
     if model is None:
-        model = client.create_logged_model(run.info.experiment_id, RANKER, run.info.run_id, model_type="ranker")
+        model = _new_model(client, run)
     if not is_whole(model):
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch) / "model"
             save_ranker(folder, ranker, _identity(model, run))
             client.log_model_artifacts(model.model_id, str(folder))
         client.finalize_logged_model(model.model_id, "READY")
-        changed = True
+    if changed:
+        model, *others = _find_rankers(client, run)
+        for other in others:
+            client.delete_logged_model(other.model_id)
     if model.model_id not in [output.model_id for output in (run.outputs.model_outputs if run.outputs else [])]:
         client.log_outputs(run.info.run_id, [LoggedModelOutput(model.model_id, step=0)])
         changed = True
     return changed
 
 
+def _new_model(client: "MlflowClient", run: "Run") -> "LoggedModel":
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_logged_model(run.info.experiment_id, RANKER, run.info.run_id, model_type="ranker")
+    except MlflowException:  # its answer may be lost, and the model be there
+        if not _find_rankers(client, run):
+            raise
+    return _find_rankers(client, run)[0]
+
+
 def find_ranker(client: "MlflowClient", run: "Run") -> "LoggedModel | None":
-    """Return the model of a run, whole or not; the first if there are several."""
+    """Return the model of a run, whole or not; of several a whole one, then the first."""
+    return next(iter(_find_rankers(client, run)), None)
+
+
+def _find_rankers(client: "MlflowClient", run: "Run") -> "list[LoggedModel]":
     found = client.search_logged_models(
         [run.info.experiment_id],
         filter_string=f"source_run_id = '{run.info.run_id}' AND name = '{RANKER}'",
-        order_by=[{"field_name": "creation_timestamp", "ascending": True}],
-        max_results=1,
     )
-    return found[0] if found else None
+    return sorted(found, key=lambda model: (not is_whole(model), model.creation_timestamp, model.model_id))
 
 
 def is_whole(model: "LoggedModel") -> bool:

@@ -17,6 +17,7 @@ from mirip.errors import DataError, PromotionError
 from mirip.experiments.scores import ModelScores, compare_scores, read_scores
 from mirip.metrics.comparison import comparison_text
 from mirip.models.evaluation_count import models_evaluated
+from mirip.tracking.lengths import run_name
 from mirip.tracking.logged_model import RANKER, find_ranker, is_whole
 from mirip.tracking.store import connect, exclusive_store, store_exists, tracking_uri, without_password
 from mirip.workspace import Workspace
@@ -213,8 +214,9 @@ def find_run(client: "MlflowClient", wanted: str) -> "Run":
     Raises:
         PromotionError: there is none, or there are several.
     """
-    quote = '"' if "'" in wanted else "'"
-    filters = [f"attributes.run_name = {quote}{wanted}{quote}"]
+    name = run_name(wanted)
+    quote = '"' if "'" in name else "'"
+    filters = [f"attributes.run_name = {quote}{name}{quote}"]
     if re.fullmatch("[0-9a-f]{1,32}", wanted):
         filters.append(f"attributes.run_id LIKE '{wanted}%'")
         filters.append(f"tags.`mirip.key` LIKE '{wanted}%'")  # a run's name ends with its first digits

@@ -22,9 +22,11 @@ from mirip.files import canonical_json, flatten, sha256_bytes, sha256_file, writ
 from mirip.params import Params
 from mirip.tracking.dataset import log_dataset
 from mirip.tracking.experiment import find_or_create_experiment
+from mirip.tracking.lengths import MAX_KEY_CHARS, MAX_PARAM_CHARS, MAX_TAG_CHARS, fitted, run_name
 from mirip.tracking.logged_model import log_ranker
 from mirip.tracking.result import RunRecord, provenance_tags, read_result
-from mirip.tracking.store import connect, exclusive_store, tracking_uri, without_password
+from mirip.tracking.runs_of_key import RunsOfKey
+from mirip.tracking.store import connect, exclusive_store, is_own_store, is_unavailable, tracking_uri, without_password
 from mirip.tracking.unpublished import forget, keep
 from mirip.workspace import Workspace
 
@@ -35,11 +37,12 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-KEY_TAG = "mirip.key"
 ARTIFACTS_TAG = "mirip.artifacts"
 HEADLINES = {"train.val_pairwise_accuracy": "val_pairwise_accuracy", "evaluate.pairwise_accuracy": "pairwise_accuracy"}
 
-_MAX_PARAM_CHARS = 6000
+_ROUNDS = 5  # how often to begin again where other clones publish the same result
+_PAUSE_S = 2
+_WAIT_S = 15  # for another clone to complete its run: more than a request takes that is answered at its second try
 _BATCH = {"metrics": 1000, "params": 100, "tags": 100}  # MLflow's limits for one request
 
 
@@ -106,7 +109,8 @@ def _tracked(workspace: Workspace, record: RunRecord) -> Tracked:
 def publish(record: RunRecord) -> Published:
     """Create the run of `record.key`, or bring it up to date; a result that was kept for this store no longer is.
 
-    Processes of one repository publish one after the other, so that a key never gets two runs.
+    Processes of one repository publish one after the other. Several clones may publish one result to one server at the
+    same time: see `mirip.tracking.runs_of_key` for how it still gets one run.
 
     Raises:
         TrackingError: the server cannot be reached within about 20 s, or refuses the result.
@@ -131,50 +135,69 @@ class _Changes:
 
 
 def _publish(record: RunRecord, uri: str) -> Published:
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    last = 1 if is_own_store(uri) else _ROUNDS
+    for number in range(1, last + 1):
+        try:
+            if (published := _publish_once(record, uri)) is not None:
+                return published
+        except (MlflowException, SQLAlchemyError) as error:
+            # A clone that publishes the same may have removed our run, or be creating the tables at this moment.
+            if number == last or is_unavailable(error):
+                raise
+            time.sleep(_PAUSE_S)
+    raise TrackingError("other clones publish this result at this moment", "publish it again when they are done")
+
+
+def _publish_once(record: RunRecord, uri: str) -> Published | None:
+    """Complete the run of a result and remove its copies; None where another clone's run turned out to be the one."""
     client = connect(uri)
     experiment_id = find_or_create_experiment(client, record.experiment, uri)
-    found = client.search_runs([experiment_id], filter_string=f"tags.`{KEY_TAG}` = '{record.key}'", max_results=1)
-    run = found[0] if found else _new_run(client, experiment_id, record)
+    runs = RunsOfKey(client, experiment_id, record.key)
+    run, found = runs.take(record.run_name, record.made_ms, wait_s=0 if is_own_store(uri) else _WAIT_S)
     changes = _missing(client, run, record)
     _log(client, run.info.run_id, changes)
     if artifacts := _log_artifacts(client, run, record):
         client.set_tag(run.info.run_id, ARTIFACTS_TAG, artifacts)
     new_dataset = record.dataset is not None and log_dataset(client, run, record.dataset)
     new_model = record.ranker is not None and log_ranker(client, run, record.ranker)
-    renamed = record.rename and run.info.run_name != record.run_name
+    name = run_name(record.run_name)
+    renamed = record.rename and run.info.run_name != name
     if renamed:
-        client.update_run(run.info.run_id, name=record.run_name)
+        client.update_run(run.info.run_id, name=name)
     complete = run.info.status == "FINISHED"
     if not complete:
         ended = max(record.made_ms, run.info.start_time) if record.made_ms is not None else None
         client.set_terminated(run.info.run_id, "FINISHED", end_time=ended)
+    if runs.settle().info.run_id != run.info.run_id:
+        return None
     same = complete and not (changes or artifacts or new_dataset or new_model or renamed)
     return Published(
         run_id=run.info.run_id,
-        run_name=record.run_name if renamed else run.info.run_name,
+        run_name=name if renamed else run.info.run_name,
         uri=without_password(uri),
         status="new" if not found else "unchanged" if same else "updated",
     )
 
 
-def _new_run(client: "MlflowClient", experiment_id: str, record: RunRecord) -> "Run":
-    tags = {KEY_TAG: record.key}
-    return client.create_run(experiment_id, start_time=record.made_ms, tags=tags, run_name=record.run_name)
-
-
 def _missing(client: "MlflowClient", run: "Run", record: RunRecord) -> _Changes:
     changes = _Changes()
     now_ms = record.made_ms or int(time.time() * 1000)
+    # What a run is given first has the run's own time: two clones that complete one run write the same points.
+    first_ms = run.info.start_time
     texts, numbers = _texts_and_numbers(record.metrics)
     for name, value in numbers.items():
         if name not in run.data.metrics or (run.data.metrics[name] != value and not record.past):
-            step = 1 + max(m.step for m in _history(client, run, name)) if name in run.data.metrics else 0
-            changes.metrics.append(_metric(name, value, now_ms, step))
+            known = name in run.data.metrics
+            step = 1 + max(m.step for m in _history(client, run, name)) if known else 0
+            changes.metrics.append(_metric(name, value, now_ms if known else first_ms, step))
     if record.curves is not None:
-        changes.metrics += _missing_points(client, run, record.curves, now_ms)
+        changes.metrics += _missing_points(client, run, record.curves, first_ms)
     params = {_name(key): _text(value) for key, value in flatten(record.params).items()}
     changes.params = {key: value for key, value in params.items() if key not in run.data.params}
-    tags = {**record.tags, **texts}
+    tags = {_name(key): fitted(value, MAX_TAG_CHARS) for key, value in {**record.tags, **texts}.items()}
     changes.tags = {
         key: value
         for key, value in tags.items()
@@ -183,13 +206,13 @@ def _missing(client: "MlflowClient", run: "Run", record: RunRecord) -> _Changes:
     return changes
 
 
-def _missing_points(client: "MlflowClient", run: "Run", curves: "pd.DataFrame", now_ms: int) -> "list[Metric]":
+def _missing_points(client: "MlflowClient", run: "Run", curves: "pd.DataFrame", time_ms: int) -> "list[Metric]":
     points = []
     for column in curves.columns.drop("epoch"):
-        name = f"curve/{_name(column)}"
+        name = fitted(f"curve/{_name(column)}", MAX_KEY_CHARS)
         known = {(m.step, m.value) for m in _history(client, run, name)} if name in run.data.metrics else set()
         points += [
-            _metric(name, value, now_ms, step)
+            _metric(name, value, time_ms, step)
             for step, value in zip(
                 curves["epoch"].astype(int).tolist(), curves[column].astype(float).tolist(), strict=True
             )
@@ -261,10 +284,10 @@ def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
 
 
 def _name(key: str) -> str:
-    """Return `key` with what MLflow forbids in names replaced by an underscore."""
-    return re.sub(r"[^\w.\- ]", "_", key)
+    """Return `key` as short as MLflow wants it, with what it forbids in names replaced by an underscore."""
+    return fitted(re.sub(r"[^\w.\- ]", "_", key), MAX_KEY_CHARS)
 
 
 def _text(value: Any) -> str:
     text = "null" if value is None else canonical_json(value) if isinstance(value, bool | list | tuple) else str(value)
-    return text if len(text) <= _MAX_PARAM_CHARS else f"{text[: _MAX_PARAM_CHARS - 3]}..."
+    return fitted(text, MAX_PARAM_CHARS)

@@ -108,7 +108,7 @@ def read_result(workspace: Workspace, params: Params, provenance: Mapping[str, s
     tags = {
         **provenance,
         "mirip.recipe": params.extract.recipe,
-        "mirip.fingerprint": metrics["extract"]["fingerprint"],
+        "mirip.fingerprint": metrics["extract"].get("fingerprint", "not available"),
         "mirip.hardware": metrics.get("benchmark", {}).get("hardware") or "not available",
     }
     has_model = workspace.model.exists()
@@ -117,13 +117,15 @@ def read_result(workspace: Workspace, params: Params, provenance: Mapping[str, s
         run_name=params.track.run_name or provenance.get("dvc.experiment") or default_name(params, key),
         params=logged_params(params),
         metrics={f"{stage}.{name}": value for stage, scalars in metrics.items() for name, value in scalars.items()},
-        curves=pd.read_csv(workspace.curves) if workspace.curves.exists() else None,
+        curves=_read_curves(workspace),
         artifacts=_artifacts(workspace),
         tags=tags,
         key=key,
         root=workspace.root,
         rename=params.track.run_name is not None,
-        ranker=Ranker(workspace.model, metrics["extract"]["dim"]) if has_model else None,
+        ranker=Ranker(workspace.model, metrics["extract"]["dim"])
+        if has_model and "dim" in metrics["extract"]
+        else None,
         dataset=Dataset(
             params.data.images.name,
             metrics["split"]["digest"],
@@ -131,6 +133,19 @@ def read_result(workspace: Workspace, params: Params, provenance: Mapping[str, s
             dataset_counts(metrics.get("data", {}), metrics["split"]),
         ),
     )
+
+
+def _read_curves(workspace: Workspace) -> pd.DataFrame | None:
+    if not workspace.curves.exists():
+        return None
+    try:
+        curves = pd.read_csv(workspace.curves).astype(float)
+    except ValueError as error:
+        reason = " ".join(str(error).split())
+        raise DataError(f"{_shown(workspace, workspace.curves)} is damaged ({reason})", "run `dvc repro`") from None
+    if "epoch" not in curves:
+        raise DataError(f"{_shown(workspace, workspace.curves)} lacks the column epoch", "run `dvc repro`")
+    return curves
 
 
 def _artifacts(workspace: Workspace) -> list[Path]:
@@ -176,8 +191,8 @@ def read_metrics(workspace: Workspace) -> dict[str, dict[str, Any]]:
         if not path.is_file():
             continue
         try:
-            metrics[name] = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
+            metrics[name] = dict(json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, TypeError) as error:
             raise DataError(f"{_shown(workspace, path)} is damaged ({error})", "run `dvc repro`") from None
     for name, value in _NEEDED.items():
         if value not in metrics.get(name, {}):

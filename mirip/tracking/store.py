@@ -2,7 +2,7 @@
 
 import logging
 import os
-import urllib.parse
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,18 +29,74 @@ _DEFAULT_ENVIRONMENT = {
 }
 
 
+# The package of each module that MLflow imports for a kind of store, where it has another name.
+_PACKAGES = {
+    "MySQLdb": "mysqlclient",
+    "azure": "azure-storage-blob",
+    "google": "google-cloud-storage",
+    "psycopg": "'psycopg[binary]'",
+    "psycopg2": "psycopg2-binary",
+}
+
+
 def tracking_uri() -> str:
     """Return MLFLOW_TRACKING_URI, else `mlflow.db` in the main repository's root."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(main_root() / 'mlflow.db').as_posix()}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or _own_uri()
+
+
+def is_own_store(uri: str) -> bool:
+    """Return whether a store is the main repository's, which other clones do not write to."""
+    return uri == _own_uri()
+
+
+def _own_uri() -> str:
+    return f"sqlite:///{(main_root() / 'mlflow.db').as_posix()}"
 
 
 def connect(uri: str) -> "MlflowClient":
-    """Return a client of a store; a database that does not exist is created first."""
+    """Return a client of a store; a database that does not exist is created first.
+
+    Raises:
+        TrackingError: MLflow knows no such kind of store, or the address is none.
+        MlflowException: it knows the kind, and refuses it.
+    """
     from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
 
     if (path := _sqlite_path(uri)) is not None and not path.exists():
         create_database(path)
-    return MlflowClient(tracking_uri=uri, registry_uri=uri)
+    try:
+        return MlflowClient(tracking_uri=uri, registry_uri=uri)
+    except (MlflowException, ValueError) as error:
+        if isinstance(error, MlflowException) and "unsupported URI" not in str(error):
+            raise
+        raise TrackingError(
+            f"{without_password(uri)} is not the address of an MLflow store",
+            "set MLFLOW_TRACKING_URI to one such as http://host:5000, sqlite:////path/mlflow.db or "
+            "postgresql://user@host/name",
+        ) from None
+
+
+def answers(uri: str) -> bool:
+    """Return whether a store can be reached and used at all."""
+    try:
+        with used_store(uri, "asked"):
+            connect(uri).search_experiments(max_results=1)
+    except TrackingError:
+        return False
+    return True
+
+
+def is_unavailable(error: BaseException) -> bool:
+    """Return whether an error means that a store cannot be reached, rather than that it refuses something."""
+    from requests import RequestException
+    from sqlalchemy.exc import OperationalError
+
+    while not isinstance(error, RequestException | OperationalError):
+        if (deeper := error.__cause__ or error.__context__) is None:
+            return False
+        error = deeper
+    return True
 
 
 def store_exists(uri: str) -> bool:
@@ -74,8 +130,7 @@ def _sqlite_path(uri: str) -> Path | None:
 
 def without_password(uri: str) -> str:
     """Return a URI as it may be shown."""
-    parts = urllib.parse.urlsplit(uri)
-    return uri.replace(f"{parts.netloc}", parts.netloc.rpartition("@")[2], 1) if "@" in parts.netloc else uri
+    return re.sub("(?<=://)[^/]*@", "", uri, count=1)
 
 
 def root_cause(error: BaseException) -> str:
@@ -95,22 +150,53 @@ def exclusive_store(uri: str, failed: str) -> Iterator[None]:
         failed: how the error begins, such as "the result was not published to".
 
     Raises:
-        TrackingError: the server cannot be reached within about 20 s, or refuses; or others keep the store busy.
+        TrackingError: see `used_store`; or others keep the store busy.
     """
     lock = private_folder().tracking_lock
-    with quiet_mlflow():
-        from mlflow.exceptions import MlflowException
-        from sqlalchemy.exc import SQLAlchemyError
-
+    with used_store(uri, failed):
         try:
             with locked_file(lock, timeout_s=_LOCK_TIMEOUT_S):
                 yield
                 return
         except LockTimeout:
             reason = f"another process has held {lock} for {_LOCK_TIMEOUT_S} s"
-        except (MlflowException, SQLAlchemyError, OSError) as error:
-            reason = root_cause(error)
     raise TrackingError(f"{failed} {without_password(uri)}: {reason}")
+
+
+@contextmanager
+def used_store(uri: str, failed: str) -> Iterator[None]:
+    """Use a store without MLflow's noise; what it cannot do is an error of one line.
+
+    Args:
+        uri: of the store.
+        failed: how the error begins, such as "the result was not published to".
+
+    Raises:
+        TrackingError: the server cannot be reached within about 20 s, or refuses; a package that it needs is missing.
+    """
+    advice = ""
+    with quiet_mlflow():
+        from mlflow.exceptions import MlflowException
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            yield
+            return
+        except (MlflowException, SQLAlchemyError, OSError, ImportError) as error:
+            reason = root_cause(error)
+            if (package := _missing_package(error)) is not None:
+                advice = f"install it into this environment with `pip install {package}`"
+    raise TrackingError(f"{failed} {without_password(uri)}: {reason}", advice)
+
+
+def _missing_package(error: BaseException | None) -> str | None:
+    """Return the package that lacks, if that is behind an error: a database's driver, or a client of a file store."""
+    while error is not None:
+        if isinstance(error, ImportError) and error.name:
+            module = error.name.partition(".")[0]
+            return _PACKAGES.get(module, module)
+        error = error.__cause__ or error.__context__
+    return None
 
 
 @contextmanager

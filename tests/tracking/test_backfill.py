@@ -10,9 +10,10 @@ import pytest
 import yaml
 from result_folder import edit_json, migrated_database, write_result_folder
 
-from mirip.errors import DataError
+from mirip.cli.main import main
+from mirip.errors import DataError, TrackingError
 from mirip.files import md5_file
-from mirip.tracking.backfill import LeftOut, backfill, publish_workspace
+from mirip.tracking.backfill import Failed, LeftOut, backfill, publish_workspace
 from mirip.tracking.publishing import Published
 
 
@@ -62,7 +63,8 @@ class Repository:
 
     def runs(self) -> list[Any]:
         """All runs of the local store, oldest first."""
-        return sorted(self.store().search_runs(["1"]), key=lambda run: run.info.start_time)
+        ids = [experiment.experiment_id for experiment in self.store().search_experiments()]
+        return sorted(self.store().search_runs(ids), key=lambda run: run.info.start_time)
 
     def store(self) -> Any:
         """A client of the local store."""
@@ -250,3 +252,53 @@ def test_a_run_begun_after_a_result_of_the_past_does_not_end_before_it(repositor
     run = store.get_run(begun.info.run_id)
     assert run.info.status == "FINISHED"
     assert run.info.end_time >= run.info.start_time > old.info.start_time
+
+
+def into_a_deleted_experiment(repository: Repository) -> str:
+    """Commit a result between the others that MLflow refuses; return the commit."""
+    store = repository.store()
+    store.delete_experiment(store.create_experiment("gone"))
+    repository.git("switch", "-qc", "refused", "older")
+    text = (repository.root / "params.yaml").read_text()
+    (repository.root / "params.yaml").write_text(text.replace("experiment: mirip", "experiment: gone"))
+    edit_json(repository.root / "metrics/evaluate.json", pairwise_accuracy=0.75)
+    (repository.root / "models/best_model.pt").write_bytes(b"refused")
+    repository.lock()
+    commit = repository.commit("refused")
+    repository.git("switch", "-q", "main")
+    (repository.root / "models/best_model.pt").write_bytes(b"second")
+    return commit
+
+
+@pytest.mark.slow
+def test_a_result_that_is_refused_stops_none_of_the_others_and_is_named(
+    repository: Repository, capfd: pytest.CaptureFixture[str]
+) -> None:
+    commit = into_a_deleted_experiment(repository)
+    assert main(["track", "--backfill"]) == 1
+    printed = capfd.readouterr()
+    assert printed.out.count("track: run ") == 4  # three and the workspace's, which is the second again
+    refused, said = printed.err.splitlines()
+    assert refused.startswith(f"track: failed {commit[:7]}: the MLflow experiment 'gone' is deleted")
+    assert said == f"error: 1 result was not published ({commit[:7]}): mend the cause, then run this again"
+    assert sorted(run.data.metrics["pairwise_accuracy"] for run in repository.runs()) == [0.7, 0.8, 0.9]
+
+
+@pytest.mark.slow
+def test_a_curve_that_is_damaged_leaves_out_its_commit_alone(repository: Repository) -> None:
+    repository.git("switch", "-qc", "damaged")
+    (repository.root / "metrics/train/curves.csv").write_text("")
+    edit_json(repository.root / "metrics/evaluate.json", pairwise_accuracy=0.1)
+    repository.lock()
+    repository.commit("damaged")
+    repository.git("switch", "-q", "main")
+    found = list(backfill())
+    (left_out,) = [item for item in found if isinstance(item, LeftOut)]
+    assert left_out.reason.startswith("metrics/train/curves.csv is damaged")
+    assert len(repository.runs()) == 3
+
+
+def test_without_a_store_it_ends_at_the_first_result(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "foo://x")
+    with pytest.raises(TrackingError, match="foo://x is not the address of an MLflow store"):
+        assert not [item for item in backfill() if isinstance(item, Failed)]

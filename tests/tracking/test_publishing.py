@@ -8,13 +8,16 @@ import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 from forked import Forked, publish_result
-from result_folder import migrated_database
+from mlflow_store import client as mlflow_client
+from mlflow_store import new_postgresql
+from result_folder import migrated_database, write_result_folder
 
 from mirip.errors import TrackingError
 from mirip.files import flatten
@@ -315,3 +318,71 @@ def test_six_processes_on_a_fresh_folder_all_publish(workspace: Path) -> None:
     ended = [process.end() for process in processes]
     assert [code for code, _, _ in ended] == [0] * 6, ended
     assert sorted(run.info.run_name for run in runs()) == sorted(set(keys))
+
+
+@pytest.mark.parametrize(
+    ("uri", "advice"),
+    [
+        ("mysql+cymysql://ann:secret@127.0.0.1/x", "`pip install cymysql`"),
+        ("foo://ann:secret@host/x", "set MLFLOW_TRACKING_URI to one such as http://host:5000"),
+        ("postgresql://ann:secret@host:port/x", "set MLFLOW_TRACKING_URI to one such as http://host:5000"),
+        ("http://[::1", "set MLFLOW_TRACKING_URI to one such as http://host:5000"),
+    ],
+)
+def test_an_address_that_cannot_be_used_loses_no_result_and_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uri: str, advice: str
+) -> None:
+    write_result_folder(tmp_path, n_images=200)
+    (tmp_path / ".dvc").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    tracked = track(Workspace(), load_params())
+    assert advice in tracked.warning
+    assert tracked.warning.endswith("the result is kept until `mirip track --backfill` publishes it")
+    assert "\n" not in tracked.warning
+    assert "secret" not in tracked.warning
+    assert len(list((tmp_path / ".mirip/unpublished").glob("*.tar"))) == 1
+
+
+def test_a_store_of_files_whose_package_is_missing_says_what_to_install(workspace: Path) -> None:
+    if find_spec("boto3"):
+        pytest.skip("boto3 is installed")
+    client().create_experiment("mirip", artifact_location="s3://bucket/folder")
+    with pytest.raises(TrackingError, match="install it into this environment with `pip install boto3`"):
+        publish(record())
+
+
+def long_names(ending: str) -> dict[str, Any]:
+    text = "long " * 60 + ending
+    return {
+        "run_name": text,
+        "experiment": text,
+        "params": {"train": {text: 1, f"{text} too": "x" * 9000}},
+        "metrics": {"evaluate.pairwise_accuracy": 0.7, text: 0.5, f"{text} text": "y" * 9000},
+        "tags": {f"{text} tag": "z" * 9000},
+        "curves": pd.DataFrame({"epoch": [1], text: [0.5]}),
+        "key": result_key({}, {"model": ending}),
+    }
+
+
+def check_long_names(store: Any) -> None:
+    first, second = publish(record(**long_names("one"))), publish(record(**long_names("two")))
+    assert publish(record(**long_names("one"), rename=True)).status == "unchanged"
+    found = [store.get_run(published.run_id) for published in (first, second)]
+    assert len({run.info.run_name for run in found}) == 2
+    assert len({run.info.experiment_id for run in found}) == 2
+    assert [len(run.data.params) for run in found] == [2, 2]
+    assert all(run.info.status == "FINISHED" for run in found)
+
+
+def test_names_and_texts_that_are_too_long_are_shortened_and_stay_distinct(workspace: Path) -> None:
+    check_long_names(client())
+
+
+@pytest.mark.integration
+def test_what_postgresql_would_refuse_for_its_length_is_shortened(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = new_postgresql()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    check_long_names(mlflow_client(uri))
