@@ -207,8 +207,8 @@ def test_a_note_on_the_library_in_a_config_changes_nothing(recipe: Recipe, dinov
 
 
 WITHOUT_EFFECT = {
-    "architectures": ["Other"], "torch_dtype": "bfloat16", "dtype": "float16", "use_cache": False, "id2label": {"0": "a"},
-    "label2id": {"a": 0}, "transformers_version": "99", "_name_or_path": "elsewhere",
+    "architectures": ["Other"], "torch_dtype": "bfloat16", "dtype": "float16", "use_cache": False,
+    "id2label": {"0": "a"}, "label2id": {"a": 0}, "transformers_version": "99", "_name_or_path": "elsewhere",
 }  # fmt: skip
 
 
