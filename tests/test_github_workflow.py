@@ -26,8 +26,9 @@ def workflow() -> dict:
 
 
 @pytest.fixture(scope="module")
-def steps(workflow: dict) -> list[dict]:
-    return workflow["jobs"]["ci"]["steps"]
+def jobs(workflow: dict) -> dict[str, list[dict]]:
+    """The steps of each job."""
+    return {name: job["steps"] for name, job in workflow["jobs"].items()}
 
 
 def named(steps: list[dict], name: str) -> dict:
@@ -35,14 +36,19 @@ def named(steps: list[dict], name: str) -> dict:
     return step
 
 
-def test_it_runs_on_pull_requests_and_on_pushes_to_main(workflow: dict) -> None:
-    assert set(workflow["on"]) == {"pull_request", "push"}
+def test_it_runs_on_pull_requests_in_a_merge_queue_and_on_pushes_to_main(workflow: dict) -> None:
+    assert set(workflow["on"]) == {"pull_request", "merge_group", "push"}
     assert workflow["on"]["push"] == {"branches": ["main"]}
 
 
-def test_it_may_read_the_code_and_comment_and_no_more(workflow: dict) -> None:
-    assert workflow["permissions"] == {"contents": "read", "pull-requests": "write"}
-    assert all("permissions" not in job for job in workflow["jobs"].values())
+def test_the_job_that_comments_alone_may_write_and_runs_nothing_of_the_pull_request(workflow: dict) -> None:
+    assert workflow["permissions"] == {"contents": "read"}
+    assert {name: job["permissions"] for name, job in workflow["jobs"].items() if "permissions" in job} == {
+        "comment": {"pull-requests": "write"}
+    }
+    steps = workflow["jobs"]["comment"]["steps"]
+    assert not any("checkout" in step.get("uses", "") for step in steps)
+    assert not any("mirip " in step.get("run", "") or "make" in step.get("run", "") for step in steps)
 
 
 def test_two_pushes_to_one_pull_request_do_not_race(workflow: dict) -> None:
@@ -50,15 +56,26 @@ def test_two_pushes_to_one_pull_request_do_not_race(workflow: dict) -> None:
     assert workflow["concurrency"]["cancel-in-progress"] is True
 
 
-def test_only_first_party_actions_of_a_pinned_major_version_are_used(workflow: dict) -> None:
-    used = [step["uses"] for job in workflow["jobs"].values() for step in job["steps"] if "uses" in step]
-    assert len(used) == 4
-    assert all(re.fullmatch(r"actions/[a-z-]+@v\d+", action) for action in used)
+def test_only_first_party_actions_pinned_to_a_commit_are_used_and_each_says_its_version() -> None:
+    used = re.findall(r"uses: (.*)", WORKFLOW.read_text())
+    assert len(used) == 11
+    assert all(re.fullmatch(r"actions/[a-z/-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", action) for action in used)
 
 
-def test_the_whole_history_is_checked_out_and_the_token_is_not_left_behind(steps: list[dict]) -> None:
-    assert steps[0]["with"]["fetch-depth"] == 0
-    assert steps[0]["with"]["persist-credentials"] is False
+def test_every_job_that_installs_takes_the_libraries_from_a_cache(jobs: dict[str, list[dict]]) -> None:
+    for steps in jobs.values():
+        names = [step.get("name", "").split()[0] if step.get("name") else "" for step in steps]
+        if "Install" in names:
+            assert names.index("Cache") < names.index("Install")
+            assert "requirements-dev.txt" in named(steps, "Cache")["with"]["key"]
+
+
+def test_the_whole_history_is_checked_out_and_the_token_is_not_left_behind(jobs: dict[str, list[dict]]) -> None:
+    for name in ("ci", "report"):
+        assert jobs[name][0]["with"]["fetch-depth"] == 0
+    found = [step for steps in jobs.values() for step in steps if "checkout" in step.get("uses", "")]
+    assert len(found) == 3
+    assert all(step["with"]["persist-credentials"] is False for step in found)
 
 
 def test_no_value_of_a_pull_request_is_pasted_into_a_script(workflow: dict) -> None:
@@ -72,12 +89,12 @@ def test_the_fast_tests_run_on_windows_and_macos_without_make(workflow: dict) ->
     assert not any("make " in step.get("run", "") for step in job["steps"])
 
 
-def test_every_command_of_ours_exists(steps: list[dict]) -> None:
-    scripts = "\n".join(step.get("run", "") for step in steps)
+def test_every_command_of_ours_exists(jobs: dict[str, list[dict]]) -> None:
+    scripts = "\n".join(step.get("run", "") for name in ("ci", "report") for step in jobs[name])
     targets = re.findall(r"\bmake (\S+)", scripts)
     commands = re.findall(r"bin/mirip (\S+)", scripts)
-    assert targets == ["install"]
-    assert commands == ["pr-report", "check-lock"]
+    assert set(targets) == {"install"}
+    assert commands == ["check-lock", "pr-report"]
     for target in targets:
         assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
     for command in commands:
@@ -86,17 +103,16 @@ def test_every_command_of_ours_exists(steps: list[dict]) -> None:
     assert ".ci/run" in scripts
 
 
-def test_the_comment_comes_before_what_may_fail_and_all_of_it_is_run(steps: list[dict]) -> None:
-    names = [step.get("name", "") for step in steps]
-    assert names.index("Comment") < names.index("Test")
-    for name in ("Check that dvc.lock", "Test"):
-        assert "!cancelled()" in named(steps, name)["if"]
+def test_the_comment_waits_for_no_test_and_tests_run_though_the_lock_is_stale(workflow: dict) -> None:
+    assert workflow["jobs"]["comment"]["needs"] == "report"
+    assert "needs" not in workflow["jobs"]["report"]
+    assert "!cancelled()" in named(workflow["jobs"]["ci"]["steps"], "Test")["if"]
 
 
-def test_a_fork_gets_a_summary_and_no_comment(steps: list[dict]) -> None:
-    assert "head.repo.full_name == github.repository" in named(steps, "Comment")["if"]
-    assert named(steps, "Report")["if"] == "github.event_name == 'pull_request'"
-    assert "GITHUB_STEP_SUMMARY" in named(steps, "Report")["run"]
+def test_a_fork_gets_a_summary_and_no_comment(workflow: dict) -> None:
+    assert "head.repo.full_name == github.repository" in workflow["jobs"]["comment"]["if"]
+    assert workflow["jobs"]["report"]["if"] == "github.event_name == 'pull_request'"
+    assert "GITHUB_STEP_SUMMARY" in named(workflow["jobs"]["report"]["steps"], "Report")["run"]
 
 
 # Answers as `gh api` does, on comments in a file: the one tool that needs GitHub itself.
@@ -124,7 +140,7 @@ path.write_text(json.dumps(comments))
 
 
 @pytest.mark.skipif(shutil.which("jq") is None, reason="jq is not found")
-def test_two_pushes_leave_one_comment_and_touch_no_other(steps: list[dict], tmp_path: Path) -> None:
+def test_two_pushes_leave_one_comment_and_touch_no_other(jobs: dict[str, list[dict]], tmp_path: Path) -> None:
     gh = tmp_path / "bin/gh"
     gh.parent.mkdir()
     gh.write_text(GH)
@@ -146,7 +162,7 @@ def test_two_pushes_leave_one_comment_and_touch_no_other(steps: list[dict], tmp_
     for text in ("first", "second"):
         (tmp_path / "comment.md").write_text(f"{MARKER}\n{text}\n")
         # As GitHub runs a script.
-        script = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", named(steps, "Comment")["run"]]
+        script = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", named(jobs["comment"], "Comment")["run"]]
         subprocess.run(script, env=environment, check=True)
         comments = json.loads(stored.read_text())
         assert comments[:2] == others

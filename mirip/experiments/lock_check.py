@@ -59,7 +59,26 @@ def check_lock() -> list[StaleStage]:
         recorded |= _recorded(Path(pipeline))
         persisted |= _persisted(Path(pipeline))
     params = {name: read_yaml(Path(name)) for stage in recorded.values() for name in stage.params}
-    return stale_stages(status, recorded, params, persisted=persisted, not_in_git=_not_in_git(status))
+    stale = stale_stages(status, recorded, params, persisted=persisted, not_in_git=_not_in_git(status))
+    return [*stale, *_deleted_stages()]
+
+
+def _deleted_stages() -> list[StaleStage]:
+    """Return the stages that a lock file of the project still records though their dvc.yaml has them no more."""
+    locks = (git("ls-files", "-z", "--", "dvc.lock", "*/dvc.lock") or "dvc.lock").split("\0")
+    deleted = []
+    for lock in sorted({Path("dvc.lock"), *(Path(name) for name in locks if name)}):
+        pipeline = lock.with_suffix(".yaml")
+        declared = read_yaml(pipeline).get("stages") or {}
+        deleted += [
+            StaleStage(
+                f"{_prefix(pipeline)}{name}",
+                (f"{pipeline.as_posix()} has it no more: delete its entry in {lock.as_posix()}",),
+            )
+            for name in read_yaml(lock).get("stages") or {}
+            if _declared(declared, name) is None
+        ]
+    return deleted
 
 
 def stale_stages(
@@ -137,16 +156,28 @@ def _recorded(pipeline: Path) -> dict[str, RecordedStage]:
     """Read what the lock file beside a dvc.yaml records."""
     declared = read_yaml(pipeline).get("stages") or {}
     locked = read_yaml(pipeline.with_suffix(".lock")).get("stages") or {}
-    prefix = "" if pipeline == Path("dvc.yaml") else f"{pipeline.as_posix()}:"
     return {
-        f"{prefix}{name}": RecordedStage(
-            {_here(pipeline, declared[name], path): values for path, values in (stage.get("params") or {}).items()},
-            _hashes(pipeline, declared[name], stage.get("deps")),
-            _hashes(pipeline, declared[name], stage.get("outs")),
+        f"{_prefix(pipeline)}{name}": RecordedStage(
+            {_here(pipeline, stage, path): values for path, values in (entry.get("params") or {}).items()},
+            _hashes(pipeline, stage, entry.get("deps")),
+            _hashes(pipeline, stage, entry.get("outs")),
         )
-        for name, stage in locked.items()
-        if name in declared
+        for name, entry in locked.items()
+        if (stage := _declared(declared, name)) is not None
     }
+
+
+def _prefix(pipeline: Path) -> str:
+    """Return what DVC puts before the name of a stage of a dvc.yaml."""
+    return "" if pipeline == Path("dvc.yaml") else f"{pipeline.as_posix()}:"
+
+
+def _declared(stages: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:
+    """Return how dvc.yaml declares a stage, also one of a `foreach` or a `matrix`, which has the name `stage@item`."""
+    if name in stages:
+        return dict(stages[name] or {})
+    several = stages.get(name.partition("@")[0])
+    return None if several is None or "@" not in name else dict(several.get("do") or several)
 
 
 def _persisted(pipeline: Path) -> set[str]:

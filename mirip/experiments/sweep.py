@@ -7,8 +7,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ _TRAINED = Workspace().metrics("train").as_posix()
 _PRINTED = ("Reproducing experiment", "train: ", "error: ", "ERROR: ")
 _POLL_S = 0.2
 _DROP_S = 60
+_LOOK_S = 10  # between two questions to DVC, each of which takes a second of a processor
+_LOOKS_IN_VAIN = 3
 _SHORT = {"learning_rate": "lr"}
 _AXIS = "such as train.dropout=0.1,0.3"
 
@@ -66,12 +69,14 @@ def sweep(texts: Sequence[str], jobs: int) -> list[tuple[str, float]]:
 
     Raises:
         ParamsError: as `parse_grid`, a param that params.yaml does not have, or fewer than one job.
-        DataError: DVC cannot queue an experiment, older ones wait in its queue, or one failed; those that ran are kept.
+        DataError: DVC cannot queue an experiment in this folder or at all, older ones wait in its queue, or one failed;
+            those that ran are kept.
         KeyboardInterrupt: those that ran are kept, and nothing goes on in the background.
     """
     if jobs < 1:
         raise ParamsError(f"{jobs} jobs cannot run anything", "give --jobs 1 or more")
     points = _named_points(parse_grid(texts))
+    _check_path(Path.cwd().resolve())
     known = [name for name in points if _experiment(name, _TRAINED) is not None]
     if len(known) < len(points):
         _check_queue_is_empty()
@@ -134,39 +139,124 @@ def _experiment(name: str, path: str) -> str | None:
     return git("show", f"refs/exps/{head[:2]}/{head[2:]}/{name}:./{path}")
 
 
+def _check_path(root: Path) -> None:
+    if not str(root).isascii():
+        raise DataError(
+            f"DVC cannot queue experiments in {root}, whose path has letters beyond ASCII",
+            "move the project to a path without, or run one experiment after the other with `dvc exp run`",
+        )
+
+
 def _check_queue_is_empty() -> None:
-    if waiting := _n_waiting():
+    if waiting := _queue().n_waiting:
         raise DataError(
             f"{waiting} older experiments run or wait in the queue, as `dvc queue status` lists them",
             "let them end (`dvc queue start`), or drop them (`dvc queue stop --kill`, `dvc queue remove --queued`)",
         )
 
 
-def _n_waiting() -> int:
-    return len(re.findall(r"\b(?:Queued|Running)\b", run_dvc("queue", "status")))
+@dataclass(frozen=True)
+class _Queue:
+    """How many experiments run or wait, and how many workers of DVC there are for them; which ones it calls running."""
+
+    n_waiting: int
+    n_workers: int
+    running: list[str]
+
+
+def _queue() -> _Queue:
+    status = run_dvc("queue", "status")
+    workers = re.search(r"Worker status: (\d+) active, (\d+) idle", status)
+    return _Queue(
+        len(re.findall(r"\b(?:Queued|Running)\b", status)),
+        sum(int(count) for count in workers.groups()) if workers else 0,
+        re.findall(r"^(\w+)\b.*\bRunning\b", status, re.MULTILINE),
+    )
 
 
 def _run_queue(jobs: int) -> None:
-    """Run what is queued, and print from DVC's long log which experiment runs and what its training came to.
+    """Run what is queued until each experiment is done or has failed, whatever becomes of DVC's workers.
 
-    The log goes through a file: a worker of DVC that outlives its command would hold a pipe open.
+    An experiment whose worker was killed has failed. Those that still wait get new workers, as long as that helps.
+    """
+    waiting = _queue().n_waiting
+    while waiting:
+        if not _run_all(jobs):
+            _end_running()
+        before, waiting = waiting, _queue().n_waiting
+        if waiting >= before:
+            _drop_queue()
+            return
+
+
+def _end_running() -> None:
+    """End experiments that have lost their worker, which DVC would list as running for ever.
+
+    The first `dvc queue kill` ends the process, the second finds none and lists the experiment as failed. `dvc queue
+    stop` would also stop the next worker as soon as it starts.
+    """
+    for _ in range(2):
+        if running := _queue().running:
+            with suppress(DataError):
+                run_dvc("queue", "kill", "--force", *running)
+            time.sleep(1)
+
+
+def _run_all(jobs: int) -> bool:
+    """Let DVC run the queue, and print from its long log which experiment runs and what its training came to.
+
+    The log goes through a file: a worker of DVC that outlives its command would hold a pipe open. DVC's command waits
+    for ever for an experiment whose worker is gone or that fails before it starts; then it is killed.
+
+    Returns:
+        False where experiments are left that no worker runs.
     """
     command = [sys.executable, "-m", "dvc", "exp", "run", "--run-all", "--jobs", str(jobs)]
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
         with log.open("wb") as stream:
             process = subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT)
-        for line in _lines(log, process):
-            if line.startswith(_PRINTED):
-                print(f"sweep: {line.strip()}", flush=True)
+        watched = _Watched(process)
+        try:
+            for line in _lines(log, watched.has_ended):
+                if line.startswith(_PRINTED):
+                    print(f"sweep: {line.strip()}", flush=True)
+        finally:
+            if watched.in_vain:
+                process.kill()
+                process.wait()
+    return not watched.abandoned
 
 
-def _lines(log: Path, process: subprocess.Popen[bytes]) -> Iterator[str]:
-    """Yield the lines of a file as a process writes them, until it ends."""
+class _Watched:
+    """DVC's command that runs a queue, and whether it still has anything to wait for."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self.in_vain = False  # nothing is left that it could wait for
+        self.abandoned = False  # experiments are left, and no worker
+        self._process, self._n_in_vain = process, 0
+        self._next_look = time.monotonic() + _LOOK_S
+
+    def has_ended(self) -> bool:
+        """Return whether the command has ended, or waits in vain; DVC is asked now and then."""
+        if self._process.poll() is not None or self.in_vain:
+            return True
+        if time.monotonic() > self._next_look:
+            found = _queue()
+            # A worker needs seconds to start and to stop, and a busy one may answer late.
+            self._n_in_vain = 0 if found.n_waiting and found.n_workers else self._n_in_vain + 1
+            self.in_vain = self._n_in_vain >= _LOOKS_IN_VAIN
+            self.abandoned = self.in_vain and found.n_waiting > 0
+            self._next_look = time.monotonic() + _LOOK_S
+        return self.in_vain
+
+
+def _lines(log: Path, has_ended: Callable[[], bool]) -> Iterator[str]:
+    """Yield the lines of a file as a process writes them, until it has ended."""
     line, ended = "", False
     with log.open(encoding="utf-8", errors="replace") as stream:
         while not ended:
-            ended = process.poll() is not None  # before the file is read: nothing is written afterwards
+            ended = has_ended()  # before the file is read: nothing is written afterwards
             for part in stream:
                 line += part
                 if line.endswith("\n"):
@@ -188,6 +278,6 @@ def _drop_queue() -> None:
         with suppress(DataError):  # DVC cannot kill it yet
             run_dvc("queue", "stop", "--kill")
         run_dvc("queue", "remove", "--queued")
-        if not _n_waiting() or time.monotonic() > deadline:
+        if not _queue().n_waiting or time.monotonic() > deadline:
             return
         time.sleep(1)

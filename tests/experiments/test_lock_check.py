@@ -151,6 +151,30 @@ class TestWithDvc:
         stale = {stage.name: stage.reasons for stage in check_lock()}
         assert stale == dict.fromkeys(("make", "evaluate"), ("dvc.lock has no record of it",))
 
+    def test_a_stage_that_was_deleted_from_dvc_yaml_and_not_from_dvc_lock_fails(
+        self, clone: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (clone / "dvc.yaml").write_text((clone / "dvc.yaml").read_text().partition("  evaluate:")[0])
+        (clone / "below/dvc.yaml").write_text("stages: {}\n")
+        assert main(["check-lock"]) == 1
+        assert capsys.readouterr().out == (
+            "below/dvc.yaml:sample: below/dvc.yaml has it no more: delete its entry in below/dvc.lock\n"
+            "evaluate: dvc.yaml has it no more: delete its entry in dvc.lock\n"
+        )
+
+    def test_stages_of_a_foreach_agree_until_an_item_changes(self, clone: Path) -> None:
+        stage = "  each:\n    foreach: [1, 2]\n    do:\n      cmd: cp params.yaml each${item}.txt\n"
+        stage += "      params: [shared]\n      outs:\n        - each${item}.txt:\n            cache: false\n"
+        with (clone / "dvc.yaml").open("a") as file:
+            file.write(stage)
+        run(clone, "dvc", "repro", "-q", "each")
+        assert check_lock() == []
+        edit(clone / "params.yaml", "seed: 1", "seed: 2")
+        assert {str(found) for found in check_lock() if found.name.startswith("each")} == {
+            "each@1: shared.seed 1 -> 2",
+            "each@2: shared.seed 1 -> 2",
+        }
+
     def test_a_project_that_cannot_be_read_is_one_line(self, clone: Path, capsys: pytest.CaptureFixture[str]) -> None:
         edit(clone / "dvc.yaml", "stages:", "stages: [")
         assert main(["check-lock"]) == 1

@@ -1,12 +1,16 @@
 """Grids of experiments: their points and names; tests/test_workflows.py runs one."""
 
+import os
+import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from mirip.errors import ParamsError
-from mirip.experiments.sweep import _named_points, parse_grid, point_name, sweep
+from mirip.errors import DataError, ParamsError
+from mirip.experiments.dvc import run_dvc
+from mirip.experiments.sweep import _named_points, _run_queue, parse_grid, point_name, sweep
 
 
 @pytest.fixture
@@ -22,9 +26,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def git(*arguments: str) -> str:
+def git(*arguments: str, at: Path | None = None) -> str:
     command = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", *arguments]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    return subprocess.run(command, check=True, capture_output=True, text=True, cwd=at).stdout.strip()
 
 
 def commit(message: str) -> str:
@@ -83,3 +87,111 @@ def test_without_params_it_says_where_to_run(tmp_path: Path, monkeypatch: pytest
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ParamsError, match=r"params\.yaml is not found"):
         sweep(["train.seed=1"], jobs=1)
+
+
+def test_where_dvc_can_queue_nothing_it_says_so_before_anything_is_queued(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "작품"
+    root.mkdir()
+    monkeypatch.chdir(root)
+    git("init", "-q")
+    (root / "params.yaml").write_text("train: {seed: 42}\n")
+    commit("start")
+    with pytest.raises(DataError, match=r"DVC cannot queue experiments in .*작품, .*: move the project"):
+        sweep(["train.seed=1"], jobs=1)
+
+
+TRAIN = """
+import json, pathlib, re, time
+seed = int(re.search(r"seed: (\\d+)", pathlib.Path("params.yaml").read_text())[1])
+time.sleep(60 if seed == 1 else 0)
+pathlib.Path("metrics").mkdir(exist_ok=True)
+pathlib.Path("metrics/train.json").write_text(json.dumps({"val_pairwise_accuracy": seed / 10}))
+"""
+PIPELINE = """
+stages:
+  train:
+    cmd: python train.py
+    params: [train]
+    metrics:
+      - metrics/train.json: {cache: false}
+"""
+
+
+@pytest.fixture
+def small_project(tmp_path: Path) -> Path:
+    """A repository of one stage, which takes a minute for seed 1 alone."""
+    root = tmp_path / "project"
+    root.mkdir()
+    (root / "params.yaml").write_text("train:\n  seed: 42\n")
+    (root / "train.py").write_text(TRAIN)
+    (root / "dvc.yaml").write_text(PIPELINE)
+    for command in (
+        ("git", "init", "-q"),
+        ("git", "config", "user.name", "t"),
+        ("git", "config", "user.email", "t@example.org"),
+        (sys.executable, "-m", "dvc", "init", "-q"),
+        ("git", "add", "-A"),
+        ("git", "commit", "-qm", "start"),
+    ):
+        subprocess.run(command, cwd=root, check=True, capture_output=True)
+    return root
+
+
+def begin_sweep(root: Path, grid: str) -> subprocess.Popen[str]:
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+        "DVC_SITE_CACHE_DIR": str(root / ".dvc/tmp/site"),
+    }
+    command = [sys.executable, "-m", "mirip", "sweep", grid, "--jobs", "1"]
+    return subprocess.Popen(
+        command, cwd=root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def workers(root: Path) -> list[int]:
+    """The processes of DVC's workers in a project."""
+    return [
+        int(folder.name)
+        for folder in Path("/proc").iterdir()
+        if folder.name.isdigit()
+        and b"queue-worker" in (folder / "cmdline").read_bytes()
+        and (folder / "cwd").resolve() == root
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.integration
+@pytest.mark.timeout(400)
+@pytest.mark.skipif(sys.platform != "linux", reason="it finds the worker in /proc")
+def test_a_sweep_whose_worker_is_killed_runs_the_others_and_ends(small_project: Path) -> None:
+    process = begin_sweep(small_project, "train.seed=1,2,3")
+    assert process.stdout is not None
+    assert any("Reproducing experiment 'seed1'" in line for line in process.stdout)
+    for worker in workers(small_project):
+        os.kill(worker, signal.SIGKILL)
+    printed, _ = process.communicate(timeout=300)
+    assert process.returncode == 1
+    assert "1 of 3 experiments failed: see `dvc queue logs seed1`" in printed
+    assert (
+        git("for-each-ref", "--format=%(refname:lstrip=4)", "refs/exps/*/*/seed*", at=small_project) == "seed2\nseed3"
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.integration
+@pytest.mark.timeout(200)
+def test_a_queue_whose_experiments_fail_before_they_start_ends(
+    small_project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = small_project.with_name("작품")  # where DVC starts none, which a sweep would have said before
+    small_project.rename(root)
+    monkeypatch.chdir(root)
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(root / ".dvc/tmp/site"))
+    run_dvc("exp", "run", "--queue", "-n", "seed2", "-S", "train.seed=2")
+    _run_queue(1)
+    assert "Failed" in run_dvc("queue", "status")
