@@ -46,10 +46,13 @@ def page_for_teachers(browser: Browser, url: str, output: Path) -> None:
         page.locator("progress[hidden]").wait_for(state="attached")
         _save(page, output / f"page-{name}.png")
     page.locator('[data-key="view:mine"]').click()
-    for _ in range(6):  # the teacher disagrees
-        page.locator(".mine .row").nth(8).locator('[data-key^="up:"]').click()
-        page.locator(".mine .row").nth(2).locator('[data-key^="down:"]').click()
-    page.locator(".mine .row").nth(4).locator('[data-key^="tie:"]').click()
+    page.locator(".mine .row").nth(N_WORKS - 1).wait_for()
+    works = [row.get_attribute("data-work") for row in page.locator(".mine .row").all()]
+    for work, n_places in ((works[10], 8), (works[4], 2)):  # the teacher disagrees
+        for _ in range(n_places):
+            page.locator(f'[data-key="up:{work}"]').click()
+    page.locator(f'[data-key="tie:{works[3]}"]').click()
+    page.set_viewport_size({"width": 1480, "height": HEIGHT_PX})  # room for what the two disagree in
     page.evaluate("scrollTo(0, 0)")
     _save(page, output / "page-order.png")
 
