@@ -74,6 +74,8 @@ def test_the_commands_of_the_four_workflows_run_one_after_the_other(typed: Typed
     assert {"dvc", "mirip", "git"} <= {command.split()[0] for command in typed.printed}
     (report,) = (output for command, output in typed.printed.items() if command.startswith("mirip pr-report"))
     assert "`train.loss` | `squared` | `margin`" in report
+    (shown,) = (output for command, output in typed.printed.items() if command.startswith("dvc exp show"))
+    assert all(f"[{name}]" in shown for name in ("margin", "dropout", "balanced"))
     (promoted,) = (output for command, output in typed.printed.items() if command.startswith("mirip promote"))
     assert "is the champion now" in promoted
     assert "margin-loss" in typed.project.run("git", "ls-remote", "--heads", "origin")

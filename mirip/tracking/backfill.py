@@ -115,7 +115,8 @@ def backfill() -> Iterator[Published | LeftOut | Failed]:
         newest[key] = revision
     for revision in newest.values():
         with checked_out(revision) as workspace:
-            record = replace(_read(workspace, revision.provenance), made_ms=revision.made_ms)
+            record = _read(workspace, revision.provenance, f"{revision.commit}^")
+            record = replace(record, made_ms=revision.made_ms)
             yield _published(revision, record)
     for path in kept_results():
         try:
@@ -136,8 +137,8 @@ def _published(source: Revision | Path | str, record: RunRecord) -> Published | 
         return Failed(source, str(error))
 
 
-def _read(workspace: Workspace, provenance: Mapping[str, str]) -> RunRecord:
-    return read_result(workspace, load_params(workspace.params), provenance)
+def _read(workspace: Workspace, provenance: Mapping[str, str], usual: str = "HEAD") -> RunRecord:
+    return read_result(workspace, load_params(workspace.params), provenance, usual)
 
 
 def revisions() -> list[Revision]:

@@ -115,5 +115,9 @@ def open_ui(experiment: str, port: int) -> None:
 
 
 def comparison_url(server: str, experiment_id: str) -> str:
-    """Return the address at which a server shows an experiment's runs in our view."""
-    return f"{server.rstrip('/')}/#/experiments/{experiment_id}/runs?viewStateShareKey={KEY}"
+    """Return the address at which a server shows an experiment's runs in our view, as those of models.
+
+    At this page MLflow asks the address alone, not the experiment's kind, and else takes it for one of language models.
+    """
+    view = f"workflowType=machine_learning&viewStateShareKey={KEY}"
+    return f"{server.rstrip('/')}/#/experiments/{experiment_id}/runs?{view}"

@@ -19,6 +19,8 @@ from mirip.metrics.comparison import comparison_text
 from mirip.models.evaluation_count import models_evaluated
 from mirip.tracking.lengths import run_name
 from mirip.tracking.logged_model import RANKER, find_ranker, is_whole
+from mirip.tracking.result import MODEL_TAG
+from mirip.tracking.runs_of_key import KEY_TAG
 from mirip.tracking.store import connect, exclusive_store, store_exists, tracking_uri, without_password
 from mirip.workspace import Workspace
 
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 CHAMPION = "champion"
+LAST_TAG = "mirip.champion"  # of the registered model: the version that had the alias last
 SPLIT_TAG = "split.digest"
 
 _SPLIT_CHARS = 12
@@ -87,6 +90,7 @@ def promote(wanted: str, *, force: bool = False) -> str:
         champion = find_champion(client)
         evaluated = _evaluated_text(client, run)
         if champion is not None and champion.run_id == run.info.run_id:
+            client.set_registered_model_alias(RANKER, CHAMPION, champion.version)
             return f"run {_named(run)} is the champion already, {RANKER} version {champion.version}; {evaluated}"
         found = compare_with_champion(client, run, champion)
         if not (force or found.deserved):
@@ -96,21 +100,34 @@ def promote(wanted: str, *, force: bool = False) -> str:
         version = _version(client, run, model.model_id)
         _describe(client, version, run, found, champion)
         client.set_registered_model_alias(RANKER, CHAMPION, version.version)
+        client.set_registered_model_tag(RANKER, LAST_TAG, version.version)
     forced = "" if found.deserved else ", by force"
     now = f"run {_named(run)} is the champion now{forced}, {RANKER} version {version.version}"
     return f"{now}: {found.words}; {evaluated}"
 
 
 def find_champion(client: "MlflowClient") -> "ModelVersion | None":
-    """Return the version that has the alias, None where none has it."""
+    """Return the version that has the alias; where none has it, the one that had it last; None where there is none.
+
+    Whoever removes the alias by hand takes a model out of use: the next one still has to be better.
+    """
     from mlflow.exceptions import MlflowException
 
     try:
         return client.get_model_version_by_alias(RANKER, CHAMPION)
     except MlflowException as error:
-        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):  # no such model; no such alias
-            return None
-        raise
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):  # no such model; no alias
+            raise
+    versions = _versions(client, f"name = '{RANKER}'")
+    if not versions:
+        return None
+    last = client.get_registered_model(RANKER).tags.get(LAST_TAG)
+    return next((version for version in versions if str(version.version) == last), versions[-1])
+
+
+def _versions(client: "MlflowClient", filter_string: str) -> "list[ModelVersion]":
+    """Return the versions that fit, the first one first."""
+    return sorted(client.search_model_versions(filter_string), key=lambda version: int(version.version))
 
 
 def compare_with_champion(client: "MlflowClient", run: "Run", champion: "ModelVersion | None") -> AgainstChampion:
@@ -165,7 +182,9 @@ def _evaluated_text(client: "MlflowClient", run: "Run") -> str:
     if digest is None:
         return "how many models were evaluated on its test split is not known"
     runs = _search_all_runs(client, f"tags.`{SPLIT_TAG}` = '{digest}'")
-    count = max(len(runs), models_evaluated(digest))
+    # One model may have several runs: in another experiment, or published again with other params of its evaluation.
+    models = {found.data.tags.get(MODEL_TAG) or found.data.tags.get(KEY_TAG) or found.info.run_id for found in runs}
+    count = max(len(models), models_evaluated(digest))
     have = "1 model has" if count == 1 else f"{count} models have"
     return f"{have} been evaluated on this test split: compare runs by val_pairwise_accuracy"
 
@@ -179,10 +198,18 @@ def _version(client: "MlflowClient", run: "Run", model_id: str) -> "ModelVersion
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    found = client.search_model_versions(f"name = '{RANKER}' and run_id = '{run.info.run_id}'")
-    if found:
+    own = f"name = '{RANKER}' and run_id = '{run.info.run_id}'"
+    if found := _versions(client, own):
         return found[0]
-    return client.create_model_version(RANKER, f"models:/{model_id}", run.info.run_id, model_id=model_id)
+    try:
+        client.create_model_version(RANKER, f"models:/{model_id}", run.info.run_id, model_id=model_id)
+    except MlflowException:  # its answer may be lost, and the version be there
+        if not _versions(client, own):
+            raise
+    version, *others = _versions(client, own)
+    for other in others:  # of a request that was sent again, or of another clone
+        client.delete_model_version(RANKER, other.version)
+    return version
 
 
 def _describe(

@@ -13,13 +13,15 @@ from typing import Any
 
 import pandas as pd
 
-from mirip.errors import DataError
+from mirip.errors import DataError, MiripError
 from mirip.experiments.git import git
-from mirip.files import canonical_json, md5_file, read_yaml, sha256_bytes, sha256_file
+from mirip.files import canonical_json, flatten, md5_file, parse_yaml, read_yaml, sha256_bytes, sha256_file
 from mirip.params import Params
 from mirip.tracking.dataset import Dataset, dataset_counts
 from mirip.tracking.logged_model import Ranker
 from mirip.workspace import METRICS, Workspace
+
+MODEL_TAG = "mirip.model"  # DVC's md5 of the model: two runs may hold one
 
 # Params that change neither features, split, model nor any metric but speed: where files are, how fast, what is shown.
 WITHOUT_EFFECT: dict[str, Any] = {
@@ -33,6 +35,7 @@ WITHOUT_EFFECT: dict[str, Any] = {
     "extract": {"batch_size", "workers", "device"},
     "train": {"save_every_n_epochs", "device"},
 }
+_SHORT = {"train.learning_rate": "lr", "extract.recipe": "recipe"}
 # Metrics without which there is no result, each with a value that it must hold.
 _NEEDED = {"extract": "content_digest", "split": "digest", "evaluate": "pairwise_accuracy"}
 
@@ -92,29 +95,34 @@ class RunRecord:
         return found
 
 
-def read_result(workspace: Workspace, params: Params, provenance: Mapping[str, str]) -> RunRecord:
+def read_result(workspace: Workspace, params: Params, provenance: Mapping[str, str], usual: str = "HEAD") -> RunRecord:
     """Gather what the stages have written.
 
     Args:
         workspace: where they wrote it.
         params: by which they ran.
         provenance: tags that say where the result comes from; see `provenance_tags`.
+        usual: the commit by whose params a new run is named, by what differs from them.
 
     Raises:
         DataError: a stage has not been run.
     """
     metrics = read_metrics(workspace)
-    key = result_key(deciding_params(params), digests(workspace, metrics))
+    content = digests(workspace, metrics)
+    key = result_key(deciding_params(params), content)
     tags = {
         **provenance,
         "mirip.recipe": params.extract.recipe,
+        MODEL_TAG: content["model"],
         "mirip.fingerprint": metrics["extract"].get("fingerprint", "not available"),
         "mirip.hardware": metrics.get("benchmark", {}).get("hardware") or "not available",
     }
     has_model = workspace.model.exists()
     return RunRecord(
         experiment=params.track.experiment,
-        run_name=params.track.run_name or provenance.get("dvc.experiment") or default_name(params, key),
+        run_name=params.track.run_name
+        or provenance.get("dvc.experiment")
+        or default_name(params, key, committed_params(usual)),
         params=logged_params(params),
         metrics={f"{stage}.{name}": value for stage, scalars in metrics.items() for name, value in scalars.items()},
         curves=_read_curves(workspace),
@@ -218,10 +226,45 @@ def digests(workspace: Workspace, metrics: Mapping[str, Mapping[str, Any]]) -> d
     }
 
 
-def default_name(params: Params, key: str) -> str:
-    """Name a run after what was run: two results never share a name."""
-    train = params.train
-    return f"{params.extract.recipe} {train.loss} lr={train.learning_rate:g} seed={train.seed} {key[:6]}"
+def default_name(params: Params, key: str, usual: Params | None = None) -> str:
+    """Name a run after what was run, what differs from the usual params first; two results never share a name.
+
+    Args:
+        params: of the result.
+        key: of the result.
+        usual: those to differ from; None where none are known.
+    """
+    train, differs = params.train, "" if usual is None else _differences(params, usual)
+    told = differs or f"{params.extract.recipe} {train.loss} lr={train.learning_rate:g} seed={train.seed}"
+    return f"{told} {key[:6]}"
+
+
+def _differences(params: Params, usual: Params) -> str:
+    """Say the values that differ and touch the result, each after its param's last name, as "lr=0.0001 dropout=0.3"."""
+    now, then = (
+        flatten(
+            {**found.model_dump(mode="json", exclude=WITHOUT_EFFECT), "recipe": found.recipe.model_dump(mode="json")}
+        )
+        for found in (params, usual)
+    )
+    if params.extract.recipe != usual.extract.recipe:  # which says all that differs in it
+        now = {name: value for name, value in now.items() if not name.startswith("recipe.")}
+    return " ".join(
+        f"{_SHORT.get(name, name.rpartition('.')[2])}={value:g}"
+        if isinstance(value, float)
+        else f"{_SHORT.get(name, name.rpartition('.')[2])}={value}"
+        for name, value in now.items()
+        if value != then.get(name)
+    )
+
+
+def committed_params(revision: str) -> Params | None:
+    """Return the params.yaml of a commit; None where there is none, or this version of Mirip does not know it."""
+    text = git("show", f"{revision}:./{Workspace().params.as_posix()}")
+    try:
+        return None if text is None else Params.model_validate(parse_yaml(text))
+    except (ValueError, MiripError):
+        return None
 
 
 def read_lock(workspace: Workspace) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from faulty_proxy import faulty_proxy
 from made_checkpoint import DIM, write_checkpoint
 
 from mirip.cli.main import main
@@ -49,6 +50,7 @@ def published(
     split: str = SPLIT,
     model: bool = True,
     n_groups: int = 80,
+    model_md5: str | None = None,
 ) -> str:
     """Publish a run with the scores of a model that errs by `noise`; return its id."""
     write_scores(noise, seed, works, n_groups)
@@ -61,7 +63,8 @@ def published(
         "split.digest": split,
     }
     record = RunRecord(
-        "mirip", name, {"name": name}, metrics, None, [Path("metrics")], {}, f"key of {name} {noise} {seed}",
+        "mirip", name, {"name": name}, metrics, None, [Path("metrics")],
+        {"mirip.model": model_md5} if model_md5 else {}, f"key of {name} {noise} {seed}",
         ranker=Ranker(checkpoint, DIM) if model else None,
         dataset=Dataset("works", split, "works.csv", {"n_images": N}),
     )  # fmt: skip
@@ -296,3 +299,42 @@ def test_a_real_server_holds_run_model_dataset_and_champion(desk: Path, server: 
     assert "better than the champion, version 1" in promote(second[:8])
     assert champion().run_id == second
     assert not (desk / "mlartifacts").exists()
+
+
+def test_a_removed_alias_lets_no_model_pass_uncompared(desk: Path) -> None:
+    first = published("first")
+    promote("first")
+    published("bad", noise=9.0)
+    registry().delete_registered_model_alias("mirip-ranker", "champion")
+    with pytest.raises(PromotionError, match="not promoted: it is worse than the champion, version 1"):
+        promote("bad")
+    assert "is the champion already" in promote("first")
+    assert champion().run_id == first
+
+
+def test_of_several_versions_the_one_that_had_the_alias_last_counts(desk: Path) -> None:
+    for name, noise in (("first", 0.3), ("second", 9.0)):
+        published(name, noise=noise)
+        promote(name, force=True)
+    promote("first", force=True)
+    registry().delete_registered_model_alias("mirip-ranker", "champion")
+    published("third", noise=1.0, seed=1)
+    with pytest.raises(PromotionError, match="the champion, version 1"):
+        promote("third")
+
+
+def test_a_model_that_has_several_runs_is_counted_once(desk: Path) -> None:
+    published("first", model_md5="a")
+    published("copy", seed=1, model_md5="a")
+    published("other", seed=2, model_md5="b")
+    assert "2 models have been evaluated on this test split" in promote("first")
+
+
+@pytest.mark.slow
+@pytest.mark.integration
+def test_a_version_whose_answer_was_lost_is_made_once(desk: Path, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    published("first")
+    with faulty_proxy(server) as uri:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        assert "is the champion now, mirip-ranker version 1" in promote("first")
+    assert [str(version.version) for version in versions()] == ["1"]
