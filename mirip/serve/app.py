@@ -138,8 +138,10 @@ async def _on_problem(request: Request, error: Any) -> Response:
 
 
 async def _on_http_error(request: Request, error: Any) -> Response:
-    name = _NAMES.get(error.status_code, "http-error")
-    return problem_response(request, HttpProblem(error.status_code, name, str(error.detail), headers=error.headers))
+    name, headers = _NAMES.get(error.status_code, "http-error"), dict(error.headers or {})
+    if "Allow" in headers:  # Starlette keeps methods in a set, whose order differs from process to process
+        headers["Allow"] = ", ".join(sorted(headers["Allow"].split(", ")))
+    return problem_response(request, HttpProblem(error.status_code, name, str(error.detail), headers=headers))
 
 
 async def _on_invalid(request: Request, error: Any) -> Response:

@@ -139,6 +139,15 @@ def small_project(tmp_path: Path) -> Path:
     return root
 
 
+LOOKS_OFTEN = """
+import sys
+import mirip.experiments.sweep as sweep
+from mirip.cli.main import main
+sweep._LOOK_S = 2
+sys.exit(main())
+"""
+
+
 def begin_sweep(root: Path, grid: str) -> subprocess.Popen[str]:
     environment = {
         **os.environ,
@@ -146,7 +155,7 @@ def begin_sweep(root: Path, grid: str) -> subprocess.Popen[str]:
         "PYTHONPATH": str(Path(__file__).parents[2]),
         "DVC_SITE_CACHE_DIR": str(root / ".dvc/tmp/site"),
     }
-    command = [sys.executable, "-m", "mirip", "sweep", grid, "--jobs", "1"]
+    command = [sys.executable, "-c", LOOKS_OFTEN, "sweep", grid, "--jobs", "1"]
     return subprocess.Popen(
         command, cwd=root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )

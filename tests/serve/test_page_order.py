@@ -308,7 +308,7 @@ def test_undo_undoes_what_it_names_or_is_gone(teacher) -> None:
     teacher.of(second, "tier").select_option("S")
     expect(teacher.page.locator("#toast")).to_be_hidden()
     teacher.page.keyboard.press("Control+z")  # the focus is on the tier
-    assert teacher.of(second, "tier").input_value() == ""
+    expect(teacher.of(second, "tier")).to_have_value("")
     teacher.page.keyboard.press("Control+z")
     expect(teacher.page.locator(".mine .row")).to_have_count(5)
 
