@@ -11,13 +11,13 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from mirip.errors import MiripError
-from mirip.serve.access import AccessMiddleware
-from mirip.serve.problems import HttpProblem, problem_response
+from mirip.serve.access import HANG_UP, AccessMiddleware
+from mirip.serve.problems import HttpProblem, invalid, problem_response
 from mirip.serve.routers import page, scoring, status
 from mirip.serve.state import ServerState
 
@@ -47,6 +47,7 @@ def create_app(state: ServerState) -> FastAPI:
     app.include_router(status.router)
     _add_documentation(app, state)
     for error, answer in (
+        (ClientDisconnect, _on_hang_up),
         (HttpProblem, _on_problem),
         (HTTPException, _on_http_error),
         (RequestValidationError, _on_invalid),
@@ -133,6 +134,10 @@ def _closed(page: HTMLResponse) -> HTMLResponse:
     return page
 
 
+async def _on_hang_up(request: Request, error: Any) -> Response:
+    return Response(status_code=HANG_UP)
+
+
 async def _on_problem(request: Request, error: Any) -> Response:
     return problem_response(request, error)
 
@@ -145,9 +150,7 @@ async def _on_http_error(request: Request, error: Any) -> Response:
 
 
 async def _on_invalid(request: Request, error: Any) -> Response:
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    return problem_response(request, HttpProblem(422, "invalid", f"{where}: {first['msg']}"))
+    return problem_response(request, invalid(error.errors()[0]))
 
 
 async def _on_bug(request: Request, error: Exception) -> Response:

@@ -35,6 +35,17 @@ class HttpProblem(Exception):  # noqa: N818 - the word of RFC 9457
         self.headers, self.extra = dict(headers or {}), dict(extra or {})
 
 
+def invalid(error: Mapping[str, Any], *within: str) -> HttpProblem:
+    """Return the answer to a value that pydantic refuses: where it stands, and why.
+
+    Args:
+        error: one of pydantic's; the value itself is not repeated.
+        within: where what it validated stands in the request.
+    """
+    where = ".".join(map(str, (*within, *error["loc"])))
+    return HttpProblem(422, "invalid", f"{where}: {error['msg']}")
+
+
 def problem_response(request: Request, problem: HttpProblem) -> JSONResponse:
     """Return the answer to a request that failed."""
     body = {

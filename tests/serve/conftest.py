@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -20,6 +20,9 @@ from mirip.models.checkpoint import load_checkpoint, save_checkpoint
 from mirip.params import Recipe
 from mirip.serve.server import Server
 from mirip.serve.settings import ServeSettings
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 
 @dataclass
@@ -83,6 +86,15 @@ def running(serving: Serving) -> Iterator[Running]:
     with serving() as server:
         wait_until_ready(server)
         yield server
+
+
+@pytest.fixture(scope="module")
+def chromium() -> "Iterator[Browser]":
+    """A browser that has started."""
+    from teacher import browser
+
+    with browser() as started:
+        yield started
 
 
 def wait_until_ready(running: Running) -> None:

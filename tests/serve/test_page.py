@@ -1,12 +1,10 @@
 """The page in real Chromium, in both languages at the widths of a phone, a tablet and a desktop."""
 
-from collections.abc import Iterator
 from itertools import pairwise
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser
-from teacher import CHROMIUM, WIDTHS, Teacher, browser, file, files
+from teacher import CHROMIUM, WIDTHS, Teacher, file, files
 
 pytestmark = [
     pytest.mark.browser,
@@ -14,12 +12,6 @@ pytestmark = [
 ]
 NOTICE = {"en": "An AI system ranks here", "ko": "AI가 매깁니다"}
 TOO_SMALL = {"en": "Photo too small", "ko": "사진이 너무 작습니다"}
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with browser() as started:
-        yield started
 
 
 @pytest.fixture(scope="module")

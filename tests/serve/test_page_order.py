@@ -4,20 +4,14 @@ import socket
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import expect
 from serve.conftest import wait_until_ready
-from teacher import CHROMIUM, Teacher, browser, file, files
+from teacher import CHROMIUM, Teacher, file, files
 
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium"),
 ]
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with browser() as started:
-        yield started
 
 
 @pytest.fixture(scope="module")
@@ -234,8 +228,12 @@ def test_a_key_is_asked_for(serving, chromium, five) -> None:
 
 def test_a_busy_server_is_asked_again(serving, chromium, five) -> None:
     with serving(queue_images=1) as running, Teacher(chromium, running.url) as teacher:
+        wait_until_ready(running)
+        service = running.server.state.service
+        service._take(1)  # an image of somebody else's fills the queue
         teacher.page.set_input_files("#choose", files(five))
         teacher.page.get_by_text("busy").wait_for()
+        service._leave()
         expect(teacher.page.locator(".place-bar")).to_have_count(5, timeout=60_000)
         assert 429 in teacher.statuses
         assert teacher.page.locator("#trouble").inner_text() == ""

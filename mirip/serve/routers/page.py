@@ -7,12 +7,12 @@ from typing import Any
 
 from fastapi import APIRouter
 from pydantic import ValidationError
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 
 from mirip.models.trained_ranker import Scored
-from mirip.serve.access import HANG_UP, check_key
-from mirip.serve.problems import HttpProblem
+from mirip.serve.access import check_key
+from mirip.serve.problems import HttpProblem, invalid
 from mirip.serve.routers.scoring import RESPONSES, check_context, form_of_images, order_of
 from mirip.serve.schemas import OrderAnswer, PercentileOf, Scores
 from mirip.serve.state import ServerState, check_ready, state_of
@@ -46,15 +46,12 @@ async def order(request: Request) -> Response:
     check_key(request, state.settings.api_keys)
     check_ready(state)
     most, start = state.settings.rank_images, time.perf_counter()
+    with state.memory.held() as held:
+        text = await read_text(request, state.settings, held)
     try:
-        with state.memory.held() as held:
-            asked = Scores.model_validate_json(await read_text(request, state.settings, held))
-    except ClientDisconnect:
-        return Response(status_code=HANG_UP)
+        asked = Scores.model_validate_json(text)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        where = ".".join(str(part) for part in ("body", *first["loc"]))
-        raise HttpProblem(422, "invalid", f"{where}: {first['msg']}") from None
+        raise invalid(error.errors()[0], "body") from None
     if len(asked.scores) > most:
         raise HttpProblem(422, "too-many-images", f"a request has at most {most} scores here")
     check_context(state, asked.context)
@@ -83,10 +80,7 @@ async def preview(request: Request) -> Response:
     """Return an image as a browser can show it."""
     state = state_of(request)
     check_key(request, state.settings.api_keys)
-    try:
-        with state.memory.held() as held:
-            upload = await read_upload(request, state.settings, held, most_images=1)
-            jpeg = await state.service.preview(upload.images[0])
-    except ClientDisconnect:
-        return Response(status_code=HANG_UP)
+    with state.memory.held() as held:
+        upload = await read_upload(request, state.settings, held, most_images=1)
+        jpeg = await state.service.preview(upload.images[0])
     return Response(jpeg, media_type="image/jpeg", headers={"Cache-Control": "no-store"})

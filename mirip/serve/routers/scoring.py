@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 from mirip.errors import CheckpointError
 from mirip.models.percentiles import known_contexts
 from mirip.models.trained_ranker import ImageProblem, ImageScore, Scored
-from mirip.serve.access import HANG_UP, check_key
+from mirip.serve.access import check_key
 from mirip.serve.problems import MEDIA_TYPE, HttpProblem
 from mirip.serve.schemas import (
     Band,
@@ -131,18 +131,13 @@ async def _answered(
     """
     check_key(request, state.settings.api_keys)
     check_ready(state)
-    try:
-        with state.memory.held() as held:
-            upload = await read_upload(request, state.settings, held, most_images=most)
-            if len(upload.images) < least:
-                raise HttpProblem(422, "too-few-images", f"send at least {least} images")
-            check_context(state, upload.context)
-            start = time.perf_counter()
-            scored = await _while_awaited(request, state, upload)
-    except ClientDisconnect:
-        return Response(status_code=HANG_UP)
-    if scored is None:
-        return Response(status_code=HANG_UP)
+    with state.memory.held() as held:
+        upload = await read_upload(request, state.settings, held, most_images=most)
+        if len(upload.images) < least:
+            raise HttpProblem(422, "too-few-images", f"send at least {least} images")
+        check_context(state, upload.context)
+        start = time.perf_counter()
+        scored = await _while_awaited(request, state, upload)
     results = [
         found if isinstance(found, ImageProblem) else state.ranker.result(found, upload.context) for found in scored
     ]
@@ -167,13 +162,15 @@ def check_context(state: ServerState, context: str | None) -> None:
         raise HttpProblem(422, "unknown-context", str(error)) from None
 
 
-async def _while_awaited(request: Request, state: ServerState, upload: Any) -> list[Scored | ImageProblem] | None:
-    """Score the images of a request; None where the client has hung up meanwhile."""
+async def _while_awaited(request: Request, state: ServerState, upload: Any) -> list[Scored | ImageProblem]:
+    """Score the images of a request; raises ClientDisconnect where the client has hung up meanwhile."""
     scoring = asyncio.ensure_future(state.service.score(upload.images))
     gone = asyncio.ensure_future(_hung_up(request))
     try:
         await asyncio.wait((scoring, gone), return_when=asyncio.FIRST_COMPLETED)
-        return await scoring if scoring.done() else None
+        if not scoring.done():
+            raise ClientDisconnect
+        return await scoring
     finally:  # also where the server stops meanwhile
         scoring.cancel()
         gone.cancel()

@@ -16,7 +16,6 @@ import { fillSheet } from "./sheet.js";
 import { Works } from "./works.js";
 
 const ACCEPTED = "image/*,.heic,.heif,.avif,.tif,.tiff";
-const MOST_WORKS = 100; // until the server has said its own limit
 const TOAST_MS = 12_000;
 
 class Page {
@@ -60,7 +59,7 @@ class Page {
       return;
     }
     if (!this.works.list.length) Object.assign(this, { view: "gallery", heading: "" }); // another class
-    const most = this.sending.model?.limits.rank_images ?? MOST_WORKS;
+    const most = this.sending.limits.rank_images;
     const { fresh, already, surplus } = this.works.add(files, most);
     this.#makePictures(fresh);
     const said = [already && t("already", { n: already }), surplus && t("too_many", { n: surplus, most })].filter(Boolean);
@@ -220,7 +219,7 @@ class Page {
   }
 
   large(work) {
-    return work.small || !work.large ? pictures.large(work) : work.large;
+    return pictures.large(work);
   }
 
   // ---- what is said in passing

@@ -1,8 +1,6 @@
 // The works as a CSV file. Its columns `filename` and `tier` are those that the pipeline's metadata has, so that works to
 // which the teacher gave a tier can be trained on; what the model said stands beside them.
 
-import { percentileOf } from "./result.js";
-
 export function csvOf(page) {
   const { works } = page;
   const tiers = page.sending.model.tiers;
@@ -17,7 +15,7 @@ export function csvOf(page) {
     const entry = isRanked ? works.place.get(work.id) : { place: "", first: "", last: "" };
     return [
       safe(work.name), work.tier, isRanked && works.isMine ? works.myPlace(work) : "", entry.place, entry.first, entry.last,
-      result.score, (percentileOf(page, work) ?? result).percentile, page.sending.context, result.tier ?? "undecided", ...tiers.map((tier) => result.tier_probabilities[tier]),
+      result.score, works.percentile(work).percentile, works.ranking.context, result.tier ?? "undecided", ...tiers.map((tier) => result.tier_probabilities[tier]),
       page.sending.model.model.version,
     ];
   });

@@ -1,11 +1,11 @@
 // The page before the first work: what it does, the notice, and a place to put images.
 
 import { h, icon } from "./dom.js";
-import { number, t } from "./language.js";
+import { megabytes, number, t } from "./language.js";
 
 export function emptyView(page) {
-  const limits = page.sending.model?.limits ?? { image_bytes: 20 * 2 ** 20, rank_images: 100 };
-  const values = { mb: number(Math.floor(limits.image_bytes / 2 ** 20)), n: number(limits.rank_images) };
+  const { limits } = page.sending;
+  const values = { mb: number(megabytes(limits)), n: number(limits.rank_images) };
   return [
     h("section", { class: "intro" }, h("h1", { tabindex: "-1" }, t("title")), h("p", { class: "lead" }, t("lead"))),
     h(

@@ -131,7 +131,7 @@ export function leftOut(page) {
       "ul",
       {},
       problems.map((work, row) => {
-        const said = problemInWords(work, page.sending.model);
+        const said = problemInWords(work, page.sending.limits);
         const others = [problems[row + 1], problems[row - 1]].filter(Boolean);
         const next = [...others.map((other) => `remove:${other.id}`), "add"].join(" ");
         return h(

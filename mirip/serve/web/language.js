@@ -50,6 +50,10 @@ export function number(value, digits = 0) {
   return new Intl.NumberFormat(current, form).format(value).replace("-", "\u2212");
 }
 
+export function megabytes({ image_bytes: bytes }) {
+  return Math.floor(bytes / 2 ** 20);
+}
+
 export function percent(fraction) {
   return new Intl.NumberFormat(current, { style: "percent", maximumFractionDigits: 0 }).format(fraction);
 }

@@ -1,7 +1,7 @@
 // What the model says of one work, in words and bars.
 
 import { h } from "./dom.js";
-import { chance, has, number, percent, places, t } from "./language.js";
+import { chance, has, megabytes, number, percent, places, t } from "./language.js";
 
 export function tierOf(work) {
   return work.result.tier === null ? t("tier_undecided") : t("tier_is", { tier: work.result.tier });
@@ -16,12 +16,6 @@ export function flags(work) {
   const { flags: all } = work.result;
   const said = all.includes("seen_in_training") ? all.filter((flag) => flag !== "unlike_training_images") : all;
   return said.length > 0 && h("ul", { class: "flags" }, said.map((flag) => h("li", { class: "flag" }, t(`flag_${flag}`))));
-}
-
-// The percentile of a work and its range, within the context that was chosen; null while it is being asked for.
-export function percentileOf({ works, sending }, work) {
-  const { ranking } = works;
-  return ranking?.context === sending.context ? (ranking.percentiles.get(work.id) ?? null) : null;
 }
 
 export function rangeInWords({ percentile_low: low, percentile_high: high }) {
@@ -41,7 +35,8 @@ export function contextChoice({ sending }) {
 // Score, percentile with its range, and the probability of each tier.
 export function resultPanel(page, work) {
   const { result } = work;
-  const among = percentileOf(page, work);
+  const { works, sending } = page;
+  const among = works.ranking?.context === sending.context ? works.percentile(work) : null; // or it is asked for
   return h(
     "div",
     { class: "result" },
@@ -114,10 +109,10 @@ export function closePlaces(works, work) {
   return found.map(([first, last]) => places(first, last)).join(", ");
 }
 
-export function problemInWords(work, model) {
+export function problemInWords(work, limits) {
   const { kind, problem = "", advice = "" } = work.problem;
   const known = has(`problem_${kind}`) ? kind : "other";
-  const mb = number(Math.floor((model?.limits.image_bytes ?? 0) / 2 ** 20));
+  const mb = number(megabytes(limits));
   return {
     what: t(`problem_${known}`),
     advice: t(`advice_${known}`, { mb }),

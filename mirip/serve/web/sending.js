@@ -6,6 +6,7 @@ import { rankingKey } from "./works.js";
 
 const AT_ONCE = 4;
 const LONGEST_WAIT_S = 15;
+const USUAL_LIMITS = { image_bytes: 20 * 2 ** 20, rank_images: 100 }; // until the server has said its own
 // Errors that say something of one image alone, so that the others go on.
 const PROBLEM_OF_AN_IMAGE = { 408: "too_slow", 413: "too_large", 415: "other", 422: "other", 504: "too_slow" };
 
@@ -21,6 +22,10 @@ export class Sending extends EventTarget {
     this.tries = 0;
     this.refused = null; // the scores that could not be put in order
     this.timer = null;
+  }
+
+  get limits() {
+    return this.model?.limits ?? USUAL_LIMITS;
   }
 
   // Go on with what waits; called whenever something may have to be done.
@@ -76,8 +81,7 @@ export class Sending extends EventTarget {
   }
 
   async #send(work) {
-    const limit = this.model.limits.image_bytes;
-    if (work.file.size > limit) {
+    if (work.file.size > this.limits.image_bytes) {
       this.works.settle(work, { result: null, problem: { kind: "too_large" } });
       return;
     }

@@ -3,7 +3,7 @@
 import { draw, h } from "./dom.js";
 import { language, place, t } from "./language.js";
 import { picture } from "./parts.js";
-import { closePlaces, percentileOf, placeInWords, rangeInWords, tierOf, top } from "./result.js";
+import { closePlaces, placeInWords, rangeInWords, tierOf, top } from "./result.js";
 
 // Fill the sheet with works, in their order, or empty it; return a promise that is kept when its pictures can be printed.
 export function fillSheet(page, works) {
@@ -19,7 +19,7 @@ function content(page, works) {
   const titles = [
     hasMine && t("sheet_teacher"), isRanked && t("sheet_place"), t("sheet_work"), isRanked ? t("sheet_sure") : t("percentile"), t("tier"),
   ];
-  const { context } = page.sending;
+  const { context } = page.works.ranking;
   return [
     h("h1", {}, page.heading || t(isRanked ? "sheet_title" : "one_sheet")),
     h("p", { class: "sheet-date" }, t("sheet_date", { date, n: works.length })),
@@ -38,7 +38,7 @@ function content(page, works) {
 function row(page, work, isRanked, hasMine) {
   const entry = isRanked ? page.works.place.get(work.id) : null;
   const close = isRanked ? closePlaces(page.works, work) : "";
-  const among = percentileOf(page, work) ?? work.result;
+  const among = page.works.percentile(work);
   const mine = hasMine && [place(page.works.myPlace(work)), work.tier && h("p", { class: "small" }, t("tier_is", work))];
   return h(
     "tr",

@@ -101,6 +101,11 @@ export class Works extends EventTarget {
     return (this.ranking?.order ?? []).map((entry) => this.find(entry.id)).filter((work) => work?.state === "scored");
   }
 
+  // The percentile of a work and its range, within the context of the ranking.
+  percentile(work) {
+    return this.ranking.percentiles.get(work.id);
+  }
+
   // P(a is better than b), of the model.
   chance(a, b) {
     const known = this.ranking.chances.get(`${a.id} ${b.id}`);
