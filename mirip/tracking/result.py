@@ -249,12 +249,10 @@ def _differences(params: Params, usual: Params) -> str:
     )
     if params.extract.recipe != usual.extract.recipe:  # which says all that differs in it
         now = {name: value for name, value in now.items() if not name.startswith("recipe.")}
+    differing = {name: value for name, value in now.items() if value != then.get(name)}
     return " ".join(
-        f"{_SHORT.get(name, name.rpartition('.')[2])}={value:g}"
-        if isinstance(value, float)
-        else f"{_SHORT.get(name, name.rpartition('.')[2])}={value}"
-        for name, value in now.items()
-        if value != then.get(name)
+        f"{_SHORT.get(name, name.rpartition('.')[2])}={f'{value:g}' if isinstance(value, float) else value}"
+        for name, value in differing.items()
     )
 
 

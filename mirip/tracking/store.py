@@ -92,11 +92,7 @@ def is_unavailable(error: BaseException) -> bool:
     from requests import RequestException
     from sqlalchemy.exc import OperationalError
 
-    while not isinstance(error, RequestException | OperationalError):
-        if (deeper := error.__cause__ or error.__context__) is None:
-            return False
-        error = deeper
-    return True
+    return any(isinstance(cause, RequestException | OperationalError) for cause in _causes(error))
 
 
 def store_exists(uri: str) -> bool:
@@ -135,9 +131,8 @@ def without_password(uri: str) -> str:
 
 def root_cause(error: BaseException) -> str:
     """Return one line: MLflow wraps `Connection refused` in a paragraph of URLs and retries."""
-    while (deeper := error.__cause__ or error.__context__) is not None:
-        error = deeper
-    text = " ".join(str(error).split())
+    *_, root = _causes(error)
+    text = " ".join(str(root).split())
     return text if len(text) <= 300 else f"{text[:300]}..."
 
 
@@ -189,13 +184,20 @@ def used_store(uri: str, failed: str) -> Iterator[None]:
     raise TrackingError(f"{failed} {without_password(uri)}: {reason}", advice)
 
 
-def _missing_package(error: BaseException | None) -> str | None:
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error, what it was raised from, and so on to the first."""
+    found: BaseException | None = error
+    while found is not None:
+        yield found
+        found = found.__cause__ or found.__context__
+
+
+def _missing_package(error: BaseException) -> str | None:
     """Return the package that lacks, if that is behind an error: a database's driver, or a client of a file store."""
-    while error is not None:
-        if isinstance(error, ImportError) and error.name:
-            module = error.name.partition(".")[0]
+    for cause in _causes(error):
+        if isinstance(cause, ImportError) and cause.name:
+            module = cause.name.partition(".")[0]
             return _PACKAGES.get(module, module)
-        error = error.__cause__ or error.__context__
     return None
 
 
