@@ -3,14 +3,12 @@
 import os
 import signal
 import subprocess
-import uuid
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import pytest
 from local_servers import free_port, wait_for, wait_until_free
 from warm_python import commands_folder
 
@@ -31,19 +29,6 @@ def runs(uri: str | None = None) -> list[Any]:
         warnings.simplefilter("ignore")
         found = store.search_runs([e.experiment_id for e in store.search_experiments()])
     return sorted(found, key=lambda run: run.info.start_time)
-
-
-def new_postgresql() -> str:
-    """The URI of a new database of PostgreSQL, or the reason why the test is skipped."""
-    pytest.importorskip("psycopg", reason="psycopg is not installed")
-    import psycopg
-
-    if not (server := os.environ.get("MIRIP_TEST_POSTGRESQL")):
-        pytest.skip("MIRIP_TEST_POSTGRESQL does not name a server, such as postgresql://user@127.0.0.1:5432")
-    name = f"mirip_{uuid.uuid4().hex[:12]}"
-    with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-    return f"{server}/{name}"
 
 
 @contextmanager

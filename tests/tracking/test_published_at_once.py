@@ -7,7 +7,7 @@ import pytest
 from faulty_proxy import faulty_proxy
 from forked import Forked, publish_from
 from made_checkpoint import write_checkpoint
-from mlflow_store import client, new_postgresql, runs
+from mlflow_store import client, runs
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
@@ -61,12 +61,9 @@ def test_two_clones_that_publish_the_same_results_at_once_leave_one_run_of_each(
     check_complete(server, keys)
 
 
-def test_two_clones_publish_at_once_to_a_new_postgresql_database(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    uri = new_postgresql()
-    published_at_once(clones(tmp_path, 2), [uri] * 2, ["result 1", "result 2"])
-    check_complete(uri, ["result 1", "result 2"])
+def test_two_clones_publish_at_once_to_a_new_postgresql_database(tmp_path: Path, postgresql: str) -> None:
+    published_at_once(clones(tmp_path, 2), [postgresql] * 2, ["result 1", "result 2"])
+    check_complete(postgresql, ["result 1", "result 2"])
 
 
 @pytest.mark.parametrize("late_s", [0.0, 1.5])

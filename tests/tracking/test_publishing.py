@@ -16,7 +16,6 @@ import pandas as pd
 import pytest
 from forked import Forked, publish_result
 from mlflow_store import client as mlflow_client
-from mlflow_store import new_postgresql
 from result_folder import migrated_database, write_result_folder
 
 from mirip.errors import TrackingError
@@ -381,8 +380,7 @@ def test_names_and_texts_that_are_too_long_are_shortened_and_stay_distinct(works
 
 @pytest.mark.integration
 def test_what_postgresql_would_refuse_for_its_length_is_shortened(
-    workspace: Path, monkeypatch: pytest.MonkeyPatch
+    workspace: Path, postgresql: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    uri = new_postgresql()
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    check_long_names(mlflow_client(uri))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", postgresql)
+    check_long_names(mlflow_client(postgresql))
