@@ -58,7 +58,7 @@ def test_two_pushes_to_one_pull_request_do_not_race(workflow: dict) -> None:
 
 def test_only_first_party_actions_pinned_to_a_commit_are_used_and_each_says_its_version() -> None:
     used = re.findall(r"uses: (.*)", WORKFLOW.read_text())
-    assert len(used) == 11
+    assert len(used) == 12
     assert all(re.fullmatch(r"actions/[a-z/-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", action) for action in used)
 
 

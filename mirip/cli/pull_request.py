@@ -44,6 +44,7 @@ def check_lock(options: argparse.Namespace) -> None:
         stages = "1 stage" if len(stale) == 1 else f"{len(stale)} stages"
         raise LockError(
             f"dvc.lock is out of date in {stages}",
-            "run `dvc repro`, then commit dvc.lock and metrics/ (after a `git switch`, `dvc checkout` first)",
+            "run `dvc repro`, then commit dvc.lock and metrics/ (before that: `dvc checkout` after a `git switch`, and "
+            "whatever a line above says to do)",
         )
     print("dvc.lock agrees with code, params and results")

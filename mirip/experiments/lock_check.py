@@ -60,7 +60,20 @@ def check_lock() -> list[StaleStage]:
         persisted |= _persisted(Path(pipeline))
     params = {name: read_yaml(Path(name)) for stage in recorded.values() for name in stage.params}
     stale = stale_stages(status, recorded, params, persisted=persisted, not_in_git=_not_in_git(status))
-    return [*stale, *_deleted_stages()]
+    return [*stale, *_frozen_stages(pipelines), *_deleted_stages()]
+
+
+def _frozen_stages(pipelines: Collection[str]) -> list[StaleStage]:
+    """Return the stages that DVC takes for up to date whatever has changed."""
+    return [
+        StaleStage(
+            f"{_prefix(Path(pipeline))}{name}",
+            (f"it is frozen in {pipeline}, so DVC compares nothing of it: take `frozen` out",),
+        )
+        for pipeline in sorted(pipelines)
+        for name, stage in (read_yaml(Path(pipeline)).get("stages") or {}).items()
+        if (stage or {}).get("frozen")
+    ]
 
 
 def _deleted_stages() -> list[StaleStage]:

@@ -86,11 +86,11 @@ def sweep(texts: Sequence[str], jobs: int) -> list[tuple[str, float]]:
                 f"sweep: {number}/{len(points)} {name}: {'has run already' if name in known else 'queued'}", flush=True
             )
             if name not in known:
-                settings = [word for param, value in point.items() for word in ("-S", f"{param}={value}")]
+                settings = [word for param, value in point.items() for word in ("-S", f"{param}={_quoted(value)}")]
                 run_dvc("exp", "run", "--queue", "--name", name, *settings)
         if len(known) < len(points):
             _run_queue(jobs)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, DataError):
         print("sweep: stopping; the same command goes on with what has not run", file=sys.stderr, flush=True)
         _drop_queue()
         raise
@@ -99,6 +99,11 @@ def sweep(texts: Sequence[str], jobs: int) -> list[tuple[str, float]]:
         raise DataError(f"{len(failed)} of {len(points)} experiments failed", f"see `dvc queue logs {failed[0]}`")
     found = [(name, float(json.loads(result)[CHOSEN_BY])) for name, result in results.items() if result is not None]
     return sorted(found, key=lambda item: -item[1])
+
+
+def _quoted(text: str) -> str:
+    """Return a value as DVC reads it: in its grammar, a text with letters beyond ASCII needs quotes."""
+    return text if text.isascii() else "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def _named_points(points: Sequence[Mapping[str, str]]) -> dict[str, Mapping[str, str]]:

@@ -161,7 +161,11 @@ def _revision(line: str, tags: Mapping[str, str]) -> Revision:
 
 @contextmanager
 def checked_out(revision: Revision) -> Iterator[Workspace]:
-    """Yield a workspace with what Git and DVC's cache know of a revision's result; it is deleted afterwards."""
+    """Yield a workspace with what Git and DVC's cache know of a revision's result; it is deleted afterwards.
+
+    Raises:
+        DataError: its dvc.lock is damaged, or one of its files is a link that leads out of it.
+    """
     private = private_folder().root
     private.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="backfill-", dir=private) as name:
@@ -170,8 +174,11 @@ def checked_out(revision: Revision) -> Iterator[Workspace]:
         wanted = (_HERE.params.name, _HERE.lock.name, _METRICS.name)
         paths = (git("ls-tree", "--name-only", revision.commit, *wanted) or "").split()
         if paths and (tar := git_bytes("archive", "--format=tar", revision.commit, "--", *paths)):
-            with tarfile.open(fileobj=io.BytesIO(tar)) as archive:
-                archive.extractall(workspace.root, filter="data")
+            try:
+                with tarfile.open(fileobj=io.BytesIO(tar)) as archive:
+                    archive.extractall(workspace.root, filter="data")
+            except tarfile.TarError as error:  # a link that leads out
+                raise DataError(f"its files cannot be used ({error})", "") from None
         for path, md5 in locked_outs(workspace).items():
             if _of_result(path) and not (workspace.root / path).exists() and (cached := _cached(md5)):
                 (workspace.root / path).parent.mkdir(parents=True, exist_ok=True)
@@ -187,8 +194,8 @@ def check_recorded(workspace: Workspace) -> None:
     """
     values, name = read_yaml(workspace.params), workspace.params.name
     for stage in read_lock(workspace).values():
-        ran = flatten(stage.get("params", {}).get(name, {}))
-        now = flatten({key: looked_up(values, key) for key in stage.get("params", {}).get(name, {})})
+        recorded = stage.params.get(name, {})
+        ran, now = flatten(recorded), flatten({key: looked_up(values, key) for key in recorded})
         for key in sorted(ran.keys() | now.keys()):
             if now.get(key) != ran.get(key):
                 before, after = (values.get(key, "nothing") for values in (ran, now))

@@ -136,14 +136,29 @@ def compare_with_champion(client: "MlflowClient", run: "Run", champion: "ModelVe
         return AgainstChampion("no champion", "there was no champion before it")
     against = f"the champion, version {champion.version}"
     try:
-        own, its = (_scores(client, client.get_run(run_id)) for run_id in (run.info.run_id, str(champion.run_id)))
-        found = compare_scores(own, its)
+        found = compare_scores(_scores(client, run), _scores(client, _run_of(client, champion)))
     except DataError as error:
         return AgainstChampion("not compared", f"it cannot be compared with {against}: {error.problem}")
     small = ", a small sample" if found.support.small_sample else ""
     bounds = f"{found.interval.low:+.3f} to {found.interval.high:+.3f}{small}"
     said = comparison_text(found.verdict, "it", against)
     return AgainstChampion(found.verdict, f"{said}, by {found.difference:+.3f} ({bounds})")
+
+
+def _run_of(client: "MlflowClient", champion: "ModelVersion") -> "Run":
+    """Return the run that a version comes from.
+
+    Raises:
+        DataError: it was deleted for good.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_run(str(champion.run_id))
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        raise DataError(f"its run {champion.run_id} was deleted", "") from None
 
 
 def _scores(client: "MlflowClient", run: "Run") -> ModelScores:

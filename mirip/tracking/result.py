@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from mirip.errors import DataError, MiripError
 from mirip.experiments.git import git
@@ -265,16 +266,44 @@ def committed_params(revision: str) -> Params | None:
         return None
 
 
-def read_lock(workspace: Workspace) -> dict[str, Any]:
-    """Return what dvc.lock says of each stage; nothing where there is no such file."""
-    stages: dict[str, Any] = read_yaml(workspace.lock).get("stages", {})
-    return stages
+class LockedOut(BaseModel):
+    """What dvc.lock says of an output; of one that is not a file of this machine, it has no md5."""
+
+    path: str
+    md5: str | None = None
+
+
+class LockedStage(BaseModel):
+    """What dvc.lock says of a stage: params by the name of their file, and outputs."""
+
+    params: dict[str, dict[str, Any]] = {}
+    outs: list[LockedOut] = []
+
+
+def read_lock(workspace: Workspace) -> dict[str, LockedStage]:
+    """Return what dvc.lock says of each stage; nothing where there is no such file.
+
+    Raises:
+        DataError: it is damaged.
+    """
+    stages = read_yaml(workspace.lock).get("stages") or {}
+    try:
+        return TypeAdapter(dict[str, LockedStage]).validate_python(stages)
+    except ValidationError as error:
+        where = ".".join(str(part) for part in ("stages", *error.errors()[0]["loc"]))
+        raise DataError(
+            f"{workspace.lock.name} is damaged: {where}: {error.errors()[0]['msg']}", "restore it from Git"
+        ) from None
 
 
 def locked_outs(workspace: Workspace) -> dict[str, str]:
-    """Return path and md5 of every single file that dvc.lock names as an output, paths relative to the root."""
-    outs = (out for stage in read_lock(workspace).values() for out in stage.get("outs", ()))
-    return {out["path"]: out["md5"] for out in outs if not out["md5"].endswith(".dir")}
+    """Return path and md5 of every single file that dvc.lock names as an output, paths relative to the root.
+
+    Raises:
+        DataError: as `read_lock`.
+    """
+    outs = (out for stage in read_lock(workspace).values() for out in stage.outs)
+    return {out.path: out.md5 for out in outs if out.md5 is not None and not out.md5.endswith(".dir")}
 
 
 def _model_md5(workspace: Workspace) -> str:

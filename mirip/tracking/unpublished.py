@@ -5,7 +5,6 @@ It is deleted once the result is published to the store that it was meant for.
 """
 
 import io
-import json
 import tarfile
 import tempfile
 import time
@@ -14,13 +13,22 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from pydantic import BaseModel
+
 from mirip.errors import DataError
 from mirip.files import atomic_path, sha256_bytes
 from mirip.params import load_params
 from mirip.tracking.result import RunRecord, read_result
 from mirip.workspace import Workspace, private_folder
 
-_ORIGIN = "origin.json"  # among the result's files: its tags, and when it was made
+_ORIGIN = "origin.json"  # among the result's files
+
+
+class _Origin(BaseModel):
+    """The tags of a result, and when it was made, in milliseconds since 1970."""
+
+    made_ms: int
+    tags: dict[str, str]
 
 
 def keep(record: RunRecord, uri: str) -> None:
@@ -29,7 +37,7 @@ def keep(record: RunRecord, uri: str) -> None:
     Raises:
         OSError: .mirip is not writable or the disk is full.
     """
-    origin = json.dumps({"made_ms": int(time.time() * 1000), "tags": dict(record.tags)}).encode()
+    origin = _Origin(made_ms=int(time.time() * 1000), tags=dict(record.tags)).model_dump_json().encode()
     with atomic_path(_path(record.key, uri)) as temporary, tarfile.open(temporary, "w", dereference=True) as archive:
         for name, path in record.files().items():
             archive.add(path, name)
@@ -61,12 +69,11 @@ def opened(path: Path) -> Iterator[RunRecord]:
         try:
             with tarfile.open(path) as archive:
                 archive.extractall(folder, filter="data")
-            origin = json.loads((folder / _ORIGIN).read_bytes())
-            tags, made_ms = origin["tags"], origin["made_ms"]
-        except (tarfile.TarError, OSError, ValueError, KeyError) as error:
+            origin = _Origin.model_validate_json((folder / _ORIGIN).read_bytes())
+        except (tarfile.TarError, OSError, ValueError) as error:
             raise DataError(f"it is damaged ({str(error).splitlines()[0]})", "delete the file") from None
         workspace = Workspace(folder)
-        yield replace(read_result(workspace, load_params(workspace.params), tags), made_ms=made_ms)
+        yield replace(read_result(workspace, load_params(workspace.params), origin.tags), made_ms=origin.made_ms)
 
 
 def _path(key: str, uri: str) -> Path:

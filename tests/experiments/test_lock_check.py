@@ -162,6 +162,13 @@ class TestWithDvc:
             "evaluate: dvc.yaml has it no more: delete its entry in dvc.lock\n"
         )
 
+    def test_a_frozen_stage_is_not_said_to_agree(self, clone: Path) -> None:
+        edit(clone / "dvc.yaml", "    cmd: python make.py\n", "    cmd: python make.py\n    frozen: true\n")
+        edit(clone / "params.yaml", "size: 3", "size: 4")
+        assert [str(stage) for stage in check_lock()] == [
+            "make: it is frozen in dvc.yaml, so DVC compares nothing of it: take `frozen` out"
+        ]
+
     def test_stages_of_a_foreach_agree_until_an_item_changes(self, clone: Path) -> None:
         stage = "  each:\n    foreach: [1, 2]\n    do:\n      cmd: cp params.yaml each${item}.txt\n"
         stage += "      params: [shared]\n      outs:\n        - each${item}.txt:\n            cache: false\n"

@@ -10,7 +10,8 @@ import pytest
 
 from mirip.errors import DataError, ParamsError
 from mirip.experiments.dvc import run_dvc
-from mirip.experiments.sweep import _named_points, _run_queue, parse_grid, point_name, sweep
+from mirip.experiments.sweep import _named_points, _quoted, _run_queue, parse_grid, point_name, sweep
+from mirip.files import read_yaml
 
 
 @pytest.fixture
@@ -76,6 +77,27 @@ def test_a_value_named_twice_is_one_point() -> None:
 def test_an_unknown_param_is_named_before_anything_is_queued(project: Path) -> None:
     with pytest.raises(ParamsError, match=r"params\.yaml has no train\.nosuch"):
         sweep(["train.nosuch=1"], jobs=1)
+
+
+@pytest.mark.parametrize("value", ["작품", "l'œuvre", "é\\", "ü, or \\' so"])
+def test_a_value_of_any_letters_reaches_the_params(value: str, tmp_path: Path) -> None:
+    from dvc.utils.hydra import apply_overrides
+
+    (tmp_path / "params.yaml").write_text("track:\n  run_name: a\n")
+    apply_overrides(tmp_path / "params.yaml", [f"track.run_name={_quoted(value)}"])
+    assert read_yaml(tmp_path / "params.yaml")["track"] == {"run_name": value}
+
+
+@pytest.mark.slow
+@pytest.mark.integration
+def test_a_sweep_that_cannot_be_queued_whole_leaves_nothing_in_the_queue(
+    small_project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(small_project)
+    monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(small_project / ".dvc/tmp/site"))
+    with pytest.raises(DataError, match=r"train\.seed=a\{b"):
+        sweep(["train.seed=2,a{b"], jobs=1)
+    assert "Queued" not in run_dvc("queue", "status")
 
 
 def test_no_jobs_are_refused(project: Path) -> None:

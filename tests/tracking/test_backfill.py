@@ -1,7 +1,9 @@
 """Publishing what Git, dvc.lock and DVC's cache still know, in real repositories."""
 
+import io
 import shutil
 import subprocess
+import tarfile
 import warnings
 from pathlib import Path
 from typing import Any
@@ -282,6 +284,56 @@ def test_a_result_that_is_refused_stops_none_of_the_others_and_is_named(
     assert refused.startswith(f"track: failed {commit[:7]}: the MLflow experiment 'gone' is deleted")
     assert said == f"error: 1 result was not published ({commit[:7]}): mend the cause, then run this again"
     assert sorted(run.data.metrics["pairwise_accuracy"] for run in repository.runs()) == [0.7, 0.8, 0.9]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("stages", "reason"),
+    [
+        ("{train: 5}", "dvc.lock is damaged: stages.train: Input should be"),
+        ("{train: {outs: {}}}", "dvc.lock is damaged: stages.train.outs: Input should be"),
+        ("[1]", "dvc.lock is damaged: stages: Input should be"),
+        (None, "its files cannot be used ('metrics/link' would link to"),
+    ],
+)
+def test_an_odd_commit_is_left_out_and_the_others_are_published(
+    repository: Repository, stages: str | None, reason: str
+) -> None:
+    repository.git("switch", "-qc", "odd")
+    if stages is None:
+        (repository.root / "metrics/link").symlink_to("../../elsewhere")
+    else:
+        (repository.root / "dvc.lock").write_text(f"schema: '2.0'\nstages: {stages}\n")
+    commit = repository.commit("odd")
+    repository.git("switch", "-q", "main")
+    found = list(backfill())
+    (left_out,) = [item for item in found if isinstance(item, LeftOut)]
+    assert str(left_out.source) == commit[:7]
+    assert left_out.reason.startswith(reason)
+    assert len(repository.runs()) == 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stages", ["null", "{train: {outs: [{path: models/best_model.pt, etag: x, size: 3}]}}"])
+def test_a_commit_whose_lock_names_no_model_is_left_out_for_that(repository: Repository, stages: str) -> None:
+    (repository.root / "dvc.lock").write_text(f"schema: '2.0'\nstages: {stages}\n")
+    repository.commit("odd")
+    (left_out,) = [item for item in backfill() if isinstance(item, LeftOut)]
+    assert left_out.reason.startswith("models/best_model.pt is not found")
+    assert len(repository.runs()) == 3
+
+
+@pytest.mark.parametrize("origin", [b"[1]", b'{"made_ms": 1, "tags": 5}', b'{"tags": {}}', b"{"])
+def test_a_kept_result_of_unknown_origin_is_left_out(repository: Repository, origin: bytes) -> None:
+    kept = repository.root / ".mirip/unpublished"
+    kept.mkdir(parents=True)
+    with tarfile.open(kept / "y.tar", "w") as archive:
+        member = tarfile.TarInfo("origin.json")
+        member.size = len(origin)
+        archive.addfile(member, io.BytesIO(origin))
+    (left_out,) = [item for item in backfill() if isinstance(item, LeftOut)]
+    assert left_out.source == kept / "y.tar"
+    assert left_out.reason.startswith("it is damaged (")
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """The champion moves only to what is shown to be better, or by force, and never twice."""
 
 import os
+import subprocess
 import warnings
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pandas as pd
 import pytest
 from faulty_proxy import faulty_proxy
 from made_checkpoint import DIM, write_checkpoint
+from warm_python import commands_folder
 
 from mirip.cli.main import main
 from mirip.errors import PromotionError, TrackingError
@@ -191,6 +193,24 @@ def test_a_champion_without_scores_is_beaten_only_by_force(desk: Path) -> None:
     published("second", noise=0.1)
     with pytest.raises(PromotionError, match=r"run first \(.*\) holds no scores.csv"):
         promote("second")
+
+
+@pytest.mark.slow
+def test_a_champion_whose_run_was_deleted_for_good_is_beaten_only_by_force(desk: Path) -> None:
+    first = published("first")
+    promote("first")
+    registry().delete_run(first)
+    subprocess.run(
+        [commands_folder() / "mlflow", "gc", "--backend-store-uri", f"sqlite:///{desk}/mlflow.db"],
+        check=True,
+        capture_output=True,
+        env={**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{desk}/mlflow.db"},
+    )
+    second = published("second", noise=0.1)
+    with pytest.raises(PromotionError, match=f"cannot be compared with the champion, version 1: its run {first} was"):
+        promote("second")
+    assert "by force" in promote("second", force=True)
+    assert champion().run_id == second
 
 
 def test_models_that_only_this_repository_has_evaluated_count_too(desk: Path) -> None:

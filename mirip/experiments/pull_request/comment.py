@@ -169,6 +169,7 @@ def _stale(stale: Sequence[StaleStage]) -> str:
     lines = ["**The metrics below are not those of this code and these params:**", ""]
     lines += [f"- {code(stage.name)}: {', '.join(code(reason) for reason in stage.reasons)}" for stage in stale]
     lines += ["", "Run `dvc repro`, then commit dvc.lock and metrics/. (After a `git switch`, `dvc checkout` first.)"]
+    lines += ["Before that, do what a line above says."]
     return "\n".join(f"> {line}".rstrip() for line in ("[!WARNING]", *lines))
 
 

@@ -12,8 +12,8 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812 - its name everywhere
 
 from mirip.errors import BackboneError
-from mirip.features.backbones.frozen_dinov2 import FrozenDinov2, Tokens, can_run
-from mirip.features.backbones.recipe import ResolvedRecipe, declared_recipe, resolve
+from mirip.features.backbones.frozen_dinov2 import FrozenDinov2, Tokens
+from mirip.features.backbones.recipe import ResolvedRecipe, declared_recipe, is_rewritten, resolve
 from mirip.features.backbones.stock import (
     StockBackbone,
     lacking_tensors,
@@ -147,7 +147,7 @@ class DINOv2FeatureExtractor(nn.Module):
         self._check_computable()
         found = self.resolved
         config = read_json(found.folder / CONFIG)
-        if can_run(found.model_type, config):
+        if is_rewritten(found.model_type, config):
             if "patch_size" not in config:
                 raise BackboneError(f"{found.folder}/config.json has no patch_size", "add it (14)")
             if (blocks := int(config.get("num_hidden_layers", 12))) < self._n_blocks:
@@ -181,7 +181,7 @@ class DINOv2FeatureExtractor(nn.Module):
             _ = self.embedding_dim  # says at once whether the backbone can do what is asked of it
             found, dtype = self.resolved, _DTYPES[self.recipe.compute_dtype]
             config = read_json(found.folder / CONFIG)
-            rewritten = can_run(found.model_type, config)
+            rewritten = is_rewritten(found.model_type, config)
             model = _load_dinov2(found, config, dtype) if rewritten else load_stock_backbone(found, dtype)
             self.model = model.to(device)
         return self.model

@@ -17,7 +17,6 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812 - its name everywhere
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-MODEL_TYPES = ("dinov2", "dinov2_with_registers")
 # Without cuDNN's attention: before 9.15.1 it is wrong at lengths that 128 does not divide, such as 2917 of 756 px.
 _ATTENTION = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 
@@ -36,18 +35,12 @@ class Tokens(NamedTuple):
     patches: torch.Tensor | None
 
 
-def can_run(model_type: str, config: Mapping[str, Any]) -> bool:
-    """Tell whether a backbone with that config.json is one that this module rewrites."""
-    usual = config.get("hidden_act", "gelu") == "gelu" and config.get("num_channels", 3) == 3
-    return model_type in MODEL_TYPES and usual and isinstance(config.get("patch_size", 14), int)
-
-
 class FrozenDinov2(nn.Module):
-    """A DINOv2 of any size, with or without registers and SwiGLU.
+    """A DINOv2 of any size, with or without registers and SwiGLU, for which `recipe.is_rewritten` is true.
 
     Args:
         tensors: of a checkpoint in Hugging Face format, by their names there, float32.
-        config: its config.json.
+        config: its config.json, of which `recipe.READ_OF_REWRITTEN` names all that is read.
         mean, std: per channel, of pixels scaled to 0..1, that the backbone expects.
         dtype: of compute.
 

@@ -39,10 +39,19 @@ _COMMIT = re.compile("[0-9a-f]{7,40}")
 # Who wrote a config, and with which library, changes no feature.
 _CONFIG_NOTES = {"_name_or_path", "transformers_version"}
 # Nor does this: names of labels, the type of the file's numbers (the recipe names that of the computation), how a model
-# is trained or begins, and what generates text. `architectures` counts where AutoModel chooses by it.
+# is trained or begins, what it returns beside its output, and what generates text. `architectures` counts where
+# AutoModel chooses by it.
 _CONFIG_WITHOUT_EFFECT = _CONFIG_NOTES | {
     "architectures", "torch_dtype", "dtype", "id2label", "label2id", "num_labels", "problem_type", "finetuning_task",
-    "task_specific_params", "use_cache", "gradient_checkpointing", "initializer_range", "_commit_hash",
+    "task_specific_params", "use_cache", "gradient_checkpointing", "initializer_range", "_commit_hash", "license",
+    "hidden_dropout_prob", "attention_probs_dropout_prob", "attention_dropout", "drop_path_rate",
+    "output_hidden_states", "output_attentions", "return_dict",
+}  # fmt: skip
+# The types of model that frozen_dinov2.py computes, and all that is read of their config.json, with its default there.
+_REWRITTEN = ("dinov2", "dinov2_with_registers")
+READ_OF_REWRITTEN = {
+    "hidden_act": "gelu", "num_channels": 3, "patch_size": None, "hidden_size": 768, "num_hidden_layers": 12,
+    "num_attention_heads": 12, "layer_norm_eps": 1e-6,
 }  # fmt: skip
 _CHOSEN_BY_ARCHITECTURE = {"funnel", "blip-2"}
 # Where the weights came from is told, but what they are is what counts; image_size acts through size_px.
@@ -261,13 +270,11 @@ def _config_sha256(config: Mapping[str, Any]) -> str:
 
     It is part of the fingerprint, so that it stays what earlier versions took: the hash of nearly all of a config.
     """
-    own = _hash_without(config, _CONFIG_NOTES)
-    kept = {"architectures"} if config.get("model_type") in _CHOSEN_BY_ARCHITECTURE else set()
-    values = _hash_without(config, _CONFIG_WITHOUT_EFFECT - kept)
+    own, values = _hash_without(config, _CONFIG_NOTES), _hash_of_values(config)
     path = private_folder().configs / f"{values}.json"
     try:
         first = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         first = None
     if isinstance(first, dict) and first == _first_seen(values, str(first.get("config_sha256"))):
         return str(first["config_sha256"])
@@ -281,8 +288,24 @@ def _first_seen(values: str, config_sha256: str) -> dict[str, str]:
     return {"config_sha256": config_sha256, "check": sha256_bytes(f"{values} {config_sha256}".encode())}
 
 
+def _hash_of_values(config: Mapping[str, Any]) -> str:
+    """Return a hash of what a config says of a feature's value."""
+    model_type = config.get("model_type")
+    if is_rewritten(str(model_type), config):
+        read = {name: config.get(name, default) for name, default in READ_OF_REWRITTEN.items()}
+        return sha256_bytes(canonical_json({"model_type": model_type} | read).encode())
+    kept = {"architectures"} if model_type in _CHOSEN_BY_ARCHITECTURE else set()
+    return _hash_without(config, _CONFIG_WITHOUT_EFFECT - kept)
+
+
 def _hash_without(config: Mapping[str, Any], names: set[str]) -> str:
     return sha256_bytes(canonical_json({key: value for key, value in config.items() if key not in names}).encode())
+
+
+def is_rewritten(model_type: str, config: Mapping[str, Any]) -> bool:
+    """Tell whether a backbone with that config.json is one that frozen_dinov2.py computes."""
+    usual = config.get("hidden_act", "gelu") == "gelu" and config.get("num_channels", 3) == 3
+    return model_type in _REWRITTEN and usual and isinstance(config.get("patch_size", 14), int)
 
 
 def _imported(recipe: Recipe) -> ResolvedRecipe:
@@ -326,9 +349,11 @@ def _normalisation(path: Path) -> tuple[tuple[float, float, float], tuple[float,
         return _IMAGENET_MEAN, _IMAGENET_STD, "ImageNet"
     settings = read_json(path)
     for name, supported in _SUPPORTED.items():
-        found = settings.get(name)
-        if found is not None and bool(found) is not supported:
-            raise BackboneError(f"{path} has {name} {found}", f"only backbones with {name} {supported} are supported")
+        found = settings.get(name, supported)
+        if (found or False) is not supported:  # null, as the library reads it, is false
+            raise BackboneError(
+                f"{path} has {name} {json.dumps(found)}", f"only backbones with {name} {supported} are supported"
+            )
     factor = settings.get("rescale_factor")
     if factor is not None and not (isinstance(factor, int | float) and abs(factor * 255 - 1) <= 1e-3):
         raise BackboneError(f"{path} has rescale_factor {factor!r}", "only 1/255 is supported")

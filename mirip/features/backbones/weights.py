@@ -120,7 +120,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BackboneError(f"{path} cannot be read ({error})", "download the backbone again") from None
     if not isinstance(value, dict):
         raise BackboneError(f"{path} holds a {type(value).__name__}, not an object", "download the backbone again")
@@ -134,7 +134,7 @@ def _remembered_sha256(path: Path) -> str:
     memory = private_folder().hashes
     try:
         known = json.loads(memory.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         known = {}
     known = known if isinstance(known, dict) else {}
     entry = known.get(str(path))

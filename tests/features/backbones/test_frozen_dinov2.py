@@ -7,7 +7,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from mirip.features.backbones.frozen_dinov2 import FrozenDinov2, can_run
+from mirip.features.backbones.frozen_dinov2 import FrozenDinov2
+from mirip.features.backbones.recipe import READ_OF_REWRITTEN, is_rewritten
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SIZES = {
@@ -152,11 +153,29 @@ def test_a_missing_tensor_is_named(pair: Pair, name: str) -> None:
         pair.frozen()
 
 
+def test_it_reads_no_more_of_a_config_than_counts_in_the_fingerprint(pair: Pair) -> None:
+    class Recorded(dict[str, object]):
+        def get(self, key: str, default: object = None) -> object:
+            read[key] = default
+            return super().get(key, default)
+
+        def __getitem__(self, key: str) -> object:
+            read[key] = None
+            return super().__getitem__(key)
+
+    read: dict[str, object] = {}
+    config = Recorded(pair.config)
+    FrozenDinov2(pair.tensors, config, MEAN, STD, torch.float32)
+    assert is_rewritten("dinov2", config)
+    del read["patch_size"]  # its default there decides nothing: without it, a backbone is refused
+    assert read.items() <= READ_OF_REWRITTEN.items()
+
+
 @pytest.mark.parametrize("change", [{"hidden_act": "relu"}, {"num_channels": 1}, {"patch_size": [14, 14]}])
 def test_what_is_not_rewritten_is_left_to_the_stock_path(pair: Pair, change: dict[str, object]) -> None:
-    assert can_run("dinov2", pair.config)
-    assert not can_run("dinov2", pair.config | change)
-    assert not can_run("vit", pair.config)
+    assert is_rewritten("dinov2", pair.config)
+    assert not is_rewritten("dinov2", pair.config | change)
+    assert not is_rewritten("vit", pair.config)
 
 
 @pytest.mark.slow

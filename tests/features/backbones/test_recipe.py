@@ -10,6 +10,7 @@ import pytest
 from mirip.errors import BackboneError
 from mirip.features.backbones import recipe as recipe_module
 from mirip.features.backbones.recipe import (
+    READ_OF_REWRITTEN,
     declared_recipe,
     find_differences,
     fingerprint,
@@ -172,6 +173,8 @@ def test_a_preprocessor_with_another_scale_of_pixels_is_refused(recipe: Recipe, 
     "settings",
     [
         {"do_rescale": False},
+        {"do_rescale": None},
+        {"do_rescale": "false"},
         {"rescale_offset": True},
         {"do_flip_channel_order": True},
         {"rescale_factor": "1/255"},
@@ -209,6 +212,8 @@ def test_a_note_on_the_library_in_a_config_changes_nothing(recipe: Recipe, dinov
 WITHOUT_EFFECT = {
     "architectures": ["Other"], "torch_dtype": "bfloat16", "dtype": "float16", "use_cache": False,
     "id2label": {"0": "a"}, "label2id": {"a": 0}, "transformers_version": "99", "_name_or_path": "elsewhere",
+    "hidden_dropout_prob": 0.1, "drop_path_rate": 0.1, "output_hidden_states": True, "license": "mine",
+    "out_features": ["stage2"], "apply_layernorm": False, "a_key_of_next_year": 1,
 }  # fmt: skip
 
 
@@ -235,6 +240,22 @@ def test_a_key_of_the_config_that_changes_no_value_changes_no_fingerprint(own: R
     assert resolve(own) == before
 
 
+def test_a_config_that_is_saved_again_by_the_library_changes_no_fingerprint(own: Recipe) -> None:
+    from transformers import AutoConfig
+
+    before, text = resolve(own), (Path(own.backbone) / "config.json").read_text()
+    AutoConfig.from_pretrained(own.backbone).save_pretrained(own.backbone)
+    assert (Path(own.backbone) / "config.json").read_text() != text
+    assert resolve(own) == before
+
+
+@pytest.mark.parametrize("name", [name for name in READ_OF_REWRITTEN if name not in ("hidden_act", "num_channels")])
+def test_each_key_that_the_rewritten_backbone_reads_changes_the_fingerprint(own: Recipe, name: str) -> None:
+    before = resolve(own)
+    edit_config(own, **{name: 7})
+    assert resolve(own).config_sha256 != before.config_sha256
+
+
 def test_a_config_alone_has_the_fingerprint_that_it_always_had(own: Recipe) -> None:
     config = json.loads((Path(own.backbone) / "config.json").read_text())
     del config["transformers_version"]
@@ -242,7 +263,7 @@ def test_a_config_alone_has_the_fingerprint_that_it_always_had(own: Recipe) -> N
         assert resolve(own).config_sha256 == sha256_bytes(canonical_json(config).encode())
 
 
-@pytest.mark.parametrize("damaged", ["", "[]", "null", "{}", "a digit"])
+@pytest.mark.parametrize("damaged", ["", "[]", "null", "{}", "a digit", "[" * 100_000])
 def test_a_damaged_memory_of_configs_is_replaced(own: Recipe, main_repository: Path, damaged: str) -> None:
     before = resolve(own)
     (memory,) = (main_repository / ".mirip" / "configs").iterdir()

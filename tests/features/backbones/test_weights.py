@@ -148,7 +148,9 @@ def test_a_file_that_changes_while_it_is_read_is_not_remembered(
     assert hashed(tmp_path, monkeypatch) == ["model.safetensors"]
 
 
-@pytest.mark.parametrize("damaged", ["{", "[]", "null", '"a"', '{"a": 1}', "no dict", "no hash", "one digit", "state"])
+@pytest.mark.parametrize(
+    "damaged", ["{", "[]", "null", "[" * 100_000, '"a"', '{"a": 1}', "no dict", "no hash", "one digit", "state"]
+)
 def test_a_damaged_memory_of_hashes_is_replaced(
     weights: Path, main_repository: Path, damaged: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
