@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from pathlib import Path
 from types import FrameType
 from typing import NamedTuple
 
@@ -17,12 +16,11 @@ import torch
 from numpy.typing import NDArray
 
 from mirip.data.decoding import decoded
-from mirip.data.image_files import read_image_bytes
+from mirip.data.image_source import ImageSource, Read, read_unchanged
 from mirip.errors import CacheError, DataError, ImageError
 from mirip.features.backbones.backbone import DINOv2FeatureExtractor
 from mirip.features.backbones.transform import ImageTransform
 from mirip.features.cache.store import FeatureStore
-from mirip.files import sha256_bytes
 from mirip.progress import Progress
 
 _MOST_WAITING = 16  # batches of images that wait for more of their shape
@@ -50,7 +48,7 @@ def compute_features(
     extractor: DINOv2FeatureExtractor,
     store: FeatureStore,
     *,
-    image_root: Path,
+    images: ImageSource,
     batch_size: int,
     workers: int,
     max_image_pixels: int,
@@ -65,7 +63,7 @@ def compute_features(
         items: images that the store lacks.
         extractor: the backbone of the active recipe.
         store: where the rows go.
-        image_root: the folder that the items' paths are relative to.
+        images: what the items' paths are relative to.
         batch_size: images in a pass of the backbone.
         workers: threads that read, decode and transform.
         max_image_pixels: a larger image is an error.
@@ -82,7 +80,7 @@ def compute_features(
     failures: list[_Failed] = []
     done = 0
     with _patient_interrupt() as interrupted, Progress("extract", len(items), "image", visible=visible) as progress:
-        outcomes = _prepared(items, extractor.transform, image_root, max_image_pixels, workers, batch_size)
+        outcomes = _prepared(items, extractor.transform, images, max_image_pixels, workers, batch_size)
         with closing(outcomes):
             for batch in _batches(outcomes, batch_size, failures):
                 _keep(store, batch, _embedded(extractor, batch, batch_size), extractor.recipe.stored_dtype)
@@ -105,18 +103,16 @@ def compute_features(
 def _prepared(
     items: Sequence[ImageItem],
     transform: ImageTransform,
-    image_root: Path,
+    images: ImageSource,
     max_pixels: int,
     workers: int,
     batch_size: int,
 ) -> Generator[_Prepared | _Failed, None, None]:
     """Yield fitted images in order, at most a batch and two a thread ahead."""
 
-    def prepare(item: ImageItem) -> _Prepared | _Failed:
+    def prepare(item: ImageItem, read: Read) -> _Prepared | _Failed:
         try:
-            data = read_image_bytes(image_root, item.path)
-            if sha256_bytes(data) != item.sha256:
-                raise DataError("is not the file that was prepared, it changed since", "run `dvc repro prepare`")
+            data = read_unchanged(read, item.path, item.sha256)
             with decoded(data, max_pixels=max_pixels) as image:
                 return _Prepared(item, transform.fitted(image.pixels))
         except DataError as error:
@@ -126,12 +122,13 @@ def _prepared(
     pending: deque[Future[_Prepared | _Failed]] = deque()
     pool = ThreadPoolExecutor(n_threads)
     try:
-        for item in items:
-            pending.append(pool.submit(prepare, item))
-            if len(pending) >= batch_size + 2 * n_threads:
+        with images.reading([item.path for item in items]) as read:
+            for item in items:
+                pending.append(pool.submit(prepare, item, read))
+                if len(pending) >= batch_size + 2 * n_threads:
+                    yield pending.popleft().result()
+            while pending:
                 yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
