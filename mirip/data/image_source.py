@@ -5,16 +5,19 @@ and can be pickled: a process that computes features reads by its own copy.
 """
 
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-from mirip.data.image_files import files_below, find, normalised_path, read_image_bytes
-from mirip.errors import DataError
-from mirip.files import sha256_bytes
+from mirip.data.image_files import files_below, find, normalised_path, path_below, read_image_bytes
+from mirip.data.image_listing import SUFFIX, ImageListing, read_listing
+from mirip.data.object_store import Content, ObjectStore
+from mirip.errors import DataError, ImageError, MiripError
+from mirip.files import is_url, sha256_bytes
 
 Read = Callable[[str], bytes]
 _THREADS = 8  # where files are on a network, each look takes a while
@@ -25,7 +28,12 @@ class ImageSource(Protocol):
     """Where images are read from. All paths are relative to it, with forward slashes."""
 
     def check(self) -> None:
-        """Raise DataError where no image can be read from it, whatever the path."""
+        """Look whether images can be read from it at all.
+
+        Raises:
+            DataError: they cannot, whatever the path.
+            StoreError: likewise.
+        """
 
     def unavailable(self) -> str:
         """Say why nothing can be read from it on this machine; nothing where it can."""
@@ -35,6 +43,8 @@ class ImageSource(Protocol):
 
         Raises:
             ImageError: of kind `outside`, `missing` or `too_large`; the message does not name the image.
+            DataError: it changed since it was listed; likewise.
+            StoreError: an object store cannot be read: that is no matter of this image.
         """
 
     def reading(self, relatives: Sequence[str]) -> AbstractContextManager[Read]:
@@ -98,6 +108,102 @@ class ImageFolder:
             return -1
 
 
+class ImageStore:
+    """An object store: below a URL, or as a listing says that it was.
+
+    By a listing (of a file, or made by `check`), a path that it lacks is missing, without a request. Without one, a
+    path is asked for as it is given, and the store is listed when there is no object of that name: it may have another
+    Unicode form.
+
+    Args:
+        location: the URL, or the file of a listing.
+    """
+
+    def __init__(self, location: Path | str) -> None:
+        self._location = location
+        self._store = ObjectStore(location) if isinstance(location, str) else None
+        self._known: ImageListing | None = None
+        self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[type["ImageStore"], tuple[Path | str]]:
+        return ImageStore, (self._location,)
+
+    def check(self) -> None:
+        """See ImageSource."""
+        if not len(self._listing()):
+            raise DataError(f"there is no object below {self._listing().url}", "check the prefix in data.images")
+
+    def unavailable(self) -> str:
+        """See ImageSource."""
+        try:
+            self.check()
+        except MiripError as error:
+            return error.problem
+        return ""
+
+    def read(self, relative: str) -> bytes:
+        """See ImageSource."""
+        with self.reading([]) as read:
+            return read(relative)
+
+    @contextmanager
+    def reading(self, relatives: Sequence[str]) -> Iterator[Read]:
+        """See ImageSource."""
+        if isinstance(self._location, Path) or not all(map(str.isascii, relatives)):
+            self._listing()
+        keys = relatives
+        if (listing := self._known) is not None:
+            keys = [entry.path for path in relatives if (entry := listing.find(path)) is not None]
+        with self._objects().reading(keys) as reading:
+            yield lambda relative: self._read(relative, reading.get)
+
+    def below(self) -> Iterator[str]:
+        """See ImageSource."""
+        return self._listing().paths()
+
+    def sizes(self, relatives: Sequence[str]) -> list[int]:
+        """See ImageSource."""
+        sizes = self._listing().sizes()
+        return [sizes.get(normalised_path(relative), -1) for relative in relatives]
+
+    def _read(self, relative: str, get: Callable[[str], Content]) -> bytes:
+        path = str(path_below(relative))
+        if self._known is None:
+            try:
+                return get(path).data
+            except FileNotFoundError:
+                pass
+        entry = self._listing().find(path)
+        if entry is None:
+            other = self._listing().other_case(path)
+            advice = f"the store has {other}, write the name as it is there" if other else ""
+            raise ImageError("is missing: no such object below data.images", advice, kind="missing")
+        try:
+            data, etag = get(entry.path)
+        except FileNotFoundError:
+            raise DataError("is gone since it was listed", self._list_again()) from None
+        if etag != entry.etag or len(data) != entry.size:
+            raise DataError("changed since it was listed", self._list_again())
+        return data
+
+    def _objects(self) -> ObjectStore:
+        return self._store or ObjectStore(self._listing().url)
+
+    def _listing(self) -> ImageListing:
+        with self._lock:
+            if self._known is None:
+                if isinstance(self._location, Path):
+                    self._known = read_listing(self._location)
+                else:
+                    self._known = ImageListing.of(self._location, ObjectStore(self._location).objects())
+            return self._known
+
+    def _list_again(self) -> str:
+        if isinstance(self._location, Path):
+            return f"run `mirip list-images {self._listing().url} --output {self._location}`"
+        return "run the same command again"
+
+
 def read_unchanged(read: Read, relative: str, sha256: str) -> bytes:
     """Read an image that was prepared before; once more where the bytes differ, since a network may damage them.
 
@@ -112,5 +218,12 @@ def read_unchanged(read: Read, relative: str, sha256: str) -> bytes:
 
 
 def image_source(location: Path | str) -> ImageSource:
-    """Return what reads the images at a location, as `data.images` names it."""
-    return ImageFolder(Path(location))
+    """Return what reads the images at a location, as `data.images` names it: a folder, a URL or a listing.
+
+    Raises:
+        ParamsError: it is a URL, and none of an object store.
+    """
+    if isinstance(location, str) and is_url(location):
+        return ImageStore(location)
+    path = Path(location)
+    return ImageStore(path) if path.suffix == SUFFIX and not path.is_dir() else ImageFolder(path)

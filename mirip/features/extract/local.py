@@ -6,7 +6,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager
 from types import FrameType
 from typing import NamedTuple
@@ -23,6 +23,7 @@ from mirip.features.backbones.transform import ImageTransform
 from mirip.features.cache.store import FeatureStore
 from mirip.progress import Progress
 
+_LOOKS_S = 0.2  # how often Ctrl-C is looked for while an image is waited for
 _MOST_WAITING = 16  # batches of images that wait for more of their shape
 
 
@@ -80,7 +81,7 @@ def compute_features(
     failures: list[_Failed] = []
     done = 0
     with _patient_interrupt() as interrupted, Progress("extract", len(items), "image", visible=visible) as progress:
-        outcomes = _prepared(items, extractor.transform, images, max_image_pixels, workers, batch_size)
+        outcomes = _prepared(items, extractor.transform, images, max_image_pixels, workers, batch_size, interrupted)
         with closing(outcomes):
             for batch in _batches(outcomes, batch_size, failures):
                 _keep(store, batch, _embedded(extractor, batch, batch_size), extractor.recipe.stored_dtype)
@@ -107,8 +108,9 @@ def _prepared(
     max_pixels: int,
     workers: int,
     batch_size: int,
+    interrupted: threading.Event,
 ) -> Generator[_Prepared | _Failed, None, None]:
-    """Yield fitted images in order, at most a batch and two a thread ahead."""
+    """Yield fitted images in order, at most a batch and two a thread ahead; after Ctrl-C, wait for no more of them."""
 
     def prepare(item: ImageItem, read: Read) -> _Prepared | _Failed:
         try:
@@ -126,11 +128,20 @@ def _prepared(
             for item in items:
                 pending.append(pool.submit(prepare, item, read))
                 if len(pending) >= batch_size + 2 * n_threads:
+                    if not _is_there(pending[0], interrupted):
+                        return
                     yield pending.popleft().result()
-            while pending:
+            while pending and _is_there(pending[0], interrupted):
                 yield pending.popleft().result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _is_there(outcome: Future[_Prepared | _Failed], interrupted: threading.Event) -> bool:
+    """Wait for an outcome, and tell whether it came: an image may be long in coming where its store is away."""
+    while not outcome.done() and not interrupted.is_set():
+        wait([outcome], _LOOKS_S)
+    return not interrupted.is_set()
 
 
 def _batches(
