@@ -14,6 +14,7 @@ from mirip.data.pixels import encode_jpeg, shrink
 from mirip.data.statistics import LONGEST_PX, measure
 from mirip.errors import ImageError
 from mirip.files import sha256_bytes
+from mirip.interruption import awaited
 
 REJECT_KINDS = (
     "missing", "truncated", "not_an_image", "unsupported", "too_large", "outside", "unknown_tier", "listed_twice",
@@ -109,9 +110,9 @@ def inspect_all(
                 known = refused.get(position)
                 pending.append(pool.submit(inspect, path, read) if known is None else _done(known))
                 if len(pending) >= 4 * n_threads:
-                    yield pending.popleft().result()
+                    yield awaited(pending.popleft())
             while pending:
-                yield pending.popleft().result()
+                yield awaited(pending.popleft())
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 

@@ -17,8 +17,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from concurrent.futures import CancelledError, Future, wait
-from dataclasses import dataclass
+from concurrent.futures import CancelledError, Future
+from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import islice
 from types import TracebackType
@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 from urllib.parse import urlsplit
 
 from mirip.errors import DataError, ImageError, MiripError, ParamsError, StoreError
+from mirip.interruption import awaited
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore as Connection
@@ -34,7 +35,8 @@ AT_ONCE = 32
 PATIENCE_S = 120.0
 MAX_BYTES = 2 * 1024**3
 _READ_AHEAD_BYTES = 512 * 1024**2
-_CONNECT_S, _SILENCE_S, _LONGEST_S = 5.0, 30.0, 900.0
+_CONNECT_S, _LONGEST_S = 5.0, 900.0
+_SILENCES = 4  # after a quarter of the patience without a byte, a request is made again
 _MOST_BACKOFF_S = 5.0
 _FIRST_CONTACT_S = 10.0
 _SAY_AFTER_S, _SAY_AGAIN_S = 10.0, 60.0
@@ -55,6 +57,7 @@ _CREDENTIALS = {
     ),
 }
 _VARIABLES = ("AWS_", "GOOGLE_", "AZURE_")
+_ROLE = r"//169\.254\.|/latest/(api/token|meta-data)|//metadata\.google"  # where a machine in a cloud asks for its own
 _SCHEMES = {"s3": "s3", "s3a": "s3", "gs": "gs", "az": "az", "azure": "az", "adl": "az", "abfs": "az", "abfss": "az"}
 
 _ENDPOINT = ", and AWS_ENDPOINT_URL where it is not Amazon's S3"
@@ -91,7 +94,7 @@ class ObjectStore:
     """
 
     url: str
-    patience_s: float = PATIENCE_S
+    patience_s: float = field(default_factory=lambda: PATIENCE_S)
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.url)
@@ -138,6 +141,13 @@ class ObjectStore:
             for found in page:
                 if not found["path"].endswith("/"):
                     yield StoredObject(found["path"], found["size"], _plain_etag(found["e_tag"]))
+
+    def say_waiting(self, waited_s: float) -> None:
+        """Tell the user why nothing goes on, now and then."""
+        global _said_at
+        if waited_s >= _SAY_AFTER_S and (now := time.monotonic()) - _said_at >= _SAY_AGAIN_S:
+            _said_at = now
+            print(f"waiting for {self.url}, for up to {self.patience_s:g} s", file=sys.stderr, flush=True)
 
     async def _next_page(self, pages: Any) -> Any:
         try:
@@ -218,7 +228,7 @@ class Reading:
             self._read_ahead()
         self._room.hurry(key)
         try:
-            return _waited_for(future, self._store)
+            return awaited(future, self._store.say_waiting)
         finally:
             self._room.give_back(key)
 
@@ -276,6 +286,7 @@ class _Room:
 
 
 _process: int | None = None
+_said_at = -_SAY_AGAIN_S
 
 
 def _loop(url: str) -> asyncio.AbstractEventLoop:
@@ -313,7 +324,7 @@ def _connected(store: ObjectStore, variables: frozenset[tuple[str, str]]) -> "Co
             client_options={
                 "allow_http": any("ENDPOINT" in name and value.startswith("http://") for name, value in variables),
                 "connect_timeout": timedelta(seconds=_CONNECT_S),
-                "read_timeout": timedelta(seconds=min(_SILENCE_S, store.patience_s)),
+                "read_timeout": timedelta(seconds=store.patience_s / _SILENCES),
                 "timeout": timedelta(seconds=_LONGEST_S),
             },
             retry_config={
@@ -347,26 +358,9 @@ def _connected(store: ObjectStore, variables: frozenset[tuple[str, str]]) -> "Co
 def _finished(coroutine: Coroutine[Any, Any, T], store: ObjectStore) -> T:
     future = asyncio.run_coroutine_threadsafe(coroutine, _loop(store.url))
     try:
-        return _waited_for(future, store)
+        return awaited(future, store.say_waiting)
     finally:
         future.cancel()
-
-
-def _waited_for(future: Future[T], store: ObjectStore) -> T:
-    while not wait([future], _SAY_AFTER_S).done:
-        _say_waiting(store)
-    return future.result()
-
-
-_said_at = -_SAY_AGAIN_S
-
-
-def _say_waiting(store: ObjectStore) -> None:
-    """Tell the user why nothing goes on, now and then."""
-    global _said_at
-    if (now := time.monotonic()) - _said_at >= _SAY_AGAIN_S:
-        _said_at = now
-        print(f"waiting for {store.url}, for up to {store.patience_s:g} s", file=sys.stderr, flush=True)
 
 
 def _translated(error: Exception, store: ObjectStore) -> MiripError:
@@ -389,7 +383,8 @@ def _translated(error: Exception, store: ObjectStore) -> MiripError:
     denied = StoreError(f"access to {url} is denied ({why or 'no reason given'})", _advice(url))
     if isinstance(error, PermissionDeniedError | UnauthenticatedError):
         return denied
-    if re.search(r"169\.254\.|metadata\.google|[Cc]redential|Account must be", said.partition("<")[0]):
+    own_words = re.sub(r"https?://\S+", "", said.partition("<")[0])
+    if re.search(_ROLE, said) or re.search(r"[Cc]redential|Missing \w+Key|Account must be", own_words):
         return StoreError(f"there are no credentials for {url}", _advice(url))
     if status[:3] in ("401", "403"):
         return denied
