@@ -6,6 +6,7 @@ MiripError
 │   ├── MetadataError    the metadata table: its columns, tiers or rows
 │   ├── ImageError       one image file: missing, truncated, not an image, of a kind that is not read, too large
 │   └── SplitError       no split keeps the promises (whole groups, tier shares)
+├── StoreError           an object store denies access, is not found, or stays unavailable
 ├── BackboneError        a backbone cannot be found, loaded or verified
 ├── CacheError           the feature cache is damaged, incomplete or of another recipe
 │   └── SchemaError      a file of features has the form of another version
@@ -66,6 +67,10 @@ class ImageError(DataError):
 
 class SplitError(DataError):
     """No split of the data keeps whole groups together and the tier shares close."""
+
+
+class StoreError(MiripError):
+    """An object store denies access, is not found, or stays unavailable: that is the fault of no one image."""
 
 
 class BackboneError(MiripError):

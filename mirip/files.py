@@ -120,6 +120,11 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def is_url(location: str) -> bool:
+    """Tell a URL such as s3://bucket/prefix from a path."""
+    return "://" in location
+
+
 def sha256_bytes(data: bytes) -> str:
     """Return the sha256 of `data` as 64 lower-case hexadecimal digits."""
     return hashlib.sha256(data).hexdigest()

@@ -13,10 +13,19 @@ import io
 import os
 import signal
 import sys
+import time
+from collections.abc import Callable
 from types import FrameType
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+T = TypeVar("T")
 
 EXIT_CODE = 130  # what a shell gives for a process that Ctrl-C has ended
 _AGAIN_AFTER_S = 0.02
+_LOOKS_S = 0.5
 _came = False
 
 
@@ -73,6 +82,24 @@ def ended(said: str) -> None:
     """
     if signal.getsignal(signal.SIGINT) not in (signal.default_int_handler, signal.SIG_IGN):
         signal.signal(signal.SIGINT, lambda number, frame: _end("" if _came else said))
+
+
+def awaited(future: "Future[T]", on_wait: Callable[[float], None] = lambda waited_s: None) -> T:
+    """Return the result of a future; a thread that waits for it notices Ctrl-C within a second.
+
+    A signal that comes just before a wait begins does not end it, and what is waited for may be minutes away.
+
+    Args:
+        future: that of any pool; its error is raised.
+        on_wait: called now and then with the seconds waited so far.
+    """
+    from concurrent.futures import wait
+
+    start = time.monotonic()
+    while not future.done():
+        wait([future], _LOOKS_S)
+        on_wait(time.monotonic() - start)
+    return future.result()
 
 
 def _interrupt_main_thread() -> None:

@@ -15,6 +15,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from mirip.errors import ParamsError
+from mirip.files import is_url
 
 IMPORTED = "import:"
 _WHOLE_NUMBER = re.compile(r"([+-]?\d+)\.0+")
@@ -64,6 +65,11 @@ def _as_labels(value: Any) -> Any:
     return labels
 
 
+def image_location(value: Any) -> Any:
+    """Return where images are: a URL as the text that it is, s3://bucket/prefix, anything else as a path."""
+    return value if not isinstance(value, str) or is_url(value) else Path(value)
+
+
 def _known_pooling(value: str) -> str:
     if not re.fullmatch(r"cls|mean|cls\+mean|cls_last_[1-9][0-9]?", value):
         raise _InvalidError(
@@ -81,9 +87,12 @@ class _Section(BaseModel):
 
 
 class DataParams(_Section):
-    """What the user points at: images, metadata, tiers best first, and what the columns mean."""
+    """What the user points at: images, metadata, tiers best first, and what the columns mean.
 
-    images: Path
+    `images` is a folder, the file of a listing (mirip.data.image_listing), or a URL.
+    """
+
+    images: Annotated[Path | str, BeforeValidator(image_location)]
     metadata: Path
     tiers: Annotated[tuple[str, ...], BeforeValidator(_as_labels), Field(min_length=2)] = ("S", "A", "B", "C")
     group: Names = ()

@@ -159,8 +159,8 @@ def test_a_stage_depends_on_the_packages_that_it_imports(stage: str) -> None:
             candidates = [path.with_suffix(".py"), path / "__init__.py"]
             todo += [found for found in candidates if module.startswith("mirip.") and found.is_file()]
     needed = {path.relative_to(ROOT) for path in seen if path.is_relative_to(ROOT / "mirip")}
-    # These decide how an error or a progress bar looks, or who waits for whom, never a value.
-    needed -= {Path("mirip/errors.py"), Path("mirip/progress.py"), Path("mirip/locks.py")}
+    # These decide how an error or a progress bar looks, who waits for whom, and how one ends, never a value.
+    needed -= {Path("mirip") / f"{name}.py" for name in ("errors", "progress", "locks", "interruption")}
     missing = {str(path) for path in needed if not any(path.is_relative_to(folder) for folder in declared)}
     assert not missing
 

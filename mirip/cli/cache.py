@@ -52,6 +52,7 @@ def explain(options: argparse.Namespace) -> None:
     """Say what `dvc repro extract` would do, and why, before it does."""
     from mirip.cli.cache_text import explained
     from mirip.data.freshness import look_for_changes
+    from mirip.data.image_source import image_source
     from mirip.data.manifest import first_paths, read_manifest
     from mirip.features.extract.explanation import explain_extraction
 
@@ -59,14 +60,15 @@ def explain(options: argparse.Namespace) -> None:
     manifest = read_manifest(Workspace().manifest)
     for line in explained(params, explain_extraction(params, first_paths(manifest), private_folder().store)):
         print(line)
-    stale = look_for_changes(manifest, Workspace().manifest, params.data.images, params.data.metadata)
+    images = image_source(params.data.images)
+    stale = look_for_changes(manifest, Workspace().manifest, images, params.data.metadata)
     changes = [_changed(stale.missing, "is missing", "are missing")] * (stale.missing > 0)
     now = "another size than when"
     resized = _changed(stale.resized, f"has {now} it was prepared", f"have {now} they were prepared")
     changes += [resized] * (stale.resized > 0)
     changes += [f"{params.data.metadata} was changed"] * stale.metadata_changed
-    if not params.data.images.is_dir():
-        print(f"note: the images, {params.data.images}, are not on this machine: nothing can be computed here")
+    if reason := images.unavailable():
+        print(f"note: {reason}: nothing can be computed here")
     elif changes:
         first = f" (the first {stale.first})" if stale.first else ""
         print(f"warning: {', '.join(changes)}{first}: run `dvc repro prepare` first")

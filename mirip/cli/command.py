@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from mirip.files import is_url
+
 
 def add_command(commands: Any, name: str, function: Any) -> argparse.ArgumentParser:
     """Add the command `name`, which calls `function` with its options, and return its parser."""
@@ -28,4 +30,16 @@ def a_path(text: str) -> Path:
     """Read a path; an empty one, as of a variable that is not set, would be the working directory."""
     if not text:
         raise argparse.ArgumentTypeError("the path is empty")
+    return Path(text)
+
+
+def a_location(text: str) -> Path | str:
+    """Read a path, or the URL of an object store as the text that it is."""
+    return text if is_url(text) else a_path(text)
+
+
+def a_listing(text: str) -> Path:
+    """Read the path of a listing, which is told from a folder by its name."""
+    if not text.endswith(".parquet"):
+        raise argparse.ArgumentTypeError(f"{text!r} does not end with .parquet")
     return Path(text)

@@ -1,4 +1,4 @@
-"""`mirip train | evaluate`: what is done with a folder of images and a table, off the pipeline."""
+"""`mirip train | evaluate | list-images`: what is done with images and a table, off the pipeline."""
 
 import argparse
 import sys
@@ -6,10 +6,10 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mirip.cli.command import a_path, add_command, add_device_flag, params_here
+from mirip.cli.command import a_listing, a_location, a_path, add_command, add_device_flag, params_here
 from mirip.cli.param_options import given_params, naming_options, with_options
 from mirip.cli.scoring import add_checkpoint_flags
-from mirip.errors import CheckpointError
+from mirip.errors import CheckpointError, DataError
 from mirip.workspace import private_folder
 
 if TYPE_CHECKING:
@@ -41,6 +41,12 @@ def add_commands(commands: Any) -> None:
     add_checkpoint_flags(command)
     _add_data_flags(command)
     command.add_argument("--output", type=a_path, help="JSON file for the metrics; default: print them only")
+
+    command = add_command(commands, "list-images", list_images)
+    command.add_argument("url", help="bucket and prefix of the object store, as s3://bucket/prefix")
+    command.add_argument(
+        "--output", type=a_listing, required=True, help="file of the listing, NAME.parquet; data.images can name it"
+    )
 
 
 @naming_options
@@ -132,6 +138,20 @@ def evaluate(options: argparse.Namespace) -> None:
     print(evaluation.summary())
 
 
+def list_images(options: argparse.Namespace) -> None:
+    """List the images of an object store into a file that DVC can depend on. The file changes when an object did."""
+    from mirip.data.image_listing import ImageListing, read_listing, write_listing
+    from mirip.data.object_store import ObjectStore
+
+    path: Path = options.output
+    before = read_listing(path) if path.is_file() else None
+    listing = ImageListing.of(options.url, ObjectStore(options.url).objects())
+    if not len(listing):
+        raise DataError(f"there is no object below {options.url}", "check the prefix")
+    write_listing(path, listing)
+    print(f"{path}: {listing.summary(before)}")
+
+
 def _print_notes(prepared: "Prepared", options: argparse.Namespace) -> None:
     for notice in prepared.notices:
         print(f"note: {with_options(notice, options)}", file=sys.stderr)
@@ -141,7 +161,9 @@ def _print_notes(prepared: "Prepared", options: argparse.Namespace) -> None:
 
 
 def _add_data_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", type=a_path, required=True, help="folder of the images")
+    parser.add_argument(
+        "--data", type=a_location, required=True, help="folder of the images, or its URL in an object store"
+    )
     parser.add_argument(
         "--metadata", type=a_path, required=True, help="CSV, xlsx or Parquet with the columns image_path and tier"
     )

@@ -39,13 +39,7 @@ def read_image_bytes(root: Path, relative: str) -> bytes:
     Raises:
         ImageError: of kind `outside` or `missing`; the message does not name the file.
     """
-    given = PurePosixPath(relative)
-    if given.is_absolute() or PureWindowsPath(relative).drive:
-        raise ImageError("is an absolute path", "give paths relative to data.images", kind="outside")
-    if ".." in given.parts or ".." in PureWindowsPath(relative).parts:
-        raise ImageError("leads out of data.images with '..'", "give paths below that folder", kind="outside")
-    if not given.parts:
-        raise ImageError("is an empty path", "name a file below data.images", kind="missing")
+    given = path_below(relative)
     try:
         path = find(root, given)
         real = path.resolve()
@@ -58,6 +52,22 @@ def read_image_bytes(root: Path, relative: str) -> bytes:
     except (OSError, ValueError, RuntimeError) as error:
         raise ImageError(f"cannot be read: {_reason(error)}", kind="missing") from None
     return read_file(path)
+
+
+def path_below(relative: str) -> PurePosixPath:
+    """Return a path that is relative to data.images and stays below it, as far as the path alone can tell.
+
+    Raises:
+        ImageError: of kind `outside`, or `missing` for an empty path; the message does not name it.
+    """
+    given = PurePosixPath(relative)
+    if given.is_absolute() or PureWindowsPath(relative).drive:
+        raise ImageError("is an absolute path", "give paths relative to data.images", kind="outside")
+    if ".." in given.parts or ".." in PureWindowsPath(relative).parts:
+        raise ImageError("leads out of data.images with '..'", "give paths below that folder", kind="outside")
+    if not given.parts:
+        raise ImageError("is an empty path", "name a file below data.images", kind="missing")
+    return given
 
 
 def is_named_as_image(name: str) -> bool:

@@ -5,16 +5,16 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from mirip.data.decoding import decoded
 from mirip.data.duplicates import perceptual_hash
-from mirip.data.image_files import read_image_bytes
+from mirip.data.image_source import ImageSource, Read
 from mirip.data.pixels import encode_jpeg, shrink
 from mirip.data.statistics import LONGEST_PX, measure
 from mirip.errors import ImageError
 from mirip.files import sha256_bytes
+from mirip.interruption import awaited
 
 REJECT_KINDS = (
     "missing", "truncated", "not_an_image", "unsupported", "too_large", "outside", "unknown_tier", "listed_twice",
@@ -72,7 +72,7 @@ def refused_by_table(paths: Sequence[str], row_tiers: Sequence[str], tiers: Sequ
 
 
 def inspect_all(
-    root: Path,
+    images: ImageSource,
     paths: Sequence[str],
     refused: Mapping[int, Rejected],
     max_pixels: int,
@@ -84,8 +84,8 @@ def inspect_all(
     Pillow decodes outside the interpreter lock. Only a few files are in flight, so that memory stays flat.
 
     Args:
-        root: the image folder.
-        paths: paths below it.
+        images: where they are.
+        paths: image paths.
         refused: rows, by position, that are passed through unread.
         max_pixels: a larger image is rejected.
         thumbnail_px: longest side of a thumbnail.
@@ -95,23 +95,24 @@ def inspect_all(
         One outcome a path.
     """
 
-    def inspect(path: str) -> Accepted | Rejected:
+    def inspect(path: str, read: Read) -> Accepted | Rejected:
         try:
-            return _inspect(read_image_bytes(root, path), max_pixels, thumbnail_px)
+            return _inspect(read(path), max_pixels, thumbnail_px)
         except ImageError as error:
             return Rejected(error.kind, str(error))
 
+    wanted = [path for position, path in enumerate(paths) if position not in refused]
     n_threads = workers or os.cpu_count() or 1
     pending: deque[Future[Accepted | Rejected]] = deque()
-    with ThreadPoolExecutor(n_threads) as pool:
+    with ThreadPoolExecutor(n_threads) as pool, images.reading(wanted) as read:
         try:
             for position, path in enumerate(paths):
                 known = refused.get(position)
-                pending.append(pool.submit(inspect, path) if known is None else _done(known))
+                pending.append(pool.submit(inspect, path, read) if known is None else _done(known))
                 if len(pending) >= 4 * n_threads:
-                    yield pending.popleft().result()
+                    yield awaited(pending.popleft())
             while pending:
-                yield pending.popleft().result()
+                yield awaited(pending.popleft())
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 

@@ -12,7 +12,8 @@ import pandas as pd
 from mirip.data.decoding import MAX_PIXELS
 from mirip.data.duplicates import connected_groups, near_duplicate_labels
 from mirip.data.file_data import FILE_DATA
-from mirip.data.image_files import files_below, is_named_as_image, normalised_path
+from mirip.data.image_files import is_named_as_image, normalised_path
+from mirip.data.image_source import image_source
 from mirip.data.inspection import REJECT_KINDS, Accepted, Rejected, inspect_all, refused_by_table
 from mirip.data.labels import label_text, match_tiers
 from mirip.data.metadata import read_metadata, require_columns
@@ -21,7 +22,7 @@ from mirip.data.opened_image import CONVERSIONS
 from mirip.data.statistics import STATISTICS
 from mirip.data.table_files import cell_text
 from mirip.data.tables import read_table, write_csv, write_table
-from mirip.errors import DataError, MetadataError
+from mirip.errors import MetadataError
 from mirip.files import write_json
 from mirip.params import DataParams, Params, PrepareParams
 from mirip.progress import Progress
@@ -135,9 +136,8 @@ def build_manifest(
         DataError: `image_root` is no folder.
         MetadataError: a column of `group` or `context` is not in the table.
     """
-    root = Path(image_root)
-    if not root.is_dir():
-        raise DataError(f"{root} is not a folder", "set data.images to the folder that image paths are relative to")
+    images = image_source(image_root)
+    images.check()
     group, context = require_columns(metadata, group, "data.group"), require_columns(metadata, context, "data.context")
     tiers = list(label_text(pd.Series(list(tiers))))
     paths = [normalised_path(cell_text(path)) for path in metadata["image_path"]]
@@ -146,7 +146,7 @@ def build_manifest(
 
     outcomes: list[Accepted | Rejected] = []
     refused = refused_by_table(paths, list(metadata["tier"]), tiers)
-    for outcome in inspect_all(root, paths, refused, max_image_pixels, thumbnail_px, workers):
+    for outcome in inspect_all(images, paths, refused, max_image_pixels, thumbnail_px, workers):
         outcomes.append(outcome)
         on_progress(1)
 
@@ -163,8 +163,7 @@ def build_manifest(
     manifest = _manifest(metadata, paths, kept, accepted, tiers, group, context, near_duplicate_bits)
     thumbnails = {outcome.values["image_sha256"]: outcome.thumbnail for outcome in accepted}
     listed = set(paths)
-    below = [normalised_path(str(path)) for path in files_below(root) if is_named_as_image(path.name)]
-    unlisted = [path for path in below if path not in listed]
+    unlisted = [path for path in images.below() if is_named_as_image(path) and path not in listed]
     contradicting = manifest[manifest.groupby("image_sha256")["tier"].transform("nunique") > 1]
     counts = {
         "n_rows": len(metadata),

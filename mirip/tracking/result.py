@@ -136,7 +136,7 @@ def read_result(workspace: Workspace, params: Params, provenance: Mapping[str, s
         if has_model and "dim" in metrics["extract"]
         else None,
         dataset=Dataset(
-            params.data.images.name,
+            Path(params.data.images).name,
             metrics["split"]["digest"],
             str(params.data.metadata),
             dataset_counts(metrics.get("data", {}), metrics["split"]),

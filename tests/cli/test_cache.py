@@ -392,7 +392,7 @@ def test_verify_says_why_nothing_is_extracted_again(project: Project, said: Call
         image.write_bytes(b"changed")
     assert "no row is extracted again: none of 20 images was found unchanged in images" in said("verify")
     shutil.rmtree(project.images)
-    assert "note: no row is extracted again: the images, images, are not here" in said("verify")
+    assert "note: no row is extracted again: the images, images, are not on this machine" in said("verify")
     MANIFEST.unlink()
     assert "note: keys and images are not compared: data/manifest.parquet is not found" in said("verify")
 

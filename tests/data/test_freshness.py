@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from mirip.data.freshness import Staleness, look_for_changes
+from mirip.data.image_source import image_source
 
 NAMES = ["a.png", "folder/b.png", "c.png"]
 
@@ -26,7 +27,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pd.DataFrame:
 
 
 def look(manifest: pd.DataFrame) -> Staleness:
-    return look_for_changes(manifest, Path("manifest.parquet"), Path("images"), Path("metadata.csv"))
+    return look_for_changes(manifest, Path("manifest.parquet"), image_source("images"), Path("metadata.csv"))
 
 
 def test_nothing_changed(data: pd.DataFrame) -> None:

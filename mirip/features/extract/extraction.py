@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mirip.data.image_source import image_source
 from mirip.data.manifest import first_paths, read_manifest
 from mirip.errors import CacheError, DataError
 from mirip.features.backbones.recipe import ResolvedRecipe, resolve
@@ -131,7 +132,7 @@ def extract_features(
                 [ImageItem(sha256, image_path) for sha256, image_path in paths.items() if sha256 in missing],
                 extractor,
                 store,
-                image_root=Path(image_root),
+                images=image_source(image_root),
                 batch_size=batch_size,
                 workers=workers,
                 max_image_pixels=max_image_pixels,

@@ -6,9 +6,8 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager
-from pathlib import Path
 from types import FrameType
 from typing import NamedTuple
 
@@ -17,14 +16,14 @@ import torch
 from numpy.typing import NDArray
 
 from mirip.data.decoding import decoded
-from mirip.data.image_files import read_image_bytes
+from mirip.data.image_source import ImageSource, Read, read_unchanged
 from mirip.errors import CacheError, DataError, ImageError
 from mirip.features.backbones.backbone import DINOv2FeatureExtractor
 from mirip.features.backbones.transform import ImageTransform
 from mirip.features.cache.store import FeatureStore
-from mirip.files import sha256_bytes
 from mirip.progress import Progress
 
+_LOOKS_S = 0.2  # how often Ctrl-C is looked for while an image is waited for
 _MOST_WAITING = 16  # batches of images that wait for more of their shape
 
 
@@ -50,7 +49,7 @@ def compute_features(
     extractor: DINOv2FeatureExtractor,
     store: FeatureStore,
     *,
-    image_root: Path,
+    images: ImageSource,
     batch_size: int,
     workers: int,
     max_image_pixels: int,
@@ -65,7 +64,7 @@ def compute_features(
         items: images that the store lacks.
         extractor: the backbone of the active recipe.
         store: where the rows go.
-        image_root: the folder that the items' paths are relative to.
+        images: what the items' paths are relative to.
         batch_size: images in a pass of the backbone.
         workers: threads that read, decode and transform.
         max_image_pixels: a larger image is an error.
@@ -82,7 +81,7 @@ def compute_features(
     failures: list[_Failed] = []
     done = 0
     with _patient_interrupt() as interrupted, Progress("extract", len(items), "image", visible=visible) as progress:
-        outcomes = _prepared(items, extractor.transform, image_root, max_image_pixels, workers, batch_size)
+        outcomes = _prepared(items, extractor.transform, images, max_image_pixels, workers, batch_size, interrupted)
         with closing(outcomes):
             for batch in _batches(outcomes, batch_size, failures):
                 _keep(store, batch, _embedded(extractor, batch, batch_size), extractor.recipe.stored_dtype)
@@ -105,18 +104,17 @@ def compute_features(
 def _prepared(
     items: Sequence[ImageItem],
     transform: ImageTransform,
-    image_root: Path,
+    images: ImageSource,
     max_pixels: int,
     workers: int,
     batch_size: int,
+    interrupted: threading.Event,
 ) -> Generator[_Prepared | _Failed, None, None]:
-    """Yield fitted images in order, at most a batch and two a thread ahead."""
+    """Yield fitted images in order, at most a batch and two a thread ahead; after Ctrl-C, wait for no more of them."""
 
-    def prepare(item: ImageItem) -> _Prepared | _Failed:
+    def prepare(item: ImageItem, read: Read) -> _Prepared | _Failed:
         try:
-            data = read_image_bytes(image_root, item.path)
-            if sha256_bytes(data) != item.sha256:
-                raise DataError("is not the file that was prepared, it changed since", "run `dvc repro prepare`")
+            data = read_unchanged(read, item.path, item.sha256)
             with decoded(data, max_pixels=max_pixels) as image:
                 return _Prepared(item, transform.fitted(image.pixels))
         except DataError as error:
@@ -126,14 +124,24 @@ def _prepared(
     pending: deque[Future[_Prepared | _Failed]] = deque()
     pool = ThreadPoolExecutor(n_threads)
     try:
-        for item in items:
-            pending.append(pool.submit(prepare, item))
-            if len(pending) >= batch_size + 2 * n_threads:
+        with images.reading([item.path for item in items]) as read:
+            for item in items:
+                pending.append(pool.submit(prepare, item, read))
+                if len(pending) >= batch_size + 2 * n_threads:
+                    if not _is_there(pending[0], interrupted):
+                        return
+                    yield pending.popleft().result()
+            while pending and _is_there(pending[0], interrupted):
                 yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _is_there(outcome: Future[_Prepared | _Failed], interrupted: threading.Event) -> bool:
+    """Wait for an outcome, and tell whether it came: an image may be long in coming where its store is away."""
+    while not outcome.done() and not interrupted.is_set():
+        wait([outcome], _LOOKS_S)
+    return not interrupted.is_set()
 
 
 def _batches(

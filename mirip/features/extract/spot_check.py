@@ -8,14 +8,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mirip.data.image_files import read_image_bytes
-from mirip.errors import BackboneError, ImageError
+from mirip.data.image_source import ImageSource, image_source, read_unchanged
+from mirip.errors import BackboneError, DataError
 from mirip.features.backbones.recipe import ResolvedRecipe, resolve
 from mirip.features.cache.checksums import row_checksums
 from mirip.features.cache.rows import Rows, as_keys, read_rows
 from mirip.features.cache.verification import BadRow, Findings, Mend
 from mirip.features.extract.extraction import extract_features
-from mirip.files import sha256_bytes
 from mirip.params import Params
 
 # Another device, batch size, number of threads or version rounds differently: 1e-7 (float32) to 1e-4 (bfloat16) of
@@ -40,9 +39,9 @@ def reextract(rows: Rows, params: Params, paths: Mapping[str, str], n_rows: int,
         seed: what chooses them.
     """
     found = Findings()
-    root = params.data.images
-    if not root.is_dir():
-        found.notes.append(f"no row is extracted again: the images, {root}, are not here")
+    images = image_source(params.data.images)
+    if reason := images.unavailable():
+        found.notes.append(f"no row is extracted again: {reason}")
         return found
     try:
         resolved = resolve(params.recipe, download=False)
@@ -58,11 +57,13 @@ def reextract(rows: Rows, params: Params, paths: Mapping[str, str], n_rows: int,
             f"the file has {rows.attributes['fingerprint'][:8]}"
         )
         return found
-    chosen, n_absent = _chosen(rows, paths, root, n_rows, np.random.default_rng(seed))
+    chosen, n_absent = _chosen(rows, paths, images, n_rows, np.random.default_rng(seed))
     if chosen and n_absent:
         found.notes.append(f"{n_absent} images that were to be extracted again are missing or changed since prepare")
     if not chosen:
-        found.notes.append(f"no row is extracted again: none of {n_absent} images was found unchanged in {root}")
+        found.notes.append(
+            f"no row is extracted again: none of {n_absent} images was found unchanged in {params.data.images}"
+        )
         return found
     again = _extracted(params, resolved, [(sha256, paths[sha256]) for sha256 in chosen])
     _compare(rows, chosen, again, found)
@@ -71,7 +72,7 @@ def reextract(rows: Rows, params: Params, paths: Mapping[str, str], n_rows: int,
 
 
 def _chosen(
-    rows: Rows, paths: Mapping[str, str], root: Path, n_rows: int, rng: np.random.Generator
+    rows: Rows, paths: Mapping[str, str], images: ImageSource, n_rows: int, rng: np.random.Generator
 ) -> tuple[dict[str, int], int]:
     """Choose random images that are here unchanged: their places in the file, and how many were passed over."""
     wanted = as_keys(paths)
@@ -82,7 +83,7 @@ def _chosen(
     n_absent = 0
     for i in rng.permutation(known)[: _TRIES * n_rows]:
         sha256 = wanted[i].decode()
-        if _is_here(root, paths[sha256], sha256):
+        if _is_here(images, paths[sha256], sha256):
             chosen[sha256] = int(place[i])
         else:
             n_absent += 1
@@ -91,11 +92,12 @@ def _chosen(
     return chosen, n_absent
 
 
-def _is_here(root: Path, path: str, sha256: str) -> bool:
+def _is_here(images: ImageSource, path: str, sha256: str) -> bool:
     try:
-        return sha256_bytes(read_image_bytes(root, path)) == sha256
-    except ImageError:
+        read_unchanged(images.read, path, sha256)
+    except DataError:
         return False
+    return True
 
 
 def _extracted(params: Params, resolved: ResolvedRecipe, items: list[tuple[str, str]]) -> Rows:
