@@ -1,7 +1,7 @@
 """How time and memory of each stage grow with the number of images: 1,000, 10,000, 100,000, and a million if asked.
 
 Run     python -m benchmarks.growth --json benchmarks/growth.json     (about an hour on two cores)
-        python -m benchmarks.growth --rows 10000 100000 1000000       (some hours)
+        python -m benchmarks.growth --json benchmarks/growth.json --rows 1000000 --until evaluate       (hours)
 Try     python -m benchmarks.growth --rows 200 400
 Then    python -m benchmarks.growth --from benchmarks/growth.json --markdown --plot docs/images/growth.png
 
@@ -24,7 +24,7 @@ import math
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -199,21 +199,20 @@ def measure_here(step: str, project: Project) -> dict[str, float]:
     }
 
 
-def measure(rows: int, options: argparse.Namespace) -> dict[str, dict[str, float]]:
-    """Measure every stage at a number of rows, each in a process of its own."""
+def measure(rows: int, options: argparse.Namespace) -> Iterator[tuple[str, dict[str, float]]]:
+    """Yield every stage up to the last that is wanted with what was measured, each in a process of its own."""
     with_images = rows <= options.images_up_to
-    measured = {}
+    steps = ["make", *STAGES]
+    steps.insert(steps.index("extract"), "fill")
     with tempfile.TemporaryDirectory(prefix="growth.", dir=options.folder and options.folder.resolve()) as folder:
-        for step in ("make", *STAGES):
-            for part in ("fill", step) if step == "extract" else (step,):
-                if part == "prepare" and not with_images:
-                    continue
-                print(f"growth: {rows:,} rows, {part}", file=sys.stderr, flush=True)
-                own = ["--step", part, "--folder", folder, "--rows", str(rows)]
-                found = run_apart(__file__, [*own, *(["--images-up-to", str(options.images_up_to)])], Path(folder))
-                if part in STAGES:
-                    measured[part] = found
-    return measured
+        for step in steps[: steps.index(options.until) + 1]:
+            if step == "prepare" and not with_images:
+                continue
+            print(f"growth: {rows:,} rows, {step}", file=sys.stderr, flush=True)
+            own = ["--step", step, "--folder", folder, "--rows", str(rows), "--images-up-to", str(options.images_up_to)]
+            measured = run_apart(__file__, own, Path(folder))
+            if step in STAGES:
+                yield step, measured
 
 
 def exponent(found: dict[str, dict[str, dict[str, float]]], stage: str, what: str) -> float:
@@ -294,7 +293,8 @@ def parsed_options(arguments: Sequence[str] | None = None) -> argparse.Namespace
     parser.add_argument("--rows", type=int, nargs="+", default=list(ROWS), help="numbers of rows to measure at")
     parser.add_argument("--images-up-to", type=int, default=IMAGES_UP_TO, help="above, no files are made (100,000)")
     parser.add_argument("--folder", type=Path, help="where temporary folders are made; default: the system's")
-    parser.add_argument("--json", type=Path, help="write what was measured there")
+    parser.add_argument("--json", type=Path, help="write what was measured there, beside what is in it")
+    parser.add_argument("--until", choices=list(STAGES), default=list(STAGES)[-1], help="the last stage to measure")
     parser.add_argument("--from", type=Path, dest="measured", help="a file that --json wrote: measure nothing")
     parser.add_argument("--plot", type=Path, help="draw it there, as PNG")
     parser.add_argument("--markdown", action="store_true", help="print the table for a page")
@@ -314,10 +314,13 @@ def main() -> int:
         result = json.loads(options.measured.read_text(encoding="utf-8"))
     else:
         result = {"machine": machine(), "dim": DIM, "epochs": EPOCHS, "stages": {}}
+        if options.json and options.json.is_file():
+            result["stages"] = json.loads(options.json.read_text(encoding="utf-8"))["stages"]
         for rows in options.rows:
-            result["stages"][str(rows)] = measure(rows, options)
-    if options.json:
-        write_json(options.json, result)
+            for stage, found in measure(rows, options):
+                result["stages"].setdefault(str(rows), {})[stage] = found
+                if options.json:
+                    write_json(options.json, result)
     if options.plot:
         draw(result, options.plot)
     lines = table(result)
