@@ -261,6 +261,7 @@ def table(result: dict[str, Any]) -> list[list[str]]:
 def draw(result: dict[str, Any], path: Path) -> None:
     """Draw seconds and memory of each stage against the number of rows."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator
 
     found = result["stages"]
     sizes = sorted(int(rows) for rows in found)
@@ -276,10 +277,12 @@ def draw(result: dict[str, Any], path: Path) -> None:
     least = min(stages[stage]["cpu_seconds"] for stages in found.values() for stage in stages)
     n_log_n = guide * np.log(guide)
     of_time.plot(guide, least / 2 * n_log_n / n_log_n[0], color="#aaaaaa", linestyle="--", label="N log N")
+    of_memory.yaxis.set_major_locator(LogLocator(base=2))
     for axes, title in ((of_time, "CPU time (s)"), (of_memory, "Peak memory (GiB)")):
         axes.set(xscale="log", yscale="log", xlabel="Images", title=title)
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.yaxis.set_minor_formatter("")
         axes.grid(color="#e4e4e4", linewidth=0.8)
         axes.spines[["top", "right"]].set_visible(False)
     figure.legend(*of_time.get_legend_handles_labels(), loc="outside right center", frameon=False)

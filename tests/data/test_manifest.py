@@ -1,4 +1,5 @@
 import io
+import tracemalloc
 import unicodedata
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ import pytest
 from PIL import Image
 
 from mirip.data.file_data import FILE_DATA
-from mirip.data.manifest import Prepared, build_manifest, read_manifest
+from mirip.data.inspection import Accepted
+from mirip.data.manifest import _IMAGE_TYPES, Prepared, _Inspected, build_manifest, read_manifest
 from mirip.data.metadata import read_metadata
 from mirip.data.statistics import STATISTICS
 from mirip.data.tables import write_table
@@ -337,3 +339,19 @@ def test_real_paintings_all_pass(savoias: Path) -> None:
     assert (prepared.counts["n_images"], prepared.counts["n_rejected"]) == (520, 0)
     assert prepared.counts["n_duplicates"] == 10
     assert prepared.counts["n_near_duplicates"] == 0
+
+
+def test_what_is_seen_of_many_images_takes_little_memory() -> None:
+    n = 10_000
+    values = {name: "" if dtype == "str" else 1 for name, dtype in _IMAGE_TYPES.items()}
+    tracemalloc.start()
+    try:
+        seen = _Inspected(None)
+        for number in range(n):
+            seen.add(Accepted(values | {"image_sha256": f"{number:064x}"}, bytes(5000), ()))
+        columns = seen.columns()
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(columns) == len(seen.thumbnails) == n
+    assert peak < 2000 * n  # a thumbnail alone takes more
