@@ -16,16 +16,10 @@ files to read and decode), the backbone, and hashing the stage's sources.
 import argparse
 import hashlib
 import json
-import os
-import resource
 import statistics
-import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
@@ -33,6 +27,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from benchmarks.measuring import anonymous_peak, print_table, resident_peak, run_apart
 from mirip.data.manifest import _COLUMNS, first_paths, read_manifest
 from mirip.data.tables import write_table
 from mirip.features.backbones.recipe import ResolvedRecipe, resolve
@@ -43,14 +38,12 @@ from mirip.features.cache.verification import verify_cache
 from mirip.features.extract.history import ExtractionSummary, last_extraction, remember_extraction
 from mirip.params import ExtractParams, Recipe
 
-ROOT = Path(__file__).parents[1]
 SHARD_ROWS = 16_384
 NEW_ROWS = 1000
 COMPARED_RUNS = 5
 MAX_PAYLOADS = 2.0
 MAX_PLAIN_READS = 3.0
 MAX_ADD_SECONDS = 60.0
-SAMPLE_SECONDS = 0.01
 
 LABELS = {
     "build": "build the features file from the store",
@@ -152,28 +145,6 @@ class Cache:
         assert last_extraction(self.path) == summary
 
 
-@contextmanager
-def anonymous_peak() -> Iterator[Callable[[], int]]:
-    """Watch this process's anonymous memory; yield what returns its peak in bytes, 0 off Linux."""
-    peak, ended = [0], threading.Event()
-
-    def watch() -> None:
-        while True:
-            lines = Path("/proc/self/status").read_text().splitlines()
-            found = [int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon:")]
-            peak[0] = max(peak[0], *found)
-            if ended.wait(SAMPLE_SECONDS):
-                return
-
-    thread = threading.Thread(target=watch, daemon=True)
-    if Path("/proc/self/status").is_file():
-        thread.start()
-    try:
-        yield lambda: peak[0]
-    finally:
-        ended.set()
-
-
 def measure_here(step: str, cache: Cache) -> dict[str, float]:
     """Do one step in this process and return its seconds and peaks of memory in bytes."""
     if step in ("read", "load", "verify"):  # both from memory, not from a disk
@@ -186,30 +157,14 @@ def measure_here(step: str, cache: Cache) -> dict[str, float]:
             start = time.perf_counter()
             getattr(cache, step)()
             durations_s.append(time.perf_counter() - start)
-    usages = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    resident = sum(usages) * (1 if sys.platform == "darwin" else 1024)  # in KiB, on macOS in bytes
-    return {"seconds": statistics.median(durations_s), "resident": resident, "anonymous": anonymous()}
+    return {"seconds": statistics.median(durations_s), "resident": resident_peak(), "anonymous": anonymous()}
 
 
 def measure_apart(step: str, folder: Path, rows: int, dim: int) -> dict[str, float]:
     """Do one step in a process of its own."""
     print(f"million_rows: {LABELS.get(step, 'make the vectors up')}", file=sys.stderr, flush=True)
-    command = [
-        sys.executable,
-        __file__,
-        "--step",
-        step,
-        "--folder",
-        str(folder),
-        "--rows",
-        str(rows),
-        "--dim",
-        str(dim),
-    ]
-    environment = {**os.environ, "DVC_ROOT": str(folder)}  # .mirip/ stands there, not in the project
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT, check=True)
-    measured: dict[str, float] = json.loads(done.stdout)
-    return measured
+    options = ["--step", step, "--folder", str(folder), "--rows", str(rows), "--dim", str(dim)]
+    return run_apart(__file__, options, folder)
 
 
 def checks(step: str, measured: dict[str, float], plain_read_s: float, payload: int) -> list[tuple[str, bool]]:
@@ -233,17 +188,6 @@ def table(measured: dict[str, dict[str, float]], payload: int) -> list[list[str]
     return lines
 
 
-def print_table(lines: list[list[str]], *, markdown: bool) -> None:
-    """Print aligned columns, or a Markdown table."""
-    if markdown:
-        for line in [lines[0], ["---", "---:", "---:", "---:", "---"], *lines[1:]]:
-            print(f"| {' | '.join(line)} |")
-        return
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    for line in lines:
-        print("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
-
-
 def main() -> None:
     """Measure everything and print the table."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
@@ -261,7 +205,7 @@ def main() -> None:
         measured = {step: measure_apart(step, Path(name), options.rows, options.dim) for step in LABELS}
     payload = 2 * options.rows * options.dim
     print(f"{options.rows:,} rows of {options.dim:,} float16, payload {payload / 1e9:.2f} GB\n")
-    print_table(table(measured, payload), markdown=options.markdown)
+    print_table(table(measured, payload), markdown=options.markdown, right=(1, 2, 3))
 
 
 if __name__ == "__main__":

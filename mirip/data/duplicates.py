@@ -1,7 +1,8 @@
 """Images that are one image: perceptual hashes, and groups of rows that belong together."""
 
 import itertools
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterable
 
 import numpy as np
 from PIL import Image
@@ -11,7 +12,14 @@ NO_HASH = np.uint64(0)
 _HASH_SIDE_PX = 32
 # An image whose 32 x 32 grey copy varies less than this (of 255) shows noise of the file, not a motif.
 _MIN_DEVIATION = 2.0
-_PAIRS_AT_ONCE = 1 << 21
+_PAIRS_AT_ONCE = 1 << 17  # they stay in the processor's cache
+_ROWS_AT_ONCE = 64  # that are compared with all others before it is looked what they tied together
+_MANY = 256  # hashes that agree are compared one with one up to so many
+_SEEN = 4096  # hashes that tell the share of ones of each bit
+# Rough costs on one core, which choose between ways to the same labels.
+_SECONDS_OF_A_MASK, _SECONDS_TO_SORT = 1e-4, 2e-7
+_SECONDS_TO_COMPARE, _SECONDS_TO_COMPARE_ALL = 1.5e-8, 2e-9
+_PLACES = np.arange(HASH_BITS, dtype=np.uint64)
 
 
 def _lowest_frequencies() -> tuple[np.ndarray, np.ndarray]:
@@ -50,11 +58,17 @@ def perceptual_hash(pixels: np.ndarray) -> np.uint64:
 
 
 def near_duplicate_labels(hashes: np.ndarray, max_bits: int) -> np.ndarray:
-    """Label rows so that those linked by a chain of near-duplicates share a label.
+    """Label rows so that those linked by a chain of near-duplicates share a label, without comparing all with all.
+
+    Manku, Jain, Das Sarma 2007, "Detecting near-duplicates for web crawling": of bits cut into max_bits + k bands, two
+    hashes that differ in max_bits bits agree in k whole bands. So for each choice of k bands the hashes are sorted by
+    their bits there, and only those that agree are compared. Where very many agree, as the hashes of nearly equal
+    images do, they are labelled by themselves in the same way, by the bits in which they differ; and rows that share a
+    label already are not compared again. So time grows about as N log N also where hashes lie close together.
 
     Args:
         hashes: uint64 of shape (N,).
-        max_bits: hashes that differ in at most so many bits are near-duplicates.
+        max_bits: hashes that differ in at most so many bits are near-duplicates, 0 to 64.
 
     Returns:
         int64 of shape (N,), labels from 0; -1 for a row with the hash 0, which has no motif.
@@ -62,45 +76,8 @@ def near_duplicate_labels(hashes: np.ndarray, max_bits: int) -> np.ndarray:
     labels = np.full(len(hashes), -1, dtype=np.int64)
     known = hashes != NO_HASH
     distinct, inverse = np.unique(hashes[known], return_inverse=True)
-    component = np.arange(len(distinct))
-    edges = np.empty((2, 0), dtype=np.int64)
-    for left, right in near_duplicate_pairs(distinct, max_bits):
-        edges = np.concatenate([edges, component[np.stack([left, right])]], axis=1)
-        if edges.shape[1] > _PAIRS_AT_ONCE:
-            # Folding what was found keeps memory flat where thousands of images are nearly the same.
-            component, edges = _components(len(distinct), edges)[component], edges[:, :0]
-    component = _components(len(distinct), edges)[component]
-    labels[known] = component[inverse]
+    labels[known] = _linked(distinct, np.arange(len(distinct)), max_bits)[inverse]
     return labels
-
-
-def near_duplicate_pairs(hashes: np.ndarray, max_bits: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Find all pairs of distinct hashes at most `max_bits` apart, without comparing all with all.
-
-    Multi-index hashing (Norouzi, Punjani, Fleet 2012, "Fast search in Hamming space with multi-index hashing"): cut
-    into m bands, two hashes that differ in k bits differ in at most floor(k / m) bits of some band. Bands are about
-    log2 N bits wide, so that their buckets hold about one hash each.
-
-    Args:
-        hashes: uint64 of shape (N,), all different.
-        max_bits: largest Hamming distance, 0 to 64.
-
-    Yields:
-        Batches (left, right) of int64 arrays of indices. A pair may come more than once.
-    """
-    if len(hashes) < 2:
-        return
-    n_bands = min(max_bits + 1, max(1, round(HASH_BITS / np.log2(len(hashes)))))
-    edges = np.linspace(0, HASH_BITS, n_bands + 1).round().astype(int)
-    for low, high in itertools.pairwise(edges):
-        width = int(high - low)
-        band = (hashes >> np.uint64(low)) & np.uint64((1 << width) - 1)
-        order = np.argsort(band, kind="stable")
-        for left, right in _candidates(band[order], _flips(width, max_bits // n_bands)):
-            a, b = order[left], order[right]
-            near = np.bitwise_count(hashes[a] ^ hashes[b]) <= max_bits
-            if near.any():
-                yield a[near], b[near]
 
 
 def connected_groups(labelings: Iterable[np.ndarray], n_rows: int) -> np.ndarray:
@@ -116,11 +93,137 @@ def connected_groups(labelings: Iterable[np.ndarray], n_rows: int) -> np.ndarray
     edges = [np.empty((2, 0), dtype=np.int64)]
     for labels in labelings:
         rows = np.flatnonzero(labels >= 0)
-        _, first, inverse = np.unique(labels[rows], return_index=True, return_inverse=True)
-        edges.append(np.stack([rows[first][inverse], rows]))
+        edges.append(_edges_of(rows, labels[rows]))
     component = _components(n_rows, np.concatenate(edges, axis=1))
     _, first, inverse = np.unique(component, return_index=True, return_inverse=True)
     return np.argsort(np.argsort(first))[inverse].astype(np.int64)
+
+
+def _linked(hashes: np.ndarray, labels: np.ndarray, max_bits: int) -> np.ndarray:
+    """Return `labels` (N,), those of hashes at most `max_bits` apart made one, as numbers from 0.
+
+    Args:
+        hashes: uint64 of shape (N,), all different.
+        labels: int64 of shape (N,): what is known to belong together.
+        max_bits: largest Hamming distance.
+    """
+    _, labels, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+    varying = np.bitwise_or.reduce(hashes ^ hashes[:1], initial=np.uint64(0))
+    if len(sizes) < 2 or np.bitwise_count(varying) <= max_bits:
+        return np.zeros_like(labels)
+    links = _Links(labels)
+    masks = _masks(hashes, varying, max_bits, sizes)
+    if not masks:
+        _link_all(hashes, max_bits, links)
+        return links.labels
+    for mask in masks:
+        key = hashes & mask
+        order = np.argsort(key)
+        starts = np.flatnonzero(np.diff(key[order], prepend=~key[order[:1]]))
+        ends = np.append(starts[1:], len(order))
+        many = ends - starts > _MANY
+        for start, end in zip(starts[many], ends[many], strict=True):
+            rows = order[start:end]
+            links.add(*_edges_of(rows, _linked(hashes[rows], links.labels[rows], max_bits)))
+        end_of_row = np.repeat(np.where(many, starts, ends), ends - starts)
+        first, distance = np.arange(len(order)), 1
+        while len(first := first[first + distance < end_of_row[first]]):
+            _link_near(hashes, order[first], order[first + distance], max_bits, links)
+            distance += 1
+        links.fold()
+    return links.labels
+
+
+def _masks(hashes: np.ndarray, varying: np.uint64, max_bits: int, sizes: np.ndarray) -> list[np.uint64]:
+    """Choose sets of bits so that two hashes at most `max_bits` apart agree in one of them; none: compare all with all.
+
+    Wide masks are many, and narrow ones leave many hashes that agree: the cheapest between is taken. How often two
+    hashes agree is told by the share of ones of each bit, and each band gets its share of the bits that tell most.
+    """
+    n = len(hashes)
+    places = np.flatnonzero((varying >> _PLACES) & np.uint64(1))
+    seen = hashes[:: -(-n // _SEEN)]
+    ones = np.array([((seen >> _PLACES[place]) & np.uint64(1)).mean() for place in places])
+    information = -np.log2(ones**2 + (1 - ones) ** 2)  # (B,) of the event that two hashes agree, in bits
+    n_pairs = (n**2 - int((sizes**2).sum())) / 2
+    best, least_s = 0, n_pairs * _SECONDS_TO_COMPARE_ALL
+    for k in range(1, len(places) - max_bits + 1):
+        n_masks = math.comb(max_bits + k, k)
+        agreeing = n * 0.5 ** (information.sum() * k / (max_bits + k))
+        seconds = n_masks * (_SECONDS_OF_A_MASK + n * (_SECONDS_TO_SORT + agreeing / 2 * _SECONDS_TO_COMPARE))
+        if seconds < least_s:
+            best, least_s = k, seconds
+    if not best:
+        return []
+    bands, told = [np.uint64(0)] * (max_bits + best), np.zeros(max_bits + best)
+    for bit in np.argsort(-information, kind="stable"):
+        band = int(told.argmin())
+        bands[band] |= np.uint64(1) << _PLACES[places[bit]]
+        told[band] += information[bit] + 1e-9  # so that each band gets a bit, even where none tells anything
+    return [np.bitwise_or.reduce(chosen) for chosen in itertools.combinations(bands, best)]
+
+
+def _link_all(hashes: np.ndarray, max_bits: int, links: "_Links") -> None:
+    """Compare all pairs of different labels.
+
+    Rows of small labels are compared with all others and are then done with; what they tied together is never compared.
+    So hashes that are all near each other are soon one label, and nothing is left to do.
+    """
+    left, n_rows = np.arange(len(hashes)), _ROWS_AT_ONCE
+    while len(left) > 1:
+        sizes = np.bincount(links.labels[left])[links.labels[left]]
+        if sizes[0] == len(left):
+            return
+        left = left[np.argsort(-sizes, kind="stable")]
+        left, chosen = left[:-n_rows], left[-n_rows:]
+        others = np.append(left, chosen)
+        step = max(1, _PAIRS_AT_ONCE // len(others))
+        for start in range(0, len(chosen), step):
+            some = chosen[start : start + step]
+            near = np.bitwise_count(hashes[some, None] ^ hashes[others]) <= max_bits
+            row, other = np.divmod(np.flatnonzero(near), len(others))
+            links.add(some[row], others[other])
+        links.fold()
+        n_rows *= 2
+
+
+def _link_near(hashes: np.ndarray, a: np.ndarray, b: np.ndarray, max_bits: int, links: "_Links") -> None:
+    near = np.bitwise_count(hashes[a] ^ hashes[b]) <= max_bits
+    links.add(a[near], b[near])
+
+
+class _Links:
+    """Labels that become one where rows are found to belong together.
+
+    Attributes:
+        labels: int64 of shape (N,), numbers from 0; what was added since the last fold is not in them yet.
+    """
+
+    def __init__(self, labels: np.ndarray) -> None:
+        self.labels = labels
+        self._found: list[np.ndarray] = []
+        self._n_found = 0
+
+    def add(self, a: np.ndarray, b: np.ndarray) -> None:
+        """Note that rows `a` belong to rows `b`, (P,) both. Memory stays flat however many are added."""
+        edges = np.stack([self.labels[a], self.labels[b]])
+        self._found.append(edges[:, edges[0] != edges[1]])
+        self._n_found += self._found[-1].shape[1]
+        if self._n_found > max(len(self.labels), _PAIRS_AT_ONCE):
+            self.fold()
+
+    def fold(self) -> None:
+        """Bring `labels` up to date."""
+        if self._n_found:
+            edges = np.concatenate(self._found, axis=1)
+            self.labels = _components(int(self.labels.max()) + 1, edges)[self.labels]
+        self._found, self._n_found = [], 0
+
+
+def _edges_of(rows: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return edges, (2, N), that tie each of `rows` (N,) to the first of its label."""
+    _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
+    return np.stack([rows[first][inverse], rows])
 
 
 def _components(n_nodes: int, edges: np.ndarray) -> np.ndarray:
@@ -130,28 +233,3 @@ def _components(n_nodes: int, edges: np.ndarray) -> np.ndarray:
     graph = coo_array((np.ones(edges.shape[1], dtype=bool), (edges[0], edges[1])), shape=(n_nodes, n_nodes))
     labels: np.ndarray = connected_components(graph, directed=False)[1].astype(np.int64)
     return labels
-
-
-def _flips(width: int, radius: int) -> Iterator[np.uint64]:
-    """Yield every mask of `width` bits with at most `radius` bits set."""
-    masks = [(0, 0)]
-    for mask, next_bit in masks:
-        yield np.uint64(mask)
-        if mask.bit_count() < radius:
-            masks.extend((mask | 1 << bit, bit + 1) for bit in range(next_bit, width))
-
-
-def _candidates(keys: np.ndarray, flips: Iterable[np.uint64]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield batches of position pairs in sorted `keys` that are equal once `flips` are applied to one side."""
-    for flip in flips:
-        wanted = keys ^ flip
-        start = np.searchsorted(keys, wanted, side="left")
-        stop = np.searchsorted(keys, wanted, side="right")
-        # Each unordered pair once: within a bucket those that come later, across buckets the larger key.
-        start = np.arange(1, len(keys) + 1) if flip == 0 else np.where(wanted > keys, start, stop)
-        counts = np.maximum(stop - start, 0)
-        ends = np.cumsum(counts)
-        for first in range(0, int(ends[-1]), _PAIRS_AT_ONCE):
-            pair = np.arange(first, min(first + _PAIRS_AT_ONCE, int(ends[-1])))
-            left = np.searchsorted(ends, pair, side="right")
-            yield left, start[left] + pair - (ends[left] - counts[left])

@@ -22,6 +22,7 @@ from mirip.data.opened_image import CONVERSIONS
 from mirip.data.statistics import STATISTICS
 from mirip.data.table_files import cell_text
 from mirip.data.tables import read_table, write_csv, write_table
+from mirip.data.thumbnails import Thumbnails
 from mirip.errors import MetadataError
 from mirip.files import write_json
 from mirip.params import DataParams, Params, PrepareParams
@@ -43,6 +44,7 @@ _IMAGE_TYPES = {
 _OF_THE_AUDIT = (*STATISTICS, *FILE_DATA)
 _NOT_IN_ALL = (*_OF_THE_AUDIT, "repaired")  # the manifests of earlier versions
 _ROWS_SHOWN = 3
+_ROWS_AT_ONCE = 4096  # whose values are Python objects; then they become arrays
 # Not what the audit alone reads: a manifest that was written before one of these existed serves all else.
 _COLUMNS = (
     "image_path",
@@ -62,7 +64,7 @@ class Prepared:
     Attributes:
         manifest: one row an accepted metadata row, in metadata order.
         rejected: row (1-based), image_path and reason of the others, in metadata order.
-        thumbnails: image_sha256 and jpeg (bytes) of each distinct image, sorted.
+        thumbnails: of each distinct image.
         counts: the values of metrics/data.json: n_rows, n_images, n_rejected, n_groups, n_duplicates,
             n_near_duplicates, n_contradicting (images of identical files with different tiers), n_repaired,
             n_without_group (images without a value in any column of `group`), n_unlisted (image files that no row
@@ -72,7 +74,7 @@ class Prepared:
 
     manifest: pd.DataFrame
     rejected: pd.DataFrame
-    thumbnails: pd.DataFrame
+    thumbnails: Thumbnails
     counts: dict[str, int]
     notices: tuple[str, ...] = ()
 
@@ -93,11 +95,11 @@ def prepare(workspace: Workspace, params: Params) -> Prepared:
         MetadataError: the table cannot be read, or too many rows were rejected.
         DataError: `data.images` is not a folder.
     """
-    prepared = prepare_images(params.data, params.prepare)
+    prepared = prepare_images(params.data, params.prepare, spool=workspace.thumbnails.parent)
     write_csv(workspace.rejected, prepared.rejected)
     check_usable(prepared, params.data.max_rejected_fraction, listed_in=workspace.rejected)
     write_table(workspace.manifest, prepared.manifest)
-    write_table(workspace.thumbnails, prepared.thumbnails)
+    prepared.thumbnails.write(workspace.thumbnails)
     write_json(workspace.metrics("data"), prepared.counts)
     return prepared
 
@@ -113,6 +115,7 @@ def build_manifest(
     thumbnail_px: int = 160,
     max_image_pixels: int = MAX_PIXELS,
     workers: int | None = None,
+    spool: Path | None = None,
     on_progress: Callable[[int], None] = lambda n: None,
 ) -> Prepared:
     """Read every image once, reject what cannot be used, and group what belongs together.
@@ -127,6 +130,7 @@ def build_manifest(
         thumbnail_px: longest side of a thumbnail.
         max_image_pixels: a larger image is rejected.
         workers: threads that read and decode; None means one a CPU core. Pillow decodes outside the interpreter lock.
+        spool: a folder with room for the thumbnails; None: the system's for temporary files.
         on_progress: called with the number of rows that are newly done.
 
     Returns:
@@ -144,15 +148,13 @@ def build_manifest(
     metadata = metadata.apply(label_text).assign(image_path=metadata["image_path"].map(cell_text))
     metadata["tier"], notices = match_tiers(metadata["tier"], tiers)
 
-    outcomes: list[Accepted | Rejected] = []
+    found = _Inspected(spool)
     refused = refused_by_table(paths, list(metadata["tier"]), tiers)
     for outcome in inspect_all(images, paths, refused, max_image_pixels, thumbnail_px, workers):
-        outcomes.append(outcome)
+        found.add(outcome)
         on_progress(1)
 
-    kept = np.array([isinstance(outcome, Accepted) for outcome in outcomes], dtype=bool)
-    accepted = [outcome for outcome in outcomes if isinstance(outcome, Accepted)]
-    refusals = {row: outcome for row, outcome in enumerate(outcomes, 1) if isinstance(outcome, Rejected)}
+    kept, refusals = np.frombuffer(found.kept, dtype=bool), found.refusals
     rejected = pd.DataFrame(
         {
             "row": np.fromiter(refusals, dtype=np.int64),
@@ -160,8 +162,9 @@ def build_manifest(
             "reason": [outcome.reason for outcome in refusals.values()],
         }
     )
-    manifest = _manifest(metadata, paths, kept, accepted, tiers, group, context, near_duplicate_bits)
-    thumbnails = {outcome.values["image_sha256"]: outcome.thumbnail for outcome in accepted}
+    columns = found.columns()
+    near_duplicate = near_duplicate_labels(columns["perceptual_hash"].to_numpy(), near_duplicate_bits)
+    manifest = _manifest(metadata, paths, kept, columns, tiers, group, context, near_duplicate)
     listed = set(paths)
     unlisted = [path for path in images.below() if is_named_as_image(path) and path not in listed]
     contradicting = manifest[manifest.groupby("image_sha256")["tier"].transform("nunique") > 1]
@@ -171,17 +174,17 @@ def build_manifest(
         "n_rejected": len(rejected),
         "n_unlisted": len(unlisted),
         "n_repaired": int((manifest["repaired"] != "").sum()),
-        **_group_counts(manifest, near_duplicate_bits),
+        **_group_counts(manifest, near_duplicate),
         "n_contradicting": len(contradicting),
         "n_without_group": int((metadata[kept][group] == "").all(axis=1).sum()) if group else len(manifest),
         **{f"n_tier_{tier}": int((manifest["tier"] == tier).sum()) for tier in tiers},
-        **_counted("rejected", REJECT_KINDS, [outcome.kind for outcome in refusals.values()]),
-        **_counted("converted", CONVERSIONS, [name for outcome in accepted for name in outcome.conversions]),
+        **_counted("rejected", REJECT_KINDS, Counter(outcome.kind for outcome in refusals.values())),
+        **_counted("converted", CONVERSIONS, found.conversions),
     }
     return Prepared(
         manifest=manifest,
         rejected=rejected,
-        thumbnails=pd.DataFrame(sorted(thumbnails.items()), columns=["image_sha256", "jpeg"]),
+        thumbnails=found.thumbnails,
         counts=counts,
         notices=(
             *notices,
@@ -192,8 +195,10 @@ def build_manifest(
     )
 
 
-def prepare_images(data: DataParams, prepare: PrepareParams) -> Prepared:
+def prepare_images(data: DataParams, prepare: PrepareParams, *, spool: Path | None = None) -> Prepared:
     """Read the metadata and every image that it lists, as the sections `data` and `prepare` say, with progress.
+
+    Thumbnails are gathered in the folder `spool`, or in the system's for temporary files.
 
     Raises:
         MetadataError: the table cannot be read, or lacks a column that `data` names.
@@ -211,6 +216,7 @@ def prepare_images(data: DataParams, prepare: PrepareParams) -> Prepared:
             near_duplicate_bits=prepare.near_duplicate_bits,
             thumbnail_px=prepare.thumbnail_px,
             max_image_pixels=prepare.max_image_pixels,
+            spool=spool,
             on_progress=progress.update,
         )
     return replace(prepared, notices=(*notices, *prepared.notices))
@@ -264,29 +270,73 @@ def first_paths(manifest: pd.DataFrame) -> dict[str, str]:
     return dict(zip(distinct["image_sha256"], distinct["image_path"], strict=True))
 
 
+class _Inspected:
+    """What came of the images, gathered row by row in little memory: numbers in arrays, thumbnails on disk.
+
+    Attributes:
+        kept: a byte for each row, 1 where it was accepted.
+        refusals: the others, by row (1-based).
+        conversions: how many images needed each of CONVERSIONS.
+        thumbnails: of the accepted images.
+    """
+
+    def __init__(self, spool: Path | None) -> None:
+        self.kept = bytearray()
+        self.refusals: dict[int, Rejected] = {}
+        self.conversions = Counter[str]()
+        self.thumbnails = Thumbnails(spool)
+        self._values: list[dict[str, Any]] = []
+        self._columns: list[pd.DataFrame] = []
+
+    def add(self, outcome: Accepted | Rejected) -> None:
+        """Add the outcome of the next row."""
+        self.kept.append(isinstance(outcome, Accepted))
+        if isinstance(outcome, Rejected):
+            self.refusals[len(self.kept)] = outcome
+            return
+        self.conversions.update(outcome.conversions)
+        self.thumbnails.add(outcome.values["image_sha256"], outcome.thumbnail)
+        self._values.append(outcome.values)
+        if len(self._values) == _ROWS_AT_ONCE:
+            self._gather()
+
+    def columns(self) -> pd.DataFrame:
+        """Return the manifest's columns that come from the files, a row an accepted image."""
+        if self._values or not self._columns:
+            self._gather()
+        return pd.concat(self._columns, ignore_index=True)
+
+    def _gather(self) -> None:
+        of_type = {
+            name: pd.Series([values[name] for values in self._values], dtype=dtype)
+            for name, dtype in _IMAGE_TYPES.items()
+        }
+        self._columns.append(pd.DataFrame(of_type))
+        self._values = []
+
+
 def _manifest(
     metadata: pd.DataFrame,
     paths: Sequence[str],
     kept: np.ndarray,
-    accepted: Sequence[Accepted],
+    of_files: pd.DataFrame,
     tiers: Sequence[str],
     group: Sequence[str],
     context: Sequence[str],
-    near_duplicate_bits: int,
+    near_duplicate: np.ndarray,
 ) -> pd.DataFrame:
     rows = metadata[kept].reset_index(drop=True)
     columns: dict[str, Any] = {
         "image_path": pd.Series(np.array(paths, dtype=object)[kept], dtype="str"),
         "row": (np.flatnonzero(kept) + 1).astype(np.int64),
     }
-    for name, dtype in _IMAGE_TYPES.items():
-        columns[name] = pd.Series([outcome.values[name] for outcome in accepted], dtype=dtype)
+    columns |= {name: of_files[name] for name in _IMAGE_TYPES}
     rank = {tier: len(tiers) - 1 - position for position, tier in enumerate(tiers)}
     columns["tier"] = rows["tier"].astype("str")
     columns["tier_rank"] = rows["tier"].map(rank).astype(np.int8)
     labelings = [pd.factorize(_nothing_for_empty(rows[name]))[0] for name in group]
     labelings.append(pd.factorize(columns["image_sha256"])[0])
-    labelings.append(near_duplicate_labels(columns["perceptual_hash"].to_numpy(), near_duplicate_bits))
+    labelings.append(near_duplicate)
     columns["group_id"] = connected_groups(labelings, len(rows))
     texts = [rows[name] for name in context]
     columns["context"] = pd.Series(
@@ -300,13 +350,12 @@ def _nothing_for_empty(text: pd.Series) -> pd.Series:
     return text.mask(text == "")
 
 
-def _group_counts(manifest: pd.DataFrame, near_duplicate_bits: int) -> dict[str, int]:
-    distinct = manifest.drop_duplicates("image_sha256")
-    labels = near_duplicate_labels(distinct["perceptual_hash"].to_numpy(), near_duplicate_bits)
-    labels = labels[labels >= 0]
+def _group_counts(manifest: pd.DataFrame, near_duplicate: np.ndarray) -> dict[str, int]:
+    distinct = ~manifest["image_sha256"].duplicated().to_numpy()
+    labels = near_duplicate[distinct & (near_duplicate >= 0)]
     return {
         "n_groups": int(manifest["group_id"].nunique()),
-        "n_duplicates": len(manifest) - len(distinct),
+        "n_duplicates": int((~distinct).sum()),
         "n_near_duplicates": len(labels) - len(np.unique(labels)),
     }
 
@@ -317,6 +366,5 @@ def _kinds_in_words(counts: dict[str, int]) -> str:
     return ", ".join(f"{n} {kind}" for kind, n in seen if n)
 
 
-def _counted(prefix: str, names: Sequence[str], seen: Sequence[str]) -> dict[str, int]:
-    counter = Counter(seen)
+def _counted(prefix: str, names: Sequence[str], counter: Counter[str]) -> dict[str, int]:
     return {f"{prefix}_{name}": counter[name] for name in names}

@@ -1,15 +1,18 @@
 """Tables that stages write: Parquet for each other, CSV for people; whole, with deterministic bytes, clear errors."""
 
-import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from typing import TypeVar
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mirip.errors import DataError
-from mirip.files import write_bytes, write_text
+from mirip.files import atomic_path, write_text
+
+Read = TypeVar("Read", bound=Container[str])
 
 
 def write_table(path: Path | str, table: pd.DataFrame) -> None:
@@ -18,16 +21,34 @@ def write_table(path: Path | str, table: pd.DataFrame) -> None:
     Raises:
         DataError: a column holds values of mixed types, which Parquet cannot store.
     """
+    write_tables(path, [table])
+
+
+def write_tables(path: Path | str, tables: Iterable[pd.DataFrame]) -> None:
+    """Write tables of the same columns, one or more, below each other as `write_table` does, each as a row group.
+
+    Only one of them has to be in memory at a time.
+
+    Raises:
+        DataError: a column holds values of mixed types, which Parquet cannot store.
+    """
+    with atomic_path(path) as temporary, ExitStack() as opened:
+        writer = None
+        for table in tables:
+            arrow = _as_arrow(path, table)
+            if writer is None:
+                writer = opened.enter_context(pq.ParquetWriter(temporary, arrow.schema, compression="zstd"))
+            writer.write_table(arrow)
+
+
+def _as_arrow(path: Path | str, table: pd.DataFrame) -> pa.Table:
     try:
-        arrow = pa.Table.from_pandas(table, preserve_index=False).replace_schema_metadata(None)
+        return pa.Table.from_pandas(table, preserve_index=False).replace_schema_metadata(None)
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
         raise DataError(
             f"{path} cannot be written, a metadata column mixes types ({' '.join(str(error).split())})",
             "give all values of a column one type",
         ) from None
-    buffer = io.BytesIO()
-    pq.write_table(arrow, buffer, compression="zstd")
-    write_bytes(path, buffer.getvalue())
 
 
 def write_csv(path: Path | str, table: pd.DataFrame, *, digits: int = 6) -> None:
@@ -51,7 +72,9 @@ def read_csv(path: Path, columns: Sequence[str], command: str) -> pd.DataFrame:
         DataError: the file is missing, damaged, or lacks a column.
     """
     texts = dict.fromkeys(_TEXTS, str)
-    return _read(lambda: pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=[""]), path, columns, command)
+    return checked_read(
+        lambda: pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=[""]), path, columns, command
+    )
 
 
 def read_table(path: Path | str, columns: Sequence[str], command: str) -> pd.DataFrame:
@@ -65,10 +88,21 @@ def read_table(path: Path | str, columns: Sequence[str], command: str) -> pd.Dat
     Raises:
         DataError: the file is missing, damaged, or lacks a column.
     """
-    return _read(lambda: pd.read_parquet(path), path, columns, command)
+    return checked_read(lambda: pd.read_parquet(path), path, columns, command)
 
 
-def _read(read: Callable[[], pd.DataFrame], path: Path | str, columns: Sequence[str], command: str) -> pd.DataFrame:
+def checked_read(read: Callable[[], Read], path: Path | str, columns: Sequence[str], command: str) -> Read:
+    """Return what `read` returns of a file that a stage wrote: a table, or the names of its columns.
+
+    Args:
+        read: reads the file, with pandas or Arrow.
+        path: the file.
+        columns: columns that it must have.
+        command: what makes the file, for the message.
+
+    Raises:
+        DataError: the file is missing, damaged, or lacks a column.
+    """
     advice = f"run `{command}`"
     try:
         table = read()

@@ -14,7 +14,7 @@ the scores of one fold depend on the tiers of the others, and permuting under fi
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,20 +62,18 @@ class Shortcuts:
         self._fold, self._n_folds = fold, int(fold.max(initial=-1)) + 1
         if self._n_folds < 3:
             raise ValueError(f"{self._n_folds} folds, at least 3 are needed")
-        encoded: dict[int, Indices] = {}  # a column that several predictors share is encoded once
-        parts: list[Floats] = []
-        self._features = []
-        for columns in predictors.values():
-            for column in columns:
-                if id(column) not in encoded:
-                    start = sum(part.shape[1] for part in parts)
-                    parts.append(_encoded(column))
-                    encoded[id(column)] = np.arange(start, start + parts[-1].shape[1])
-            self._features.append(
-                np.concatenate([np.empty(0, dtype=np.int64), *(encoded[id(column)] for column in columns)])
-            )
-        design = np.column_stack([np.empty((len(fold), 0)), *parts])
-        self._design = design - design.mean(axis=0)
+        distinct = {id(column): column for columns in predictors.values() for column in columns}
+        ends = np.cumsum([0, *(_width(column) for column in distinct.values())])
+        places = {key: np.arange(*span) for key, span in zip(distinct, pairwise(ends), strict=True)}
+        self._features = [
+            np.concatenate([np.empty(0, dtype=np.int64), *(places[id(column)] for column in columns)])
+            for columns in predictors.values()
+        ]
+        # The largest thing in memory: it is made in its place, and copied a fold at a time.
+        self._design = np.empty((len(fold), int(ends[-1])))
+        for column, (start, end) in zip(distinct.values(), pairwise(ends), strict=True):
+            _encode(column, self._design[:, start:end])
+        self._design -= self._design.mean(axis=0)
         self._rows = [np.flatnonzero(fold == k) for k in range(self._n_folds)]
 
     def scores(self, tier_rank: NDArray[np.integer]) -> Floats:
@@ -118,10 +116,12 @@ class Shortcuts:
 
     @cached_property
     def _ridges(self) -> list["_Ridge"]:
-        blocks = [self._design[rows] for rows in self._rows]
         size = np.array([len(rows) for rows in self._rows], dtype=np.float64)
-        total = np.stack([block.sum(axis=0) for block in blocks])  # (K, P)
-        gram = np.stack([times(block.T, block) for block in blocks])  # (K, P, P)
+        n_features = self._design.shape[1]
+        total, gram = np.empty((len(size), n_features)), np.empty((len(size), n_features, n_features))
+        for k, rows in enumerate(self._rows):
+            block = self._design[rows]
+            total[k], gram[k] = block.sum(axis=0), times(block.T, block)
         return [_Ridge(size, total[:, f], gram[:, f[:, None], f]) for f in self._features]
 
     def _summed(self, tiers: NDArray[np.integer]) -> _Tiers:
@@ -207,18 +207,24 @@ class _Ridge:
         return [k for k in range(len(self.size)) if k not in left_out]
 
 
-def _encoded(column: Column) -> Floats:
-    """Return (N, P) float64 features of a column, each of about unit spread. No label is looked at."""
+def _width(column: Column) -> int:
+    """Return how many features a column becomes."""
+    return 3 if column.kind == "number" else min(len(np.unique(column.values)), _MAX_CATEGORIES)
+
+
+def _encode(column: Column, features: Floats) -> None:
+    """Write a column as `features` (N, P), each of about unit spread. No label is looked at."""
     if column.kind == "category":
         values, counts = np.unique(column.values, return_counts=True)
         frequent = values[np.argsort(-counts, kind="stable")][:_MAX_CATEGORIES]
-        return np.asarray(column.values[:, None] == frequent[None, :], dtype=np.float64)
+        np.equal(column.values[:, None], frequent[None, :], out=features, casting="unsafe")
+        return
     present = np.isfinite(column.values)
     known = np.sort(column.values[present])
     filled = np.where(present, column.values, known[len(known) // 2] if len(known) else 0.0)
     below, up_to = np.searchsorted(known, filled, side="left"), np.searchsorted(known, filled, side="right")
     rank = np.where(present, (below + up_to) / max(2 * len(known), 1) - 0.5, 0.0) * np.sqrt(12)
-    return np.column_stack([rank, rank**2, (~present).astype(np.float64)])
+    features[:, 0], features[:, 1], features[:, 2] = rank, rank**2, ~present
 
 
 def _rotated(matrix: Floats, vectors: Floats) -> Floats:

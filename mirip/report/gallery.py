@@ -1,13 +1,14 @@
 """Artworks as thumbnails, each with what the page says of it."""
 
 import base64
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from mirip.data.split import public_ids
+from mirip.data.thumbnails import StoredThumbnails
 from mirip.errors import DataError
 from mirip.report import formatting as fmt
 
@@ -34,13 +35,13 @@ class Gallery:
 
     Args:
         splits: of data/splits.parquet: image_sha256, image_path, split, tier.
-        thumbnails: of data/thumbnails.parquet: image_sha256, jpeg.
+        thumbnails: of data/thumbnails.parquet; a mapping image_sha256 -> JPEG is as good.
     """
 
-    def __init__(self, splits: pd.DataFrame, thumbnails: pd.DataFrame) -> None:
+    def __init__(self, splits: pd.DataFrame, thumbnails: StoredThumbnails | Mapping[str, bytes]) -> None:
         self._rows = splits[["image_sha256", "image_path", "split", "tier"]].reset_index(drop=True)
         self._place = {name: place for place, name in enumerate(public_ids(splits))}
-        self._jpegs = dict(zip(thumbnails["image_sha256"], thumbnails["jpeg"], strict=True))
+        self._jpegs = thumbnails
 
     def extremes(self, scores: pd.DataFrame, n: int) -> tuple[list[Artwork], list[Artwork]]:
         """Return the test artworks scored highest and lowest, `n` together at most, none twice.

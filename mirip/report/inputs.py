@@ -10,7 +10,8 @@ import pandas as pd
 
 import mirip
 from mirip.data.split import read_splits
-from mirip.data.tables import read_csv, read_table
+from mirip.data.tables import read_csv
+from mirip.data.thumbnails import StoredThumbnails
 from mirip.errors import DataError
 from mirip.files import canonical_json, sha256_bytes, sha256_file
 from mirip.params import Params
@@ -71,7 +72,7 @@ class Inputs:
     scores: pd.DataFrame
     splits: pd.DataFrame
     rejected: pd.DataFrame
-    thumbnails: pd.DataFrame
+    thumbnails: StoredThumbnails
     model_sha256: str
     code_sha256: str
 
@@ -97,7 +98,7 @@ def read_inputs(workspace: Workspace, params: Params) -> Inputs:
         scores=read_csv(workspace.scores, ("id", "tier", "score"), "dvc repro evaluate"),
         splits=splits,
         rejected=read_csv(workspace.rejected, ("row", "image_path", "reason"), "dvc repro prepare"),
-        thumbnails=read_table(workspace.thumbnails, ("image_sha256", "jpeg"), "dvc repro prepare"),
+        thumbnails=StoredThumbnails(workspace.thumbnails),
         model_sha256=sha256_file(workspace.model),
         code_sha256=code_sha256(Path(mirip.__file__).parent),
     )

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.million_rows import LABELS, NEW_ROWS, Cache, print_table, table
+from benchmarks.measuring import print_table
+from benchmarks.million_rows import LABELS, NEW_ROWS, Cache, table
 from mirip.errors import DataError
 from mirip.features.extract.history import last_listing
 

@@ -2,17 +2,15 @@ import io
 import time
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components
 
-from mirip.data.duplicates import (
-    NO_HASH,
-    connected_groups,
-    near_duplicate_labels,
-    near_duplicate_pairs,
-    perceptual_hash,
-)
+from mirip.data import duplicates
+from mirip.data.duplicates import NO_HASH, connected_groups, near_duplicate_labels, perceptual_hash
 
 
 def _drawing(seed: int, size: tuple[int, int] = (400, 300)) -> Image.Image:
@@ -72,26 +70,61 @@ _HASHES = st.lists(
 
 
 @given(_HASHES, st.integers(0, 16))
-def test_pairs_equal_brute_force(values: list[int], max_bits: int) -> None:
-    hashes = np.array(values, dtype=np.uint64)
-    found = {
-        (min(a, b), max(a, b))
-        for left, right in near_duplicate_pairs(hashes, max_bits)
-        for a, b in zip(left.tolist(), right.tolist(), strict=True)
-    }
-    distance = np.bitwise_count(hashes[:, None] ^ hashes[None])
-    expected = {(a, b) for a, b in zip(*np.nonzero(np.triu(distance <= max_bits, 1)), strict=True)}
-    assert found == expected
-
-
-@given(_HASHES, st.integers(0, 8))
 def test_labels_are_the_transitive_closure(values: list[int], max_bits: int) -> None:
     hashes = np.array(values + values[:5], dtype=np.uint64)
+    assert _same_partition(near_duplicate_labels(hashes, max_bits), _closure(hashes, max_bits))
+
+
+@given(_HASHES, st.integers(0, 16))
+def test_every_way_to_compare_gives_the_transitive_closure(values: list[int], max_bits: int) -> None:
+    hashes = np.array(values, dtype=np.uint64)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(duplicates, "_SECONDS_TO_COMPARE_ALL", 1.0)  # masks are taken wherever they can be
+        patched.setattr(duplicates, "_MANY", 2)  # and within them again, down to the last bits
+        patched.setattr(duplicates, "_ROWS_AT_ONCE", 2)
+        patched.setattr(duplicates, "_PAIRS_AT_ONCE", 8)
+        assert _same_partition(near_duplicate_labels(hashes, max_bits), _closure(hashes, max_bits))
+
+
+def _closure(hashes: np.ndarray, max_bits: int) -> np.ndarray:
     linked = np.bitwise_count(hashes[:, None] ^ hashes[None]) <= max_bits
-    expected = np.arange(len(hashes))
-    for _ in range(len(hashes)):
-        expected = np.array([expected[row].min() for row in linked])
-    assert _same_partition(near_duplicate_labels(hashes, max_bits), expected)
+    return np.asarray(connected_components(csr_array(linked), directed=False)[1])
+
+
+def _flipped(rng: np.random.Generator, n: int, n_flips: int, n_bits: int = 64) -> np.ndarray:
+    """Return n masks of up to `n_flips` random ones among the lowest `n_bits`."""
+    places = rng.integers(0, n_bits, (n, n_flips), dtype=np.uint64)
+    return np.bitwise_or.reduce(np.uint64(1) << places, axis=1)
+
+
+_BASE = np.uint64(0x123456789ABCDEF0)
+_CROWDS = {
+    "all near one image": lambda rng, n: _BASE ^ _flipped(rng, n, 4),
+    "around one image, most too far from each other": lambda rng, n: _BASE ^ _flipped(rng, n, 9),
+    "equal in half of their bits": lambda rng, n: _BASE ^ rng.integers(0, 2**32, n, dtype=np.uint64),
+    "different in few bits": lambda rng, n: _BASE ^ rng.integers(0, 2**14, n, dtype=np.uint64),
+    "clusters": lambda rng, n: (
+        rng.integers(1, 2**64, 30, dtype=np.uint64)[rng.integers(0, 30, n)] ^ _flipped(rng, n, 3)
+    ),
+    "a crowd among others": lambda rng, n: np.append(
+        rng.integers(1, 2**64, n // 2, dtype=np.uint64), _BASE ^ _flipped(rng, n - n // 2, 5, 40)
+    ),
+}
+
+
+@pytest.mark.parametrize("crowd", _CROWDS)
+@pytest.mark.parametrize("max_bits", [0, 1, 4, 9])
+def test_labels_of_crowded_hashes_are_the_transitive_closure(crowd: str, max_bits: int) -> None:
+    hashes = _CROWDS[crowd](np.random.default_rng(5), 2000)
+    assert _same_partition(near_duplicate_labels(hashes, max_bits), _closure(hashes, max_bits))
+
+
+@pytest.mark.parametrize("crowd", _CROWDS)
+def test_fifty_thousand_crowded_hashes_are_quick(crowd: str) -> None:
+    hashes = _CROWDS[crowd](np.random.default_rng(7), 50_000)
+    start = time.process_time()
+    near_duplicate_labels(hashes, 4)
+    assert time.process_time() - start < 10  # all with all, or all of a bucket, takes a minute
 
 
 def test_ten_thousand_equal_hashes_and_a_hundred_thousand_others_are_quick() -> None:

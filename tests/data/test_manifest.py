@@ -1,4 +1,5 @@
 import io
+import tracemalloc
 import unicodedata
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ import pytest
 from PIL import Image
 
 from mirip.data.file_data import FILE_DATA
-from mirip.data.manifest import Prepared, build_manifest, read_manifest
+from mirip.data.inspection import Accepted
+from mirip.data.manifest import _IMAGE_TYPES, Prepared, _Inspected, build_manifest, read_manifest
 from mirip.data.metadata import read_metadata
 from mirip.data.statistics import STATISTICS
 from mirip.data.tables import write_table
@@ -160,7 +162,7 @@ def test_thumbnails_are_small_distinct_and_sorted(tmp_path: Path) -> None:
         _jpeg(tmp_path / f"{seed}.jpg", seed)
     (tmp_path / "copy.jpg").write_bytes((tmp_path / "0.jpg").read_bytes())
     rows = [{"image_path": name, "tier": "S"} for name in ("0.jpg", "1.jpg", "2.jpg", "copy.jpg")]
-    thumbnails = _prepared(tmp_path, rows, thumbnail_px=32).thumbnails
+    thumbnails = pd.concat(_prepared(tmp_path, rows, thumbnail_px=32).thumbnails.tables())
     assert thumbnails["image_sha256"].tolist() == sorted(sha256_file(tmp_path / f"{n}.jpg") for n in range(3))
     for data in thumbnails["jpeg"]:
         with Image.open(io.BytesIO(data)) as image:
@@ -172,7 +174,7 @@ def test_the_number_of_threads_changes_nothing(messy: tuple[Path, pd.DataFrame])
     one, many = (build_manifest(metadata, root, tiers=TIERS, workers=workers) for workers in (1, 5))
     pd.testing.assert_frame_equal(one.manifest, many.manifest)
     pd.testing.assert_frame_equal(one.rejected, many.rejected)
-    pd.testing.assert_frame_equal(one.thumbnails, many.thumbnails)
+    pd.testing.assert_frame_equal(*(pd.concat(each.thumbnails.tables()) for each in (one, many)))
 
 
 def test_windows_separators_are_understood(tmp_path: Path) -> None:
@@ -337,3 +339,19 @@ def test_real_paintings_all_pass(savoias: Path) -> None:
     assert (prepared.counts["n_images"], prepared.counts["n_rejected"]) == (520, 0)
     assert prepared.counts["n_duplicates"] == 10
     assert prepared.counts["n_near_duplicates"] == 0
+
+
+def test_what_is_seen_of_many_images_takes_little_memory() -> None:
+    n = 10_000
+    values = {name: "" if dtype == "str" else 1 for name, dtype in _IMAGE_TYPES.items()}
+    tracemalloc.start()
+    try:
+        seen = _Inspected(None)
+        for number in range(n):
+            seen.add(Accepted(values | {"image_sha256": f"{number:064x}"}, bytes(5000), ()))
+        columns = seen.columns()
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(columns) == len(seen.thumbnails) == n
+    assert peak < 2000 * n  # a thumbnail alone takes more

@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from sklearn.linear_model import Ridge
@@ -5,7 +7,7 @@ from sklearn.preprocessing import OneHotEncoder
 
 from mirip.metrics.columns import Column
 from mirip.metrics.pairwise import pairwise_accuracy
-from mirip.metrics.shortcuts import _PENALTIES, Shortcuts, _encoded
+from mirip.metrics.shortcuts import _PENALTIES, Shortcuts, _encode, _width
 
 N = 240
 
@@ -63,6 +65,12 @@ def test_two_folds_leave_nothing_to_choose_a_penalty_on():
         Shortcuts({"c": [Column("c", "number", np.arange(4.0))]}, np.array([0, 0, 1, 1]))
 
 
+def _encoded(column):
+    features = np.empty((len(column.values), _width(column)))
+    _encode(column, features)
+    return features
+
+
 def by_refitting(columns, rank, fold):
     """Score by scikit-learn, one regression after the other."""
     x = np.column_stack([_encoded(column) for column in columns])
@@ -117,3 +125,17 @@ def test_categories_are_encoded_as_by_scikit_learn():
     expected = OneHotEncoder(sparse_output=False).fit_transform(codes[:, None])
     found = _encoded(Column("c", "category", codes))
     assert sorted(map(tuple, found.T)) == sorted(map(tuple, expected.T))
+
+
+def test_memory_holds_the_features_once_and_a_fold_of_them():
+    rng = np.random.default_rng(0)
+    n, n_codes = 80_000, 50
+    columns = [Column(str(seed), "category", rng.integers(0, n_codes, n)) for seed in range(2)]
+    fold, rank = rng.integers(0, 8, n), rng.integers(0, 4, n)
+    tracemalloc.start()
+    try:
+        Shortcuts({"both": columns}, fold).scores(rank)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 1.6 * n * 2 * n_codes * 8

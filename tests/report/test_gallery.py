@@ -8,14 +8,14 @@ from mirip.errors import DataError
 from mirip.report.gallery import Gallery
 
 
-def tables(n: int) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+def tables(n: int) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, bytes]]:
     hashes, paths = [f"{index:064x}" for index in range(n)], [f"{index}.jpg" for index in range(n)]
     splits = pd.DataFrame({"image_sha256": hashes, "image_path": paths, "split": "test", "tier": "S"})
     ids = public_ids(splits)
     scores = pd.DataFrame({"id": ids, "tier": "S", "score": [float(index) for index in range(n)]}).sample(
         frac=1, random_state=0
     )
-    return scores, splits, pd.DataFrame({"image_sha256": hashes[1:], "jpeg": [b"x"] * (n - 1)})
+    return scores, splits, dict.fromkeys(hashes[1:], b"x")
 
 
 def test_the_highest_come_from_the_top_and_the_lowest_from_the_bottom() -> None:
