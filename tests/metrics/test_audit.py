@@ -42,9 +42,17 @@ def names(audit):
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize(("sizes", "noise"), [((N, N_GROUPS), 0.4), ((60, 40), 0.7)])
 def test_clean_data_rarely_show_a_finding(sizes, noise):
-    """Neither many images and a strong model nor few images, whose margin over the best shortcut is often undecided."""
-    found = [len(Collection(seed, *sizes, noise=noise).audit(n_bootstrap=200).findings) > 0 for seed in range(200)]
-    assert np.mean(found) <= 0.05
+    """Neither many images and a strong model nor few images, whose margin over the best shortcut is often undecided.
+
+    It ends as soon as that is as sure as at most 10 of 200 collections would make it. An audit that finds something in
+    8, 10 or 12 % of them passes in 5.4, 0.7 and 0.1 % of cases, where of all 200 it would in 6.9, 0.8 and 0.1 %.
+    """
+    n_found = 0
+    for seed in range(200):
+        n_found += len(Collection(seed, *sizes, noise=noise).audit(n_bootstrap=200).findings) > 0
+        if seed + 1 >= 70 + 16 * n_found:
+            return
+    assert n_found <= 9
 
 
 @pytest.mark.parametrize(("n", "n_groups", "verdict"), [(80, 60, "within noise"), (30, 20, "undecided")])

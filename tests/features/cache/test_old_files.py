@@ -8,7 +8,7 @@ from row_files import flipped, make_old, zeroed
 
 from mirip.errors import CacheError
 from mirip.features.backbones.recipe import ResolvedRecipe, resolve
-from mirip.features.cache import old_files
+from mirip.features.cache import old_files, rows
 from mirip.features.cache.feature_cache import FeatureCache, Header, read_headers, write_cache
 from mirip.params import Recipe
 
@@ -60,13 +60,20 @@ def test_names_may_be_of_any_bytes(path: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_no_damage_reaches_us(path: Path, tmp_path: Path) -> None:
+def test_no_damage_reaches_us(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With HDF5 2.0, one flip in about 50 of a heap of strings has the library run for ever."""
+    impatient = tmp_path / "impatient.py"
+    source = Path(old_files.hdf5_child.__file__).read_text(encoding="utf-8")
+    assert "_CPU_S = 1 " in source
+    impatient.write_text(source.replace("_CPU_S = 1 ", "_CPU_S = 0 "), encoding="utf-8")
+    monkeypatch.setattr(old_files.hdf5_child, "__file__", str(impatient))
     values = FeatureCache.open(path).features
     data = path.read_bytes()
     paths = [tmp_path / f"{i}.h5" for i in range(100)]
     for copy, damaged in zip(paths, [*flipped(data, 80, 0), *zeroed(data, 20, 0)], strict=True):
         copy.write_bytes(damaged)
+    forms = dict(zip(paths, old_files.forms_by_child(paths), strict=True))  # a child for many, not for each
+    monkeypatch.setattr(rows, "forms_by_child", lambda asked: [forms[copy] for copy in asked])
     found = read_headers(paths)
     assert any(isinstance(header, CacheError) for header in found)
     for copy, header in zip(paths, found, strict=True):
