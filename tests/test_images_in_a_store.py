@@ -31,9 +31,11 @@ from mirip.data.manifest import Prepared, build_manifest, first_paths
 from mirip.data.object_store import ObjectStore
 from mirip.data.tables import write_table
 from mirip.errors import DataError, ImageError, MiripError, StoreError
+from mirip.features.cache.rows import read_rows
 from mirip.features.extract.extraction import extract_features
+from mirip.features.extract.spot_check import reextract
 from mirip.files import sha256_bytes
-from mirip.params import Recipe
+from mirip.params import Params, Recipe
 
 pytestmark = pytest.mark.slow
 
@@ -132,7 +134,7 @@ def test_an_object_is_found_by_any_form_of_its_name(bucket: Bucket) -> None:
         bucket.put(name, name.encode())
     source: ImageSource = pickle.loads(pickle.dumps(image_source(bucket.url)))
     for name in stored:
-        assert source.read(name) == name.encode()
+        assert source.read(name) == source.read(f"./{name}") == name.encode()
         assert source.read(unicodedata.normalize("NFC", name)) == name.encode()
     with source.reading([unicodedata.normalize("NFC", name) for name in stored]) as read:
         assert read("학생/가.jpg") == stored[-1].encode()
@@ -176,9 +178,10 @@ def test_a_listing_is_read_without_asking_for_what_it_lacks(bucket: Bucket, prox
 
 
 def test_many_objects_are_read_at_once(bucket: Bucket, proxy: Proxy) -> None:
-    names = [f"{n}.jpg" for n in range(40)]
+    names = [f"{n}.jpg" for n in range(80)]
     for name in names:
         bucket.put(name, name.encode())
+    refused = [f"../{name}" for name in names]  # no such thing is waited for
     barrier = threading.Barrier(object_store.AT_ONCE)
     together = iter(range(object_store.AT_ONCE))
 
@@ -188,7 +191,7 @@ def test_many_objects_are_read_at_once(bucket: Bucket, proxy: Proxy) -> None:
         return Fault()
 
     proxy.fault = fault
-    with image_source(bucket.url).reading(names) as read:
+    with image_source(bucket.url).reading([*refused, *names]) as read:
         assert [read(name) for name in names] == [name.encode() for name in names]
     assert set(times_read(proxy).values()) == {1}
 
@@ -207,7 +210,7 @@ def test_what_is_read_ahead_is_bounded_and_still_comes_in_any_order(
 
 @pytest.mark.parametrize(
     "fault",
-    [Fault(status=503), Fault(status=500), Fault(status=429), Fault(lost=True), Fault(kept=0.3), Fault(late_s=2.5)],
+    [Fault(status=503), Fault(status=500), Fault(status=429), Fault(lost=True), Fault(kept=0.3), Fault(late_s=1.5)],
     ids=["503", "500", "429", "lost", "cut", "silent"],
 )
 def test_what_fails_once_is_read_again(fault: Fault, bucket: Bucket, proxy: Proxy) -> None:
@@ -215,7 +218,7 @@ def test_what_fails_once_is_read_again(fault: Fault, bucket: Bucket, proxy: Prox
     for name in names:
         bucket.put(name, name.encode() + content)
     proxy.fault = first_only(fault)
-    with ObjectStore(bucket.url, patience_s=8).reading(names) as reading:
+    with ObjectStore(bucket.url, patience_s=4).reading(names) as reading:
         for name in names:
             assert reading.get(name).data == name.encode() + content
     assert set(times_read(proxy).values()) == {2}
@@ -239,7 +242,7 @@ def test_a_body_that_was_changed_on_its_way_is_read_once_more(bucket: Bucket, pr
 def test_a_store_that_keeps_failing_is_one_line_and_no_rejected_row(
     fault: Fault, said: str, bucket: Bucket, proxy: Proxy, images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(object_store, "PATIENCE_S", 1.0)
+    monkeypatch.setattr(object_store, "PATIENCE_S", 0.5)
     bucket.put_folder(images)
     proxy.fault = lambda request: fault if is_object(request) else Fault()
     with pytest.raises(StoreError, match=said) as caught:
@@ -294,6 +297,7 @@ def test_an_object_that_is_far_too_large_is_refused_and_not_read(
     assert caught.value.kind == "too_large"
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 def test_a_process_that_was_forked_after_a_read_says_so_and_does_not_hang(bucket: Bucket) -> None:
     bucket.put("a.jpg", b"abc")
     code = (
@@ -398,6 +402,27 @@ def test_a_store_that_stays_away_ends_an_extraction_and_what_was_computed_is_kep
         project.extract(manifest, bucket.url, "store")
     proxy.fault = no_fault
     assert 0 < project.extract(manifest, bucket.url, "store") < 39
+
+
+def test_rows_are_verified_without_a_store_and_a_note_says_so(
+    bucket: Bucket, images: Path, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket.put_folder(images)
+    listing = tmp_path / "images.parquet"
+    assert main(["list-images", bucket.url, "--output", str(listing)]) == 0
+    manifest = prepared(listing).manifest
+    project.extract(manifest, listing, "store")
+    data = {"images": str(listing), "metadata": "m.csv"}
+    extract = {"recipe": "tiny", "batch_size": 4, "device": "cpu"}
+    params = Params.model_validate({"data": data, "extract": extract, "recipes": {"tiny": project.recipe}})
+    rows = read_rows(tmp_path / "store.h5")
+    found = reextract(rows, params, first_paths(manifest), 2, 0)
+    assert "2 rows extracted again: 2 have the same bytes" in found.notes
+    monkeypatch.setattr(object_store, "PATIENCE_S", 0.5)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    found = reextract(rows, params, first_paths(manifest), 2, 0)
+    assert found.sound
+    assert found.notes == [f"no row is extracted again: {bucket.url} is unavailable (no connection)"]
 
 
 @pytest.mark.parametrize("what", ["prepare", "extract"])

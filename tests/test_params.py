@@ -183,3 +183,19 @@ def test_names_are_compared_in_one_unicode_form() -> None:
     params = override_params(None, changes)
     assert params.data.group == params.audit.ignore == ("\uac00",)
     assert params.data.tiers == ("\uac00", "B")
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("s3://bucket/prefix", "s3://bucket/prefix"),
+        ("images.parquet", Path("images.parquet")),
+        ("/a//b", Path("/a/b")),
+        (Path("c"), Path("c")),
+    ],
+)
+def test_a_url_stays_as_it_is_and_anything_else_is_a_path(given: Path | str, expected: Path | str) -> None:
+    params = override_params(None, {"data.images": given, "data.metadata": "m"})
+    assert params.data.images == expected
+    assert type(params.data.images) is type(expected)
+    assert params.model_dump(mode="json")["data"]["images"] == str(expected)

@@ -61,15 +61,16 @@ def explain(options: argparse.Namespace) -> None:
     for line in explained(params, explain_extraction(params, first_paths(manifest), private_folder().store)):
         print(line)
     images = image_source(params.data.images)
+    if reason := images.unavailable():
+        print(f"note: {reason}: nothing can be computed here")
+        return
     stale = look_for_changes(manifest, Workspace().manifest, images, params.data.metadata)
     changes = [_changed(stale.missing, "is missing", "are missing")] * (stale.missing > 0)
     now = "another size than when"
     resized = _changed(stale.resized, f"has {now} it was prepared", f"have {now} they were prepared")
     changes += [resized] * (stale.resized > 0)
     changes += [f"{params.data.metadata} was changed"] * stale.metadata_changed
-    if reason := images.unavailable():
-        print(f"note: {reason}: nothing can be computed here")
-    elif changes:
+    if changes:
         first = f" (the first {stale.first})" if stale.first else ""
         print(f"warning: {', '.join(changes)}{first}: run `dvc repro prepare` first")
 

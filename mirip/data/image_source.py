@@ -151,9 +151,7 @@ class ImageStore:
         """See ImageSource."""
         if isinstance(self._location, Path) or not all(map(str.isascii, relatives)):
             self._listing()
-        keys = relatives
-        if (listing := self._known) is not None:
-            keys = [entry.path for path in relatives if (entry := listing.find(path)) is not None]
+        keys = (key for relative in relatives if (key := self._key(relative)) is not None)
         with self._objects().reading(keys) as reading:
             yield lambda relative: self._read(relative, reading.get)
 
@@ -165,6 +163,17 @@ class ImageStore:
         """See ImageSource."""
         sizes = self._listing().sizes()
         return [sizes.get(normalised_path(relative), -1) for relative in relatives]
+
+    def _key(self, relative: str) -> str | None:
+        """Return the key that an image is first looked for by; None where there is none."""
+        try:
+            path = str(path_below(relative))
+        except ImageError:
+            return None
+        if self._known is None:
+            return path
+        entry = self._known.find(path)
+        return None if entry is None else entry.path
 
     def _read(self, relative: str, get: Callable[[str], Content]) -> bytes:
         path = str(path_below(relative))

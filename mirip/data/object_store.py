@@ -16,7 +16,8 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -41,7 +42,7 @@ _MOST_BACKOFF_S = 5.0
 _FIRST_CONTACT_S = 10.0
 _SAY_AFTER_S, _SAY_AGAIN_S = 10.0, 60.0
 _TRIES = 3  # of a body with another length than was announced
-_SKIPPED_AT_MOST = 1024
+_SKIPPED_AT_MOST = 256
 
 # By scheme, which variables obstore takes credentials from, and what to advise.
 _CREDENTIALS = {
@@ -123,7 +124,7 @@ class ObjectStore:
         with self.reading([]) as reading:
             return reading.get(key)
 
-    def reading(self, keys: Sequence[str]) -> "Reading":
+    def reading(self, keys: Iterable[str]) -> "Reading":
         """Return what reads objects ahead, about in this order; use it as a context."""
         return Reading(self, keys)
 
@@ -193,8 +194,9 @@ class Reading:
     What was read and not yet taken is at most some 500 MB, and one object for each thread that waits.
     """
 
-    def __init__(self, store: ObjectStore, keys: Sequence[str]) -> None:
-        self._store, self._keys, self._next = store, keys, 0
+    def __init__(self, store: ObjectStore, keys: Iterable[str]) -> None:
+        self._store, self._later = store, iter(keys)
+        self._soon: deque[str] = deque()  # taken from `_later`
         self._lock = threading.Lock()
         self._begun: dict[str, Future[Content]] = {}  # and not yet taken
         self._running: set[Future[Content]] = set()
@@ -220,10 +222,8 @@ class Reading:
     def get(self, key: str) -> Content:
         """Return an object; raises as `ObjectStore.get`, or CancelledError when the context has ended."""
         with self._lock:
-            soon = islice(self._keys, self._next, self._next + _SKIPPED_AT_MOST)
-            if key not in self._begun and key in soon:  # more threads ask than are read ahead
-                while key not in self._begun:
-                    self._begin_next()
+            while key not in self._begun and self._comes_soon(key):  # more threads ask than are read ahead
+                self._begin_next()
             future = self._begun.pop(key, None) or self._begin(key)
             self._read_ahead()
         self._room.hurry(key)
@@ -233,12 +233,19 @@ class Reading:
             self._room.give_back(key)
 
     def _read_ahead(self) -> None:
-        while len(self._begun) < AT_ONCE and self._next < len(self._keys):
+        while len(self._begun) < AT_ONCE and self._look_ahead(1):
             self._begin_next()
 
+    def _comes_soon(self, key: str) -> bool:
+        return key in self._soon or (self._look_ahead(_SKIPPED_AT_MOST) and key in self._soon)
+
+    def _look_ahead(self, n: int) -> bool:
+        """Take keys until there are n of them, and tell whether there is any."""
+        self._soon.extend(islice(self._later, max(0, n - len(self._soon))))
+        return bool(self._soon)
+
     def _begin_next(self) -> None:
-        key = self._keys[self._next]
-        self._next += 1
+        key = self._soon.popleft()
         if key not in self._begun:
             self._begun[key] = self._begin(key)
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mirip.data.image_source import ImageSource, image_source, read_unchanged
-from mirip.errors import BackboneError, DataError
+from mirip.errors import BackboneError, DataError, StoreError
 from mirip.features.backbones.recipe import ResolvedRecipe, resolve
 from mirip.features.cache.checksums import row_checksums
 from mirip.features.cache.rows import Rows, as_keys, read_rows
@@ -57,7 +57,11 @@ def reextract(rows: Rows, params: Params, paths: Mapping[str, str], n_rows: int,
             f"the file has {rows.attributes['fingerprint'][:8]}"
         )
         return found
-    chosen, n_absent = _chosen(rows, paths, images, n_rows, np.random.default_rng(seed))
+    try:
+        chosen, n_absent = _chosen(rows, paths, images, n_rows, np.random.default_rng(seed))
+    except StoreError as error:
+        found.notes.append(f"no row is extracted again: {error.problem}")
+        return found
     if chosen and n_absent:
         found.notes.append(f"{n_absent} images that were to be extracted again are missing or changed since prepare")
     if not chosen:
