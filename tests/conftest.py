@@ -1,6 +1,8 @@
 """What every test may use. Nothing here reaches a network."""
 
 import os
+import re
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,11 +25,27 @@ for name in (
 ):  # fmt: skip
     os.environ.pop(name, None)
 
-settings.register_profile("mirip", deadline=None)  # a machine that does other things too is no reason to fail
-settings.load_profile("mirip")
-
 ROOT = Path(__file__).parents[1]
 LONG = ("slow", "integration", "browser", "gpu")
+MEMORY = Path("/dev/shm")  # a folder of Linux that is no disk
+ROOM_BYTES = 8 << 30  # several times what a run of all tests writes
+
+
+def use_memory_for_files() -> None:
+    """Have tests write into memory where there is plenty: those of stores and pipelines wait long for a disk.
+
+    Where PYTEST_DEBUG_TEMPROOT, a variable of pytest, names another folder, they write there.
+    """
+    if "PYTEST_DEBUG_TEMPROOT" in os.environ or not MEMORY.is_dir() or not os.access(MEMORY, os.W_OK):
+        return
+    available = re.search(r"^MemAvailable: +(\d+) kB$", Path("/proc/meminfo").read_text(), re.MULTILINE)
+    if available and min(int(available[1]) << 10, shutil.disk_usage(MEMORY).free) >= ROOM_BYTES:
+        os.environ["PYTEST_DEBUG_TEMPROOT"] = str(MEMORY)
+
+
+use_memory_for_files()
+settings.register_profile("mirip", deadline=None)  # a machine that does other things too is no reason to fail
+settings.load_profile("mirip")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

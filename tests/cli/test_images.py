@@ -309,7 +309,7 @@ def test_real_paintings_with_a_real_backbone_are_ranked_well(
         "--epochs",
         "60",
     ]
-    recipe = {"image_size": 224, "compute_dtype": "float32"}
+    recipe = {"image_size": 160, "compute_dtype": "float32"}
     Path("p.yaml").write_text(yaml.safe_dump({"recipes": {"dinov2-large": recipe}, "train": {"images_per_step": 1024}}))
     assert main(arguments) == 0
     result = json.loads(Path("run/evaluate.json").read_text())

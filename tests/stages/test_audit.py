@@ -214,7 +214,7 @@ def paintings(tmp_path_factory, shared_folder, project_root, savoias, mobilenet)
     values = yaml.safe_load((project_root / "params.yaml").read_text())
     values["data"] |= {"images": str(savoias), "metadata": "metadata.csv", "group": None, "context": None}
     values["extract"]["recipe"] = "mobilenet"
-    recipe = {"backbone": str(mobilenet), "image_size": 224, "compute_dtype": "float32"}
+    recipe = {"backbone": str(mobilenet), "image_size": 160, "compute_dtype": "float32"}
     values["recipes"] = {"mobilenet": recipe}
     values["audit"]["ignore"] = ["complexity"]
     (folder / "params.yaml").write_text(yaml.safe_dump(values))

@@ -161,13 +161,14 @@ def test_it_is_served_where_nothing_but_its_requirements_is_installed(
 
 
 def environment_of(requirements: Path, lock: Path, folder: Path) -> Path:
-    """Make an environment from packages that are on this machine, and return its Python."""
+    """Make an environment of links to packages that are on this machine, and return its Python."""
     uv = shutil.which("uv", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     if uv is None:
         pytest.skip("uv is not installed")
     subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, str(folder)], check=True)
     python = folder / "bin/python"
-    command = [uv, "pip", "install", "--offline", "--python", str(python), "-r", str(requirements), "-c", str(lock)]
+    command = [uv, "pip", "install", "--offline", "--link-mode", "symlink", "--python", str(python)]
+    command += ["-r", str(requirements), "-c", str(lock)]
     installed = subprocess.run(command, capture_output=True, text=True, check=False)
     if installed.returncode:
         pytest.skip(f"uv's cache lacks a package: {installed.stderr.strip().splitlines()[0]}")
