@@ -18,6 +18,8 @@ from mirip.features.backbones.recipe import ResolvedRecipe, resolve
 from mirip.features.cache.feature_cache import write_gathered
 from mirip.features.cache.rows import Gathering, as_keys, read_rows
 from mirip.features.cache.store import FeatureStore
+from mirip.features.extract.driver import keep_features
+from mirip.features.extract.engine import Engine, ImageItem
 from mirip.features.extract.history import ExtractionSummary, Rate, remember_extraction, remember_rate
 from mirip.files import looked_up, read_yaml, sha256_file, write_json
 from mirip.params import Params, Recipe, load_params
@@ -119,28 +121,14 @@ def extract_features(
                 "import them with `mirip cache import FILE`",
             )
         if missing:
-            from mirip.features.backbones.backbone import DINOv2FeatureExtractor, hardware
-            from mirip.features.extract.local import ImageItem, compute_features
-
-            extractor = DINOv2FeatureExtractor.from_resolved(resolved, device)
-            if visible:
-                _announce(len(missing), len(paths), resolved, str(extractor.device))
-            extractor.load()
-            loaded = time.monotonic()
-            compute_features(
-                [ImageItem(sha256, image_path) for sha256, image_path in paths.items() if sha256 in missing],
-                extractor,
-                store,
-                image_root=Path(image_root),
-                batch_size=batch_size,
-                workers=workers,
-                max_image_pixels=max_image_pixels,
-                visible=visible,
-            )
-            seconds, today = time.monotonic() - loaded, date.today().isoformat()
-            used = extractor.device
+            new = [ImageItem(sha256, image_path) for sha256, image_path in paths.items() if sha256 in missing]
+            with _engine(resolved, device, Path(image_root), batch_size, workers, max_image_pixels) as used:
+                if visible:
+                    _announce(len(missing), len(paths), resolved, used.place)
+                keep_features(used, new, store, visible=visible)
+            seconds, today = time.monotonic() - used.ready_at, date.today().isoformat()
             if remember:
-                remember_rate(resolved.fingerprint, Rate(used.type, hardware(used), len(missing), seconds, today))
+                remember_rate(resolved.fingerprint, Rate(used.device, used.hardware, len(missing), seconds, today))
         digest, dim = _write(path, store.gather(keys), resolved)
         store.compact()
     summary = ExtractionSummary(
@@ -155,6 +143,21 @@ def extract_features(
     if remember:
         remember_extraction(path, summary, paths)
     return summary
+
+
+def _engine(
+    resolved: ResolvedRecipe, device: str, image_root: Path, batch_size: int, workers: int, max_image_pixels: int
+) -> Engine:
+    from mirip.features.backbones.backbone import DINOv2FeatureExtractor
+    from mirip.features.extract.local import LocalEngine
+
+    return LocalEngine(
+        DINOv2FeatureExtractor.from_resolved(resolved, device),
+        image_root=image_root,
+        batch_size=batch_size,
+        workers=workers,
+        max_image_pixels=max_image_pixels,
+    )
 
 
 def _gathered_as_it_is(store: FeatureStore, path: Path, keys: NDArray[np.bytes_]) -> Gathering:
@@ -180,8 +183,8 @@ def _write(path: Path, gathering: Gathering, resolved: ResolvedRecipe) -> tuple[
     return digest, gathering.dim
 
 
-def _announce(n_missing: int, n_all: int, resolved: ResolvedRecipe, device: str) -> None:
-    print(f"extract: {n_missing} of {n_all} images go through {resolved.backbone} on {device}", file=sys.stderr)
+def _announce(n_missing: int, n_all: int, resolved: ResolvedRecipe, place: str) -> None:
+    print(f"extract: {n_missing} of {n_all} images go through {resolved.backbone} on {place}", file=sys.stderr)
     if resolved.mean_std_source == "ImageNet":
         print(f"extract: {resolved.backbone} names no mean and deviation: those of ImageNet are used", file=sys.stderr)
 
