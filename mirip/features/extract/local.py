@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -77,7 +77,7 @@ class LocalEngine:
 
 
 def prepared_images(
-    items: Iterable[ImageItem],
+    items: Sequence[ImageItem],
     transform: ImageTransform,
     image_root: Path,
     max_pixels: int,
