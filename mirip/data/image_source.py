@@ -22,9 +22,24 @@ from mirip.files import is_url, sha256_bytes
 Read = Callable[[str], bytes]
 _THREADS = 8  # where files are on a network, each look takes a while
 _CHUNK = 2048
+_NO_OBJECT = "is missing: no such object below data.images"
 
 
-class ImageSource(Protocol):
+class ImageReader(Protocol):
+    """What reads images by their paths, on whatever machine it is used."""
+
+    def unavailable(self) -> str:
+        """Say why nothing can be read from it on this machine; nothing where it can."""
+
+    def reading(self, relatives: Sequence[str]) -> AbstractContextManager[Read]:
+        """Return a context whose value reads one image, from any thread; see `ImageSource.read` for what it raises.
+
+        Args:
+            relatives: what will be read, about in this order: a source that is far away begins before it is asked.
+        """
+
+
+class ImageSource(ImageReader, Protocol):
     """Where images are read from. All paths are relative to it, with forward slashes."""
 
     def check(self) -> None:
@@ -35,9 +50,6 @@ class ImageSource(Protocol):
             StoreError: likewise.
         """
 
-    def unavailable(self) -> str:
-        """Say why nothing can be read from it on this machine; nothing where it can."""
-
     def read(self, relative: str) -> bytes:
         """Return the bytes of one image.
 
@@ -47,18 +59,18 @@ class ImageSource(Protocol):
             StoreError: an object store cannot be read: that is no matter of this image.
         """
 
-    def reading(self, relatives: Sequence[str]) -> AbstractContextManager[Read]:
-        """Return a context whose value reads as `read` does, from any thread.
-
-        Args:
-            relatives: what will be read, about in this order: a source that is far away begins before it is asked.
-        """
-
     def below(self) -> Iterator[str]:
         """Yield the path of every file there, hidden ones left out, as all paths are compared (`normalised_path`)."""
 
     def sizes(self, relatives: Sequence[str]) -> list[int]:
         """Return how many bytes each image has, -1 for one that is not there; no image is read."""
+
+    def shared(self, relatives: Sequence[str]) -> tuple[ImageReader, list[str]]:
+        """Return what reads these images on other machines, and the path of each of them there.
+
+        It can be pickled, is small, and asks nobody where an image is. Whether an image is still the one that was
+        listed is not looked at: its sha256 says so.
+        """
 
 
 @dataclass(frozen=True)
@@ -96,6 +108,10 @@ class ImageFolder:
             return [
                 size for chunk in pool.map(lambda chunk: [self._size(path) for path in chunk], chunks) for size in chunk
             ]
+
+    def shared(self, relatives: Sequence[str]) -> tuple[ImageReader, list[str]]:
+        """See ImageSource: a folder that all machines have under one name."""
+        return ImageFolder(self.root.absolute()), list(relatives)
 
     def _size(self, relative: str) -> int:
         try:
@@ -164,6 +180,12 @@ class ImageStore:
         sizes = self._listing().sizes()
         return [sizes.get(normalised_path(relative), -1) for relative in relatives]
 
+    def shared(self, relatives: Sequence[str]) -> tuple[ImageReader, list[str]]:
+        """See ImageSource."""
+        if isinstance(self._location, Path) or not all(map(str.isascii, relatives)):
+            self._listing()
+        return ObjectKeys(self._objects()), [self._key(relative) or relative for relative in relatives]
+
     def _key(self, relative: str) -> str | None:
         """Return the key that an image is first looked for by; None where there is none."""
         try:
@@ -186,7 +208,7 @@ class ImageStore:
         if entry is None:
             other = self._listing().other_case(path)
             advice = f"the store has {other}, write the name as it is there" if other else ""
-            raise ImageError("is missing: no such object below data.images", advice, kind="missing")
+            raise ImageError(_NO_OBJECT, advice, kind="missing")
         try:
             data, etag = get(entry.path)
         except FileNotFoundError:
@@ -211,6 +233,29 @@ class ImageStore:
         if isinstance(self._location, Path):
             return f"run `mirip list-images {self._listing().url} --output {self._location}`"
         return "run the same command again"
+
+
+@dataclass(frozen=True)
+class ObjectKeys:
+    """The objects of a store, by the keys that they have there."""
+
+    store: ObjectStore
+
+    def unavailable(self) -> str:
+        """See ImageReader: what is wrong is told by the first object that is read."""
+        return ""
+
+    @contextmanager
+    def reading(self, relatives: Sequence[str]) -> Iterator[Read]:
+        """See ImageReader."""
+        with self.store.reading(relatives) as reading:
+            yield lambda key: self._read(key, reading.get)
+
+    def _read(self, key: str, get: Callable[[str], Content]) -> bytes:
+        try:
+            return get(key).data
+        except FileNotFoundError:
+            raise ImageError(_NO_OBJECT, kind="missing") from None
 
 
 def read_unchanged(read: Read, relative: str, sha256: str) -> bytes:

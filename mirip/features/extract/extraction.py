@@ -7,22 +7,33 @@ from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mirip.data.image_source import image_source
+from mirip.data.image_source import ImageSource, image_source
 from mirip.data.manifest import first_paths, read_manifest
 from mirip.errors import CacheError, DataError
 from mirip.features.backbones.recipe import ResolvedRecipe, resolve
 from mirip.features.cache.feature_cache import write_gathered
 from mirip.features.cache.rows import Gathering, as_keys, read_rows
 from mirip.features.cache.store import FeatureStore
+from mirip.features.extract.driver import keep_features
+from mirip.features.extract.engine import Engine, ImageItem
 from mirip.features.extract.history import ExtractionSummary, Rate, remember_extraction, remember_rate
 from mirip.files import looked_up, read_yaml, sha256_file, write_json
-from mirip.params import Params, Recipe, load_params
+from mirip.params import EngineName, Params, Recipe, load_params
 from mirip.workspace import Workspace, private_folder
+
+
+class _Settings(TypedDict):
+    """What every engine is told; `extract_features` says what it means."""
+
+    images: ImageSource
+    batch_size: int
+    workers: int
+    max_image_pixels: int
 
 
 def extract(workspace: Workspace, params: Params) -> ExtractionSummary:
@@ -41,6 +52,8 @@ def extract(workspace: Workspace, params: Params) -> ExtractionSummary:
         batch_size=params.extract.batch_size,
         workers=params.extract.workers,
         device=params.extract.device,
+        engine=params.extract.engine,
+        actors=params.extract.actors,
         max_image_pixels=params.prepare.max_image_pixels,
     )
     _check_unchanged(before, _sources(workspace, None))
@@ -58,6 +71,8 @@ def extract_features(
     batch_size: int = 8,
     workers: int = 2,
     device: str = "auto",
+    engine: EngineName = "local",
+    actors: int | None = None,
     max_image_pixels: int = 200_000_000,
     visible: bool = True,
     remember: bool = True,
@@ -78,6 +93,8 @@ def extract_features(
         batch_size: images in a pass of the backbone.
         workers: threads that read and decode.
         device: auto, cpu or cuda.
+        engine: local, or ray for several GPUs or machines; it decides how fast, never what.
+        actors: of Ray, each with the backbone; None is one a GPU, or as many as the CPUs allow.
         max_image_pixels: a larger image is an error.
         visible: show progress on stderr.
         remember: note the rate and what was extracted, for `mirip cache explain`.
@@ -88,6 +105,7 @@ def extract_features(
         DataError: there is no image, or one changed since it was prepared.
         CacheError: a feature is not finite in the stored dtype, or a file cannot be written; or the recipe's features
             are imported and some images have none.
+        EngineError: the engine cannot be started, or ended midway.
         KeyboardInterrupt: after Ctrl-C. In all these cases what was computed is kept, and the old file stands.
     """
     start = time.monotonic()
@@ -120,28 +138,23 @@ def extract_features(
                 "import them with `mirip cache import FILE`",
             )
         if missing:
-            from mirip.features.backbones.backbone import DINOv2FeatureExtractor, hardware
-            from mirip.features.extract.local import ImageItem, compute_features
-
-            extractor = DINOv2FeatureExtractor.from_resolved(resolved, device)
-            if visible:
-                _announce(len(missing), len(paths), resolved, str(extractor.device))
-            extractor.load()
-            loaded = time.monotonic()
-            compute_features(
-                [ImageItem(sha256, image_path) for sha256, image_path in paths.items() if sha256 in missing],
-                extractor,
-                store,
+            new = [ImageItem(sha256, image_path) for sha256, image_path in paths.items() if sha256 in missing]
+            with _engine(
+                engine,
+                resolved,
+                device,
+                actors,
                 images=image_source(image_root),
                 batch_size=batch_size,
                 workers=workers,
                 max_image_pixels=max_image_pixels,
-                visible=visible,
-            )
-            seconds, today = time.monotonic() - loaded, date.today().isoformat()
-            used = extractor.device
+            ) as used:
+                if visible:
+                    _announce(len(missing), len(paths), resolved, used.place)
+                keep_features(used, new, store, visible=visible)
+            seconds, today = time.monotonic() - used.ready_at, date.today().isoformat()
             if remember:
-                remember_rate(resolved.fingerprint, Rate(used.type, hardware(used), len(missing), seconds, today))
+                remember_rate(resolved.fingerprint, Rate(used.device, used.hardware, len(missing), seconds, today))
         digest, dim = _write(path, store.gather(keys), resolved)
         store.compact()
     summary = ExtractionSummary(
@@ -156,6 +169,19 @@ def extract_features(
     if remember:
         remember_extraction(path, summary, paths)
     return summary
+
+
+def _engine(
+    name: EngineName, resolved: ResolvedRecipe, device: str, actors: int | None, **settings: Unpack[_Settings]
+) -> Engine:
+    if name == "ray":
+        from mirip.features.extract.ray import RayEngine
+
+        return RayEngine(resolved, device, actors=actors, **settings)
+    from mirip.features.backbones.backbone import DINOv2FeatureExtractor
+    from mirip.features.extract.local import LocalEngine
+
+    return LocalEngine(DINOv2FeatureExtractor.from_resolved(resolved, device), **settings)
 
 
 def _gathered_as_it_is(store: FeatureStore, path: Path, keys: NDArray[np.bytes_]) -> Gathering:
@@ -181,8 +207,8 @@ def _write(path: Path, gathering: Gathering, resolved: ResolvedRecipe) -> tuple[
     return digest, gathering.dim
 
 
-def _announce(n_missing: int, n_all: int, resolved: ResolvedRecipe, device: str) -> None:
-    print(f"extract: {n_missing} of {n_all} images go through {resolved.backbone} on {device}", file=sys.stderr)
+def _announce(n_missing: int, n_all: int, resolved: ResolvedRecipe, place: str) -> None:
+    print(f"extract: {n_missing} of {n_all} images go through {resolved.backbone} on {place}", file=sys.stderr)
     if resolved.mean_std_source == "ImageNet":
         print(f"extract: {resolved.backbone} names no mean and deviation: those of ImageNet are used", file=sys.stderr)
 
