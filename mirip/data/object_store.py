@@ -10,6 +10,7 @@ survive a fork: a process that was forked after its parent had read is refused, 
 """
 
 import asyncio
+import atexit
 import functools
 import os
 import re
@@ -19,6 +20,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import CancelledError, Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import islice
@@ -41,6 +43,7 @@ _SILENCES = 4  # after a quarter of the patience without a byte, a request is ma
 _MOST_BACKOFF_S = 5.0
 _FIRST_CONTACT_S = 10.0
 _SAY_AFTER_S, _SAY_AGAIN_S = 10.0, 60.0
+_LETS_GO_S = 0.1
 _TRIES = 3  # of a body with another length than was announced
 _SKIPPED_AT_MOST = 256
 
@@ -311,7 +314,28 @@ def _loop(url: str) -> asyncio.AbstractEventLoop:
 def _running_loop() -> asyncio.AbstractEventLoop:
     loop = asyncio.new_event_loop()
     threading.Thread(target=loop.run_forever, name="object-store", daemon=True).start()
+    atexit.register(_let_go, loop, os.getpid())
     return loop
+
+
+def _let_go(loop: asyncio.AbstractEventLoop, process: int) -> None:
+    """At the end of the process, cancel what is under way, and let the threads of obstore finish what they have begun.
+
+    A thread of theirs that asks for the interpreter while that is being taken apart would abort the process. All that
+    one does after an answer or a cancellation is to hand it over, which takes it some microseconds.
+    """
+    if os.getpid() != process:
+        return
+
+    async def cancel() -> None:
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.wait(others, timeout=_LETS_GO_S) if others else None
+
+    with suppress(TimeoutError):
+        asyncio.run_coroutine_threadsafe(cancel(), loop).result(2 * _LETS_GO_S)
+    time.sleep(_LETS_GO_S)
 
 
 def _connection(store: ObjectStore) -> "Connection":
