@@ -5,8 +5,10 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from warm_python import commands_folder
 
 from mirip.errors import DataError, ParamsError
 from mirip.experiments.dvc import run_dvc
@@ -153,7 +155,7 @@ def small_project(tmp_path: Path) -> Path:
         ("git", "init", "-q"),
         ("git", "config", "user.name", "t"),
         ("git", "config", "user.email", "t@example.org"),
-        (sys.executable, "-m", "dvc", "init", "-q"),
+        (commands_folder() / "dvc", "init", "-q"),
         ("git", "add", "-A"),
         ("git", "commit", "-qm", "start"),
     ):
@@ -161,10 +163,14 @@ def small_project(tmp_path: Path) -> Path:
     return root
 
 
+# It asks DVC by a Python that has loaded it, which is its first argument; DVC's workers are plain processes.
 LOOKS_OFTEN = """
 import sys
+from types import SimpleNamespace
+import mirip.experiments.dvc as dvc
 import mirip.experiments.sweep as sweep
 from mirip.cli.main import main
+dvc.sys = SimpleNamespace(executable=sys.argv.pop(1))
 sweep._LOOK_S = 2
 sys.exit(main())
 """
@@ -177,7 +183,8 @@ def begin_sweep(root: Path, grid: str) -> subprocess.Popen[str]:
         "PYTHONPATH": str(Path(__file__).parents[2]),
         "DVC_SITE_CACHE_DIR": str(root / ".dvc/tmp/site"),
     }
-    command = [sys.executable, "-c", LOOKS_OFTEN, "sweep", grid, "--jobs", "1"]
+    warm = str(commands_folder() / "python")
+    command = [sys.executable, "-c", LOOKS_OFTEN, warm, "sweep", grid, "--jobs", "1"]
     return subprocess.Popen(
         command, cwd=root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -221,6 +228,7 @@ def test_a_queue_whose_experiments_fail_before_they_start_ends(
     monkeypatch.chdir(root)
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(root / ".dvc/tmp/site"))
+    monkeypatch.setattr("mirip.experiments.dvc.sys", SimpleNamespace(executable=str(commands_folder() / "python")))
     monkeypatch.setattr("mirip.experiments.sweep._LOOK_S", 2)
     run_dvc("exp", "run", "--queue", "-n", "seed2", "-S", "train.seed=2")
     _run_queue(1)
