@@ -10,6 +10,7 @@ MiripError
 ├── BackboneError        a backbone cannot be found, loaded or verified
 ├── CacheError           the feature cache is damaged, incomplete or of another recipe
 │   └── SchemaError      a file of features has the form of another version
+├── EngineError          an engine that computes features cannot start, or ended midway
 ├── CheckpointError      a checkpoint cannot be read or does not belong to these features
 ├── TrackingError        a result could not be published
 │   └── PromotionError   a run cannot become champion: which run is not clear, or it is not shown to be better
@@ -83,6 +84,10 @@ class CacheError(MiripError):
 
 class SchemaError(CacheError):
     """A file of features has the form that another version of Mirip writes."""
+
+
+class EngineError(MiripError):
+    """An engine that computes features cannot be started, or ended before all were computed."""
 
 
 class CheckpointError(MiripError):

@@ -1,7 +1,9 @@
 """From images to rows of features: only the rows that are missing are computed.
 
 extraction    the stage `extract`, and what it calls: which rows are missing, and the features file of all
-local         the local engine: image files through the backbone, batch by batch, into the store
+engine        what an engine is: images that have no row in, rows out
+driver        keeps the rows that an engine yields, shows progress, tells of failures
+local         the local engine: image files through the backbone, batch by batch
 explanation   what an extraction would do, without doing it (`mirip cache explain`)
 spot_check    some rows extracted again and compared (`mirip cache verify`)
 history       what extractions leave behind for people: the last summary, the list of images, rates

@@ -12,13 +12,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mirip.data.image_source import image_source
+from mirip.data.image_source import ImageSource, image_source
 from mirip.data.manifest import first_paths, read_manifest
 from mirip.errors import CacheError, DataError
 from mirip.features.backbones.recipe import ResolvedRecipe, resolve
 from mirip.features.cache.feature_cache import write_gathered
 from mirip.features.cache.rows import Gathering, as_keys, read_rows
 from mirip.features.cache.store import FeatureStore
+from mirip.features.extract.driver import keep_features
+from mirip.features.extract.engine import Engine, ImageItem
 from mirip.features.extract.history import ExtractionSummary, Rate, remember_extraction, remember_rate
 from mirip.files import looked_up, read_yaml, sha256_file, write_json
 from mirip.params import Params, Recipe, load_params
@@ -120,28 +122,14 @@ def extract_features(
                 "import them with `mirip cache import FILE`",
             )
         if missing:
-            from mirip.features.backbones.backbone import DINOv2FeatureExtractor, hardware
-            from mirip.features.extract.local import ImageItem, compute_features
-
-            extractor = DINOv2FeatureExtractor.from_resolved(resolved, device)
-            if visible:
-                _announce(len(missing), len(paths), resolved, str(extractor.device))
-            extractor.load()
-            loaded = time.monotonic()
-            compute_features(
-                [ImageItem(sha256, image_path) for sha256, image_path in paths.items() if sha256 in missing],
-                extractor,
-                store,
-                images=image_source(image_root),
-                batch_size=batch_size,
-                workers=workers,
-                max_image_pixels=max_image_pixels,
-                visible=visible,
-            )
-            seconds, today = time.monotonic() - loaded, date.today().isoformat()
-            used = extractor.device
+            new = [ImageItem(sha256, image_path) for sha256, image_path in paths.items() if sha256 in missing]
+            with _engine(resolved, device, image_source(image_root), batch_size, workers, max_image_pixels) as used:
+                if visible:
+                    _announce(len(missing), len(paths), resolved, used.place)
+                keep_features(used, new, store, visible=visible)
+            seconds, today = time.monotonic() - used.ready_at, date.today().isoformat()
             if remember:
-                remember_rate(resolved.fingerprint, Rate(used.type, hardware(used), len(missing), seconds, today))
+                remember_rate(resolved.fingerprint, Rate(used.device, used.hardware, len(missing), seconds, today))
         digest, dim = _write(path, store.gather(keys), resolved)
         store.compact()
     summary = ExtractionSummary(
@@ -156,6 +144,21 @@ def extract_features(
     if remember:
         remember_extraction(path, summary, paths)
     return summary
+
+
+def _engine(
+    resolved: ResolvedRecipe, device: str, images: ImageSource, batch_size: int, workers: int, max_image_pixels: int
+) -> Engine:
+    from mirip.features.backbones.backbone import DINOv2FeatureExtractor
+    from mirip.features.extract.local import LocalEngine
+
+    return LocalEngine(
+        DINOv2FeatureExtractor.from_resolved(resolved, device),
+        images=images,
+        batch_size=batch_size,
+        workers=workers,
+        max_image_pixels=max_image_pixels,
+    )
 
 
 def _gathered_as_it_is(store: FeatureStore, path: Path, keys: NDArray[np.bytes_]) -> Gathering:
@@ -181,8 +184,8 @@ def _write(path: Path, gathering: Gathering, resolved: ResolvedRecipe) -> tuple[
     return digest, gathering.dim
 
 
-def _announce(n_missing: int, n_all: int, resolved: ResolvedRecipe, device: str) -> None:
-    print(f"extract: {n_missing} of {n_all} images go through {resolved.backbone} on {device}", file=sys.stderr)
+def _announce(n_missing: int, n_all: int, resolved: ResolvedRecipe, place: str) -> None:
+    print(f"extract: {n_missing} of {n_all} images go through {resolved.backbone} on {place}", file=sys.stderr)
     if resolved.mean_std_source == "ImageNet":
         print(f"extract: {resolved.backbone} names no mean and deviation: those of ImageNet are used", file=sys.stderr)
 
