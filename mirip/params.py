@@ -23,6 +23,7 @@ _WHOLE_NUMBER = re.compile(r"([+-]?\d+)\.0+")
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Device = Literal["auto", "cpu", "cuda"]
+EngineName = Literal["local", "ray"]
 LinearMethod = Literal["ridge", "logistic"]
 Member = Literal["head", "ridge", "logistic"]
 
@@ -176,12 +177,14 @@ class SplitParams(_Section):
 
 
 class ExtractParams(_Section):
-    """How the features are computed: which recipe, and how fast."""
+    """How the features are computed: which recipe, where, and how fast."""
 
     recipe: str = "dinov2-large"
     batch_size: Annotated[int, Field(ge=1)] = 8
     workers: Annotated[int, Field(ge=0)] = 2
     device: Device = "auto"
+    engine: EngineName = "local"
+    actors: Annotated[int, Field(ge=1)] | None = None
 
 
 class HeadParams(_Section):

@@ -129,6 +129,8 @@ def evaluate(options: argparse.Namespace) -> None:
             batch_size=params.extract.batch_size,
             workers=params.extract.workers,
             device=params.extract.device,
+            engine=params.extract.engine,
+            actors=params.extract.actors,
             max_image_pixels=params.prepare.max_image_pixels,
         )
         cache = FeatureCache.open(path, model.extractor.recipe)

@@ -18,7 +18,8 @@ from mirip.features.cache.rows import Gathering, as_keys, blocks_of, read_forms,
 from mirip.files import canonical_json
 from mirip.params import Recipe
 
-_LIBRARIES = ("torch", "transformers", "pillow", "pi_heif", "simplejpeg", "numpy", "h5py")
+# Their versions stand beside the features: another one can round differently, or decode to other pixels.
+LIBRARIES = ("torch", "transformers", "pillow", "pi_heif", "simplejpeg", "numpy", "h5py")
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,7 @@ def write_gathered(path: Path | str, gathering: Gathering, resolved: ResolvedRec
 
 def attributes_of(resolved: ResolvedRecipe) -> dict[str, str]:
     """Return what a file says about where its rows come from; library versions are told, not compared."""
-    versions = {f"{name}_version": _version(name) for name in _LIBRARIES}
+    versions = {f"{name}_version": _version(name) for name in LIBRARIES}
     return {"recipe": canonical_json(resolved.to_dict()), "fingerprint": resolved.fingerprint, **versions}
 
 

@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mirip.data.image_source import ImageSource, image_source
+from mirip.data.image_source import image_source
 from mirip.data.manifest import first_paths, read_manifest
 from mirip.errors import CacheError, DataError
 from mirip.features.backbones.recipe import ResolvedRecipe, resolve
@@ -23,8 +23,16 @@ from mirip.features.extract.driver import keep_features
 from mirip.features.extract.engine import Engine, ImageItem
 from mirip.features.extract.history import ExtractionSummary, Rate, remember_extraction, remember_rate
 from mirip.files import looked_up, read_yaml, sha256_file, write_json
-from mirip.params import Params, Recipe, load_params
+from mirip.params import EngineName, Params, Recipe, load_params
 from mirip.workspace import Workspace, private_folder
+
+
+class _Settings(TypedDict):
+    """What every engine is told; `extract_features` says what it means."""
+
+    batch_size: int
+    workers: int
+    max_image_pixels: int
 
 
 def extract(workspace: Workspace, params: Params) -> ExtractionSummary:
@@ -43,6 +51,8 @@ def extract(workspace: Workspace, params: Params) -> ExtractionSummary:
         batch_size=params.extract.batch_size,
         workers=params.extract.workers,
         device=params.extract.device,
+        engine=params.extract.engine,
+        actors=params.extract.actors,
         max_image_pixels=params.prepare.max_image_pixels,
     )
     _check_unchanged(before, _sources(workspace, None))
@@ -60,6 +70,8 @@ def extract_features(
     batch_size: int = 8,
     workers: int = 2,
     device: str = "auto",
+    engine: EngineName = "local",
+    actors: int | None = None,
     max_image_pixels: int = 200_000_000,
     visible: bool = True,
     remember: bool = True,
@@ -80,6 +92,8 @@ def extract_features(
         batch_size: images in a pass of the backbone.
         workers: threads that read and decode.
         device: auto, cpu or cuda.
+        engine: local, or ray for several GPUs or machines; it decides how fast, never what.
+        actors: of Ray, each with the backbone; None is one a GPU, or as many as the CPUs allow.
         max_image_pixels: a larger image is an error.
         visible: show progress on stderr.
         remember: note the rate and what was extracted, for `mirip cache explain`.
@@ -90,6 +104,7 @@ def extract_features(
         DataError: there is no image, or one changed since it was prepared.
         CacheError: a feature is not finite in the stored dtype, or a file cannot be written; or the recipe's features
             are imported and some images have none.
+        EngineError: the engine cannot be started, or ended midway.
         KeyboardInterrupt: after Ctrl-C. In all these cases what was computed is kept, and the old file stands.
     """
     start = time.monotonic()
@@ -123,7 +138,16 @@ def extract_features(
             )
         if missing:
             new = [ImageItem(sha256, image_path) for sha256, image_path in paths.items() if sha256 in missing]
-            with _engine(resolved, device, image_source(image_root), batch_size, workers, max_image_pixels) as used:
+            with _engine(
+                engine,
+                resolved,
+                device,
+                actors,
+                image_root,
+                batch_size=batch_size,
+                workers=workers,
+                max_image_pixels=max_image_pixels,
+            ) as used:
                 if visible:
                     _announce(len(missing), len(paths), resolved, used.place)
                 keep_features(used, new, store, visible=visible)
@@ -147,18 +171,22 @@ def extract_features(
 
 
 def _engine(
-    resolved: ResolvedRecipe, device: str, images: ImageSource, batch_size: int, workers: int, max_image_pixels: int
+    name: EngineName,
+    resolved: ResolvedRecipe,
+    device: str,
+    actors: int | None,
+    image_root: Path | str,
+    **settings: Unpack[_Settings],
 ) -> Engine:
+    if name == "ray":
+        from mirip.features.extract.ray import RayEngine
+
+        return RayEngine(resolved, device, actors=actors, image_root=image_root, **settings)
     from mirip.features.backbones.backbone import DINOv2FeatureExtractor
     from mirip.features.extract.local import LocalEngine
 
-    return LocalEngine(
-        DINOv2FeatureExtractor.from_resolved(resolved, device),
-        images=images,
-        batch_size=batch_size,
-        workers=workers,
-        max_image_pixels=max_image_pixels,
-    )
+    extractor = DINOv2FeatureExtractor.from_resolved(resolved, device)
+    return LocalEngine(extractor, images=image_source(image_root), **settings)
 
 
 def _gathered_as_it_is(store: FeatureStore, path: Path, keys: NDArray[np.bytes_]) -> Gathering:

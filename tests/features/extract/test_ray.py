@@ -1,0 +1,212 @@
+"""The Ray engine on a real Ray: a cluster in miniature, and one that the extraction starts for itself.
+
+The last test ends the cluster's head: whatever else needs the cluster stands before it.
+"""
+
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from extraction_project import Items, MakeImages, Project
+from PIL import Image
+from ray_cluster import RayCluster, actors, descendants, interrupt, wait_until_gone
+
+from mirip.errors import DataError, EngineError
+from mirip.features.cache.rows import read_rows
+from mirip.features.extract.history import known_rates
+from mirip.params import Recipe
+
+pytestmark = [pytest.mark.slow, pytest.mark.integration]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[RayCluster]:
+    pytest.importorskip("ray")
+    with RayCluster() as running:
+        yield running
+
+
+@pytest.fixture
+def on_cluster(cluster: RayCluster, monkeypatch: pytest.MonkeyPatch) -> RayCluster:
+    for name, value in (cluster.variables | {"RAY_ADDRESS": cluster.address}).items():
+        monkeypatch.setenv(name, value)
+    return cluster
+
+
+@pytest.fixture
+def project(tmp_path: Path, recipe: Recipe) -> Project:
+    return Project(tmp_path, recipe)
+
+
+def rows_kept(project: Project) -> int:
+    return sum(len(read_rows(path).keys) for path in project.store.glob("*/*.h5"))
+
+
+def test_on_a_cluster_the_bytes_are_the_same_and_one_broken_file_is_named(
+    project: Project, make_images: MakeImages, on_cluster: RayCluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Code, weights and images all reach workers that have none of them in their own folders."""
+    items = make_images(range(400))
+    (project.images / "123.png").write_bytes(b"no image")
+    items[123] = ("9b" * 32, "123.png")
+    with pytest.raises(DataError, match=r"^123\.png .*the features of the other 399 new images are kept"):
+        project.extract(items, engine="ray", actors=2, visible=True)
+    assert f"on cpu, engine ray at {on_cluster.address} with 2 actors" in capsys.readouterr().err
+    del items[123]
+    assert project.extract(items).computed == 0
+    assert project.path.read_bytes() == project.from_scratch(items)
+
+
+def test_images_of_many_shapes_give_the_same_bytes_and_one_that_changed_is_named(
+    project: Project, make_images: MakeImages, on_cluster: RayCluster
+) -> None:
+    native = project.recipe.model_copy(update={"fit": "native", "image_size": 56})
+    items = make_images(range(60))
+    Image.new("RGB", (20, 20)).save(project.images / "7.png")
+    with pytest.raises(DataError, match=r"^7\.png .*changed since; .*other 59 new.*: run `dvc repro prepare`"):
+        project.extract(items, native, engine="ray")
+    del items[7]
+    summary = project.extract(items, native)
+    assert summary.computed == 0
+    assert project.path.read_bytes() == project.from_scratch(items, native)
+
+
+def test_an_actor_that_is_killed_costs_time_alone(
+    project: Project, make_images: MakeImages, on_cluster: RayCluster
+) -> None:
+    items = make_images(range(400))
+    killed: list[int] = []
+
+    def kill() -> None:
+        while not list(project.store.glob("*/*.h5")):
+            time.sleep(0.001)
+        victim = actors(on_cluster.processes())[0]
+        victim.kill()
+        killed.append(rows_kept(project))
+
+    thread = threading.Thread(target=kill, daemon=True)
+    thread.start()
+    summary = project.extract(items, engine="ray", actors=2, batch_size=2)
+    thread.join()
+    assert 0 < killed[0] < 400
+    assert summary.computed == 400
+    assert project.path.read_bytes() == project.from_scratch(items, batch_size=2)
+    (rate,) = known_rates(summary.fingerprint)
+    assert "engine ray" in rate.hardware
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from mirip.features.extract.extraction import extract_features
+from mirip.params import Recipe
+folder, backbone = Path(sys.argv[1]), sys.argv[2]
+items = [tuple(line.split()) for line in (folder / "items.txt").read_text().splitlines()]
+extract_features(items, image_root=folder / "images", path=folder / "features/tiny.h5", device="cpu",
+    recipe=Recipe(backbone=backbone, image_size=28, compute_dtype="float32"), batch_size=2,
+    store_root=folder / ".mirip/store", engine="ray", actors=1)
+"""
+
+
+def start_alone(project: Project, items: Items, project_root: Path) -> psutil.Popen:
+    """Start an extraction in a process of its own, which starts Ray for itself; return when some rows are kept."""
+    folder = project.images.parent
+    (folder / "items.txt").write_text("\n".join(" ".join(item) for item in items))
+    with (folder / "said").open("w") as said:
+        process = psutil.Popen(
+            [sys.executable, "-c", SCRIPT, str(folder), project.recipe.backbone],
+            cwd=project_root, stdout=said, stderr=said, start_new_session=True,
+        )  # fmt: skip
+    while not list(project.store.glob("*/*.h5")):
+        assert process.poll() is None, (folder / "said").read_text()
+        time.sleep(0.001)
+    return process
+
+
+def test_ctrl_c_keeps_what_was_computed_and_leaves_no_process(
+    project: Project, make_images: MakeImages, project_root: Path
+) -> None:
+    pytest.importorskip("ray")
+    items = make_images(range(1500))
+    process = start_alone(project, items, project_root)
+    started = descendants(process)
+    assert any("raylet" in other.name() for other in started)
+    interrupt(process)
+    process.wait(60)
+    wait_until_gone(started)
+    said = (project.images.parent / "said").read_text()
+    kept = int(said.split("stopped with ")[1].split()[0])
+    assert 0 < kept < 1500
+    assert rows_kept(project) == kept
+    assert "Traceback" not in said.split("KeyboardInterrupt")[0] or said.count("Traceback") == 1  # Python's own
+
+
+def test_a_driver_that_is_killed_leaves_no_process_and_a_rerun_computes_the_rest(
+    project: Project, make_images: MakeImages, project_root: Path
+) -> None:
+    pytest.importorskip("ray")
+    items = make_images(range(1500))
+    process = start_alone(project, items, project_root)
+    started = descendants(process)
+    process.kill()
+    process.wait(60)
+    wait_until_gone(started)
+    kept = rows_kept(project)
+    assert 0 < kept < 1500
+    assert project.extract(items, batch_size=2).reused == kept
+    assert project.path.read_bytes() == project.from_scratch(items, batch_size=2)
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("127.0.0.1:1", r"no Ray cluster answers at RAY_ADDRESS 127\.0\.0\.1:1 \(.*refused\): start its head"),
+        ("nowhere.invalid:6379", "no Ray cluster answers at RAY_ADDRESS nowhere.invalid:6379"),
+        ("ray://127.0.0.1:10001", "RAY_ADDRESS is 'ray://127.0.0.1:10001', not host:port or auto"),
+        ("head", "RAY_ADDRESS is 'head', not host:port or auto"),
+    ],
+)
+def test_a_wrong_address_is_told_at_once(
+    project: Project, make_images: MakeImages, monkeypatch: pytest.MonkeyPatch, address: str, said: str
+) -> None:
+    pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    start = time.monotonic()
+    with pytest.raises(EngineError, match=said):
+        project.extract(make_images(range(2)), engine="ray")
+    assert time.monotonic() - start < 20
+
+
+def test_without_ray_one_line_says_what_to_install(
+    project: Project, make_images: MakeImages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(EngineError, match=r"Ray is not installed: run `pip install 'mirip\[ray\]'`"):
+        project.extract(make_images(range(2)), engine="ray")
+
+
+def test_a_head_that_dies_is_told_in_one_line_and_what_was_computed_is_kept(
+    project: Project, make_images: MakeImages, on_cluster: RayCluster
+) -> None:
+    """The last test of this file: it ends the cluster."""
+    items = make_images(range(1500))
+
+    def kill() -> None:
+        while not list(project.store.glob("*/*.h5")):
+            time.sleep(0.001)
+        on_cluster.kill_head()
+
+    thread = threading.Thread(target=kill, daemon=True)
+    thread.start()
+    with pytest.raises(
+        EngineError, match=r"^the Ray cluster at .* died while features were computed: start it and run"
+    ):
+        project.extract(items, engine="ray", actors=2, batch_size=2)
+    thread.join()
+    kept = rows_kept(project)
+    assert 0 < kept < 1500
+    assert project.extract(items, batch_size=2).reused == kept
