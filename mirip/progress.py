@@ -42,6 +42,12 @@ class Progress:
             self._last_line = now
             self._write_line(now, note)
 
+    def restart(self) -> None:
+        """Count the time from now on: what came before was preparation, and no unit was done."""
+        self._start = self._last_line = time.monotonic()
+        if self._bar is not None:
+            self._bar.reset()
+
     def _write_line(self, now: float, note: str) -> None:
         rate = (self._done - self._initial) / max(now - self._start, 1e-9)
         left_s = (self._total - self._done) / max(rate, 1e-9)

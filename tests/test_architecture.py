@@ -124,6 +124,16 @@ def test_only_tracking_imports_mlflow() -> None:
     assert all(name.startswith("mirip/tracking/") for name in importers), importers
 
 
+def test_only_the_job_of_its_engine_imports_ray() -> None:
+    """Whatever else uses Ray would end with its cluster, or need it to be installed."""
+    importers = [
+        path.name
+        for path in python_files("mirip")
+        if any(name.split(".")[0] == "ray" for name in imported_modules(path))
+    ]
+    assert importers == ["ray_job.py"]
+
+
 def test_every_stage_has_a_file_a_section_a_test_and_a_place_in_the_pipeline() -> None:
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     pipeline = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]

@@ -27,6 +27,17 @@ def test_short_work_writes_nothing_to_a_log(capsys) -> None:
     assert capsys.readouterr().err == ""
 
 
+def test_the_rate_is_that_of_the_time_since_a_restart(capsys, monkeypatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    with Progress("extract", 40, "image") as bar:
+        now[0] = 100.0
+        bar.restart()
+        now[0] = 110.0
+        bar.update(20)
+    assert capsys.readouterr().err == "extract: 20/40 images, 2.0 images/s, 10 s left\n"
+
+
 def test_a_terminal_gets_a_bar() -> None:
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (24, 80))

@@ -40,7 +40,11 @@ def keep_features(engine: Engine, items: Sequence[ImageItem], store: FeatureStor
         Progress("extract", len(items), "image", visible=visible) as progress,
         closing(engine.compute(items)) as outcomes,
     ):
+        is_ready = False
         for outcome in outcomes:
+            if engine.ready_at and not is_ready:
+                is_ready = True
+                progress.restart()
             if isinstance(outcome, Failed):
                 failures[outcome.item.sha256] = outcome
             elif outcome is not None:

@@ -53,7 +53,7 @@ class Engine(Protocol):
         device: cpu or cuda; known once it is entered.
         place: where it computes, for people, such as "cpu, engine local"; likewise.
         hardware: what computed, such as "NVIDIA H200"; known after the first outcome.
-        ready_at: when the backbone was loaded, in seconds of `time.monotonic`; known after the first outcome.
+        ready_at: when the backbone was loaded, in seconds of `time.monotonic`; 0 before the first outcome.
     """
 
     name: str

@@ -68,6 +68,7 @@ class LocalEngine:
         """Yield the rows of each batch, and what failed on the way to it."""
         self._extractor.load()
         self.ready_at = time.monotonic()
+        yield None
         transform, ahead = self._extractor.transform, self._batch_size
         with closing(
             prepared_images(items, transform, self._images, self._max_image_pixels, self._workers, ahead)

@@ -144,10 +144,10 @@ class RayEngine:
         except BaseException:
             self._job.stop()
             raise
-        n = connected.actors
-        self.device = connected.device
+        n, self.device = connected.actors, connected.device
+        self._actors = f"{n} actor{'s' if n > 1 else ''}"
         where = "" if self._settings.address is None else f" at {self._settings.address}"
-        self.place = f"{self.device}, engine ray{where} with {n} actor{'s' if n > 1 else ''}"
+        self.place = f"{self.device}, engine {self.name}{where} with {self._actors}"
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -160,7 +160,9 @@ class RayEngine:
         while True:
             message = self._job.next_message(_TICK_S)
             if isinstance(message, Computing):
-                self.hardware, self.ready_at = f"{message.hardware}, {self.place}", time.monotonic()
+                self.hardware = f"{message.hardware}, engine {self.name} with {self._actors}"
+                self.ready_at = time.monotonic()
+                yield None
             elif message is None or isinstance(message, Computed | Failed):
                 yield message
             elif isinstance(message, EOFError):

@@ -15,6 +15,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import IO, Any
@@ -114,10 +115,13 @@ def run_job() -> None:
 
 
 def _run(settings: RaySettings, answers: IO[bytes]) -> None:
+    beside = threading.Thread(target=import_module, args=("torch",), daemon=True)
+    beside.start()  # while Ray starts
+    ray = _connected(settings)
+    beside.join()
     import torch
 
     threads = torch.get_num_threads()
-    ray = _connected(settings)
     found = ray.cluster_resources()
     laid_out = layout(
         found.get("CPU", 0), found.get("GPU", 0), device=settings.device, actors=settings.actors, threads=threads

@@ -3,6 +3,7 @@
 The last test ends the cluster's head: whatever else needs the cluster stands before it.
 """
 
+import re
 import sys
 import threading
 import time
@@ -17,7 +18,6 @@ from ray_cluster import RayCluster, actors, descendants, interrupt, wait_until_g
 
 from mirip.errors import DataError, EngineError
 from mirip.features.cache.rows import read_rows
-from mirip.features.extract.history import known_rates
 from mirip.params import Recipe
 
 pytestmark = [pytest.mark.slow, pytest.mark.integration]
@@ -61,42 +61,30 @@ def test_on_a_cluster_the_bytes_are_the_same_and_one_broken_file_is_named(
     assert project.path.read_bytes() == project.from_scratch(items)
 
 
-def test_images_of_many_shapes_give_the_same_bytes_and_one_that_changed_is_named(
+def test_an_actor_that_is_killed_costs_time_alone_and_an_image_that_changed_is_named(
     project: Project, make_images: MakeImages, on_cluster: RayCluster
 ) -> None:
+    """Images of many shapes, so that no batch is full of what came in a row."""
     native = project.recipe.model_copy(update={"fit": "native", "image_size": 56})
-    items = make_images(range(60))
+    items = make_images(range(250))
     Image.new("RGB", (20, 20)).save(project.images / "7.png")
-    with pytest.raises(DataError, match=r"^7\.png .*changed since; .*other 59 new.*: run `dvc repro prepare`"):
-        project.extract(items, native, engine="ray")
-    del items[7]
-    summary = project.extract(items, native)
-    assert summary.computed == 0
-    assert project.path.read_bytes() == project.from_scratch(items, native)
-
-
-def test_an_actor_that_is_killed_costs_time_alone(
-    project: Project, make_images: MakeImages, on_cluster: RayCluster
-) -> None:
-    items = make_images(range(400))
-    killed: list[int] = []
+    kept: list[int] = []
 
     def kill() -> None:
         while not list(project.store.glob("*/*.h5")):
             time.sleep(0.001)
-        victim = actors(on_cluster.processes())[0]
-        victim.kill()
-        killed.append(rows_kept(project))
+        actors(on_cluster.processes())[0].kill()
+        kept.append(rows_kept(project))
 
     thread = threading.Thread(target=kill, daemon=True)
     thread.start()
-    summary = project.extract(items, engine="ray", actors=2, batch_size=2)
+    with pytest.raises(DataError, match=r"^7\.png .*changed since; .*other 249 new.*: run `dvc repro prepare`"):
+        project.extract(items, native, engine="ray", actors=2, batch_size=2)
     thread.join()
-    assert 0 < killed[0] < 400
-    assert summary.computed == 400
-    assert project.path.read_bytes() == project.from_scratch(items, batch_size=2)
-    (rate,) = known_rates(summary.fingerprint)
-    assert "engine ray" in rate.hardware
+    assert 0 < kept[0] < 249
+    del items[7]
+    assert project.extract(items, native, batch_size=2).computed == 0
+    assert project.path.read_bytes() == project.from_scratch(items, native, batch_size=2)
 
 
 SCRIPT = """
@@ -104,11 +92,12 @@ import sys
 from pathlib import Path
 from mirip.features.extract.extraction import extract_features
 from mirip.params import Recipe
+from stages import run
 folder, backbone = Path(sys.argv[1]), sys.argv[2]
 items = [tuple(line.split()) for line in (folder / "items.txt").read_text().splitlines()]
-extract_features(items, image_root=folder / "images", path=folder / "features/tiny.h5", device="cpu",
-    recipe=Recipe(backbone=backbone, image_size=28, compute_dtype="float32"), batch_size=2,
-    store_root=folder / ".mirip/store", engine="ray", actors=1)
+run(lambda: extract_features(items, image_root=folder / "images", path=folder / "features/tiny.h5", device="cpu",
+    recipe=Recipe(backbone=backbone, image_size=28, compute_dtype="float32"), batch_size=4,
+    store_root=folder / ".mirip/store", engine="ray", actors=1))
 """
 
 
@@ -131,34 +120,35 @@ def test_ctrl_c_keeps_what_was_computed_and_leaves_no_process(
     project: Project, make_images: MakeImages, project_root: Path
 ) -> None:
     pytest.importorskip("ray")
-    items = make_images(range(1500))
+    items = make_images(range(500))
     process = start_alone(project, items, project_root)
     started = descendants(process)
     assert any("raylet" in other.name() for other in started)
     interrupt(process)
-    process.wait(60)
+    assert process.wait(60) == 130
     wait_until_gone(started)
-    said = (project.images.parent / "said").read_text()
-    kept = int(said.split("stopped with ")[1].split()[0])
-    assert 0 < kept < 1500
+    *before, stopped, last = (project.images.parent / "said").read_text().splitlines()
+    assert "extract: stopping when this batch is kept; Ctrl-C again stops at once" in before
+    kept = int(re.fullmatch(r"extract: stopped with (\d+) of 500 new images kept: .*", stopped)[1])
+    assert last == "interrupted: run the same command again to go on"
+    assert 0 < kept < 500
     assert rows_kept(project) == kept
-    assert "Traceback" not in said.split("KeyboardInterrupt")[0] or said.count("Traceback") == 1  # Python's own
 
 
 def test_a_driver_that_is_killed_leaves_no_process_and_a_rerun_computes_the_rest(
     project: Project, make_images: MakeImages, project_root: Path
 ) -> None:
     pytest.importorskip("ray")
-    items = make_images(range(1500))
+    items = make_images(range(500))
     process = start_alone(project, items, project_root)
     started = descendants(process)
     process.kill()
     process.wait(60)
     wait_until_gone(started)
     kept = rows_kept(project)
-    assert 0 < kept < 1500
-    assert project.extract(items, batch_size=2).reused == kept
-    assert project.path.read_bytes() == project.from_scratch(items, batch_size=2)
+    assert 0 < kept < 500
+    assert project.extract(items, batch_size=4).reused == kept
+    assert project.path.read_bytes() == project.from_scratch(items, batch_size=4)
 
 
 @pytest.mark.parametrize(
@@ -193,7 +183,7 @@ def test_a_head_that_dies_is_told_in_one_line_and_what_was_computed_is_kept(
     project: Project, make_images: MakeImages, on_cluster: RayCluster
 ) -> None:
     """The last test of this file: it ends the cluster."""
-    items = make_images(range(1500))
+    items = make_images(range(500))
 
     def kill() -> None:
         while not list(project.store.glob("*/*.h5")):
@@ -205,8 +195,8 @@ def test_a_head_that_dies_is_told_in_one_line_and_what_was_computed_is_kept(
     with pytest.raises(
         EngineError, match=r"^the Ray cluster at .* died while features were computed: start it and run"
     ):
-        project.extract(items, engine="ray", actors=2, batch_size=2)
+        project.extract(items, engine="ray", actors=2, batch_size=4)
     thread.join()
     kept = rows_kept(project)
-    assert 0 < kept < 1500
-    assert project.extract(items, batch_size=2).reused == kept
+    assert 0 < kept < 500
+    assert project.extract(items, batch_size=4).reused == kept
