@@ -16,7 +16,7 @@ _READY_S = 120
 
 
 class RayCluster:
-    """A head that computes nothing, and workers of one CPU each; use it as a context.
+    """A head that computes nothing, and workers of one CPU each, which claim to have a GPU too; use it as a context.
 
     Nothing of the project can be imported in a worker's folder, and nothing there has a relative path in common with
     the tests. The address is one of loopback, and a token keeps others out.
@@ -47,7 +47,7 @@ class RayCluster:
             self._start("head", "--head", f"--port={port}", "--num-cpus=0", "--include-dashboard=false")
             self._wait_for("head")
             for number in range(self._n_workers):  # one after the other: two that start at once can miss the head
-                self._start(f"worker{number}", f"--address={self.address}", "--num-cpus=1")
+                self._start(f"worker{number}", f"--address={self.address}", "--num-cpus=1", "--num-gpus=1")
                 self._wait_for(f"worker{number}")
         except BaseException:
             self.__exit__()

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import psutil
 import pytest
+import torch
 from extraction_project import Items, MakeImages, Project
 from PIL import Image
 from ray_cluster import RayCluster, actors, descendants, interrupt, wait_until_gone
 
-from mirip.errors import DataError, EngineError
+from mirip.errors import BackboneError, DataError, EngineError
 from mirip.features.cache.rows import read_rows
 from mirip.params import Recipe
 
@@ -85,6 +86,16 @@ def test_an_actor_that_is_killed_costs_time_alone_and_an_image_that_changed_is_n
     del items[7]
     assert project.extract(items, native, batch_size=2).computed == 0
     assert project.path.read_bytes() == project.from_scratch(items, native, batch_size=2)
+
+
+def test_what_no_actor_can_do_is_told_in_one_line(
+    project: Project, make_images: MakeImages, on_cluster: RayCluster
+) -> None:
+    """The cluster promises GPUs: actors are laid out over them, and find none."""
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(BackboneError, match=r"^device is 'cuda' and torch \S+ sees no CUDA device: use auto or cpu$"):
+        project.extract(make_images(range(8)), engine="ray", device="auto")
 
 
 SCRIPT = """
