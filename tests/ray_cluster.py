@@ -24,14 +24,15 @@ class RayCluster:
     Args:
         n_workers: how many workers.
         lost_after_s: how long a driver looks for a head that died.
+        variables: of the environment, for all nodes.
     """
 
-    def __init__(self, n_workers: int = 2, *, lost_after_s: int = 5) -> None:
+    def __init__(self, n_workers: int = 2, *, lost_after_s: int = 5, variables: dict[str, str] | None = None) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="mirip-"))  # a socket's path must be short
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.address = f"127.0.0.1:{free.getsockname()[1]}"
-        self.variables = {
+        self.variables = (variables or {}) | {
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": secrets.token_hex(32),
             "RAY_gcs_rpc_server_reconnect_timeout_s": str(lost_after_s),

@@ -54,6 +54,9 @@ class ImageSource(Protocol):
             relatives: what will be read, about in this order: a source that is far away begins before it is asked.
         """
 
+    def listing(self) -> ImageListing | None:
+        """Return what the file of a listing holds, for a process that cannot read that file; None for other places."""
+
     def below(self) -> Iterator[str]:
         """Yield the path of every file there, hidden ones left out, as all paths are compared (`normalised_path`)."""
 
@@ -84,6 +87,10 @@ class ImageFolder:
     def reading(self, relatives: Sequence[str]) -> AbstractContextManager[Read]:
         """See ImageSource."""
         return nullcontext(self.read)
+
+    def listing(self) -> ImageListing | None:
+        """See ImageSource."""
+        return None
 
     def below(self) -> Iterator[str]:
         """See ImageSource."""
@@ -117,12 +124,13 @@ class ImageStore:
 
     Args:
         location: the URL, or the file of a listing.
+        listing: what that file holds, where it was read already.
     """
 
-    def __init__(self, location: Path | str) -> None:
+    def __init__(self, location: Path | str, listing: ImageListing | None = None) -> None:
         self._location = location
         self._store = ObjectStore(location) if isinstance(location, str) else None
-        self._known: ImageListing | None = None
+        self._known = listing
         self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[type["ImageStore"], tuple[Path | str]]:
@@ -145,6 +153,10 @@ class ImageStore:
         """See ImageSource."""
         with self.reading([]) as read:
             return read(relative)
+
+    def listing(self) -> ImageListing | None:
+        """See ImageSource."""
+        return self._listing() if isinstance(self._location, Path) else None
 
     @contextmanager
     def reading(self, relatives: Sequence[str]) -> Iterator[Read]:
@@ -226,8 +238,12 @@ def read_unchanged(read: Read, relative: str, sha256: str) -> bytes:
     raise DataError("is not the file that was prepared, it changed since", "run `dvc repro prepare`")
 
 
-def image_source(location: Path | str) -> ImageSource:
+def image_source(location: Path | str, listing: ImageListing | None = None) -> ImageSource:
     """Return what reads the images at a location, as `data.images` names it: a folder, a URL or a listing.
+
+    Args:
+        location: the place.
+        listing: what the file of a listing holds, where that file cannot be read here.
 
     Raises:
         ParamsError: it is a URL, and none of an object store.
@@ -235,4 +251,6 @@ def image_source(location: Path | str) -> ImageSource:
     if isinstance(location, str) and is_url(location):
         return ImageStore(location)
     path = Path(location)
+    if listing is not None:
+        return ImageStore(path, listing)
     return ImageStore(path) if path.suffix == SUFFIX and not path.is_dir() else ImageFolder(path)

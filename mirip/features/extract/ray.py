@@ -25,6 +25,7 @@ from typing import IO, Any
 from mirip.errors import EngineError, MiripError
 from mirip.features.backbones.recipe import ResolvedRecipe
 from mirip.features.extract.engine import Computed, Failed, ImageItem, Outcome
+from mirip.files import is_url
 from mirip.workspace import main_root
 
 LENGTH = struct.Struct("<Q")  # of a message, which follows as a pickle
@@ -47,7 +48,7 @@ class RaySettings:
         resolved: the recipe.
         device: auto, cpu or cuda.
         actors: how many hold the backbone; None is one a GPU, or as many as the CPUs allow.
-        image_root: the folder that the items' paths are relative to, absolute: each node looks for it there.
+        image_root: what the items' paths are relative to; a folder is absolute, each node looks for it there.
         batch_size: images in a pass of the backbone.
         workers: threads that read, decode and transform, in each task that does so.
         max_image_pixels: a larger image is an error.
@@ -58,7 +59,7 @@ class RaySettings:
     resolved: ResolvedRecipe
     device: str
     actors: int | None
-    image_root: Path
+    image_root: Path | str
     batch_size: int
     workers: int
     max_image_pixels: int
@@ -91,7 +92,8 @@ class RayEngine:
         device: auto (CUDA where the cluster has a GPU), cpu or cuda.
         actors: how many hold the backbone; None is one a GPU, or one for each share of CPUs: as many as the local
             engine would use threads.
-        image_root: the folder that the items' paths are relative to; on a cluster, all nodes share it.
+        image_root: the folder, URL or listing that the items' paths are relative to; a folder is one that all nodes of
+            a cluster share.
         batch_size: images in a pass of the backbone.
         workers: threads that read, decode and transform, in each task that does so.
         max_image_pixels: a larger image is an error.
@@ -105,7 +107,7 @@ class RayEngine:
         device: str,
         *,
         actors: int | None,
-        image_root: Path,
+        image_root: Path | str,
         batch_size: int,
         workers: int,
         max_image_pixels: int,
@@ -116,7 +118,7 @@ class RayEngine:
             resolved=resolved,
             device=device,
             actors=actors,
-            image_root=image_root.absolute(),
+            image_root=image_root if is_url(str(image_root)) else Path(image_root).absolute(),
             batch_size=batch_size,
             workers=workers,
             max_image_pixels=max_image_pixels,

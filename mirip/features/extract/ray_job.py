@@ -23,10 +23,11 @@ from typing import IO, Any
 import numpy as np
 import pyarrow as pa
 
+from mirip.data.image_source import ImageSource, image_source
 from mirip.errors import BackboneError, DataError, EngineError, MiripError
 from mirip.features.backbones.weights import CONFIG, PREPROCESSOR
 from mirip.features.cache.feature_cache import LIBRARIES
-from mirip.features.extract.engine import Computed, Failed, ImageItem
+from mirip.features.extract.engine import Failed, ImageItem
 from mirip.features.extract.ray import Computing, Connected, RaySettings, receive, send
 from mirip.files import sha256_file
 
@@ -86,6 +87,7 @@ class _Plan:
         device: cpu or cuda.
         threads: of torch in an actor, as many as the local engine would use: their number may change a rounding.
         libraries: versions that this machine has; other ones may give other bytes.
+        listing: what the file of a listing of images holds, as an object of Ray; None where there is no such file.
         backbone: files of the backbone as objects of Ray, by name, with their sha256; empty where all share a disk.
     """
 
@@ -93,6 +95,7 @@ class _Plan:
     device: str
     threads: int
     libraries: dict[str, str]
+    listing: Any = None
     backbone: dict[str, tuple[str, Any]] = field(default_factory=dict)
 
 
@@ -131,7 +134,8 @@ def _run(settings: RaySettings, answers: IO[bytes]) -> None:
     if items is None:
         return
     threading.Thread(target=_end_with_stdin, daemon=True).start()
-    plan = _Plan(settings, laid_out.device, threads, _libraries())
+    listing = image_source(settings.image_root).listing()
+    plan = _Plan(settings, laid_out.device, threads, _libraries(), None if listing is None else ray.put(listing))
     if settings.address is not None:
         plan = replace(plan, backbone=_shipped(settings.resolved.folder))
     told = False
@@ -248,9 +252,12 @@ class _Decoding:
         try:
             _check_node(self._plan)
             transform = DINOv2FeatureExtractor.from_resolved(settings.resolved, "cpu").transform
+            images = _image_source(settings.image_root, self._plan.listing)
             for image in prepared_images(
-                items, transform, settings.image_root, settings.max_image_pixels, settings.workers, len(items)
+                items, transform, images, settings.max_image_pixels, settings.workers, len(items)
             ):
+                if image is None:
+                    continue
                 if isinstance(image, Failed):
                     found.append((image.item, b"", (0, 0), pickle.dumps(image.error)))
                 else:
@@ -300,7 +307,7 @@ class _Embedding:
 
         if self._error is not None:
             return _as_table([self._error])
-        outcomes: list[Computed | Failed | Computing | MiripError] = [self._ready]
+        outcomes: list[Any] = [self._ready]
         try:
             outcomes += computed(_images(images), self._extractor, self._batch_size)
         except MiripError as error:
@@ -322,6 +329,14 @@ def _images(table: pa.Table) -> Iterator[Any]:
         if not isinstance(cause, DataError):
             raise cause
         yield Failed(item, cause)
+
+
+@cache
+def _image_source(location: Path | str, listing: Any) -> ImageSource:
+    """Return what this process reads images from, with its connections."""
+    import ray
+
+    return image_source(location, None if listing is None else ray.get(listing))
 
 
 def _as_table(outcomes: list[Any]) -> pa.Table:
@@ -351,10 +366,11 @@ def _check_node(plan: _Plan) -> None:
                 f"the Ray node {_node()} has {name} {here}, the machine that extracts {wanted}",
                 "install the same requirements.txt on all nodes: other versions can give other bytes",
             )
-    if not plan.settings.image_root.is_dir():
+    folder = plan.settings.image_root
+    if plan.listing is None and isinstance(folder, Path) and not folder.is_dir():
         raise EngineError(
-            f"the Ray node {_node()} has no folder {plan.settings.image_root}",
-            "set data.images to a folder that all nodes share, or run Ray on one machine",
+            f"the Ray node {_node()} has no folder {folder}",
+            "set data.images to a folder that all nodes share or to a listing of a store, or run Ray on one machine",
         )
 
 
