@@ -151,10 +151,8 @@ def markdown(found: dict[str, Any]) -> str:
         cells = [way, values["images_per_second"], values["more_ms_an_image"], values["start_seconds"], whole]
         lines.append("| " + " | ".join(map(str, cells)) + " |")
     libraries = ", ".join(f"{name} {number}" for name, number in found["libraries"].items())
-    note = (
-        f"{found['hardware']}. {found['backbone']}, {found['images']} images of 6 megapixels, bfloat16. {libraries}. "
-        f"Load {found['load_before']}."
-    )
+    task = f"{found['backbone']}, {found['images']} images of 6 megapixels, bfloat16"
+    note = f"{found['hardware']}. {task}. {libraries}. Load before: {found['load_before']}."
     return "\n".join([*lines, "", note])
 
 

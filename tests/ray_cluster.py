@@ -16,7 +16,7 @@ _READY_S = 120
 
 
 class RayCluster:
-    """A head that computes nothing, and workers of one CPU each; use it as a context.
+    """A head that computes nothing, and workers of one CPU each, which claim to have a GPU too; use it as a context.
 
     Nothing of the project can be imported in a worker's folder, and nothing there has a relative path in common with
     the tests. The address is one of loopback, and a token keeps others out.
@@ -24,14 +24,15 @@ class RayCluster:
     Args:
         n_workers: how many workers.
         lost_after_s: how long a driver looks for a head that died.
+        variables: of the environment, for all nodes.
     """
 
-    def __init__(self, n_workers: int = 2, *, lost_after_s: int = 5) -> None:
+    def __init__(self, n_workers: int = 2, *, lost_after_s: int = 5, variables: dict[str, str] | None = None) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="mirip-"))  # a socket's path must be short
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.address = f"127.0.0.1:{free.getsockname()[1]}"
-        self.variables = {
+        self.variables = (variables or {}) | {
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": secrets.token_hex(32),
             "RAY_gcs_rpc_server_reconnect_timeout_s": str(lost_after_s),
@@ -47,7 +48,7 @@ class RayCluster:
             self._start("head", "--head", f"--port={port}", "--num-cpus=0", "--include-dashboard=false")
             self._wait_for("head")
             for number in range(self._n_workers):  # one after the other: two that start at once can miss the head
-                self._start(f"worker{number}", f"--address={self.address}", "--num-cpus=1")
+                self._start(f"worker{number}", f"--address={self.address}", "--num-cpus=1", "--num-gpus=1")
                 self._wait_for(f"worker{number}")
         except BaseException:
             self.__exit__()

@@ -12,21 +12,32 @@ from pathlib import Path
 
 import psutil
 import pytest
+import torch
 from extraction_project import Items, MakeImages, Project
+from object_store import ENVIRONMENT, Bucket, object_store_server
 from PIL import Image
 from ray_cluster import RayCluster, actors, descendants, interrupt, wait_until_gone
 
-from mirip.errors import DataError, EngineError
+from mirip.data.image_listing import ImageListing, write_listing
+from mirip.data.object_store import ObjectStore
+from mirip.errors import BackboneError, DataError, EngineError, ImageError
 from mirip.features.cache.rows import read_rows
+from mirip.files import sha256_bytes
 from mirip.params import Recipe
 
 pytestmark = [pytest.mark.slow, pytest.mark.integration]
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[RayCluster]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with object_store_server(tmp_path_factory.mktemp("object_store")) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def cluster(server: str) -> Iterator[RayCluster]:
     pytest.importorskip("ray")
-    with RayCluster() as running:
+    with RayCluster(variables=ENVIRONMENT | {"AWS_ENDPOINT_URL": server}) as running:
         yield running
 
 
@@ -47,13 +58,23 @@ def rows_kept(project: Project) -> int:
 
 
 def test_on_a_cluster_the_bytes_are_the_same_and_one_broken_file_is_named(
-    project: Project, make_images: MakeImages, on_cluster: RayCluster, capsys: pytest.CaptureFixture[str]
+    project: Project,
+    make_images: MakeImages,
+    server: str,
+    on_cluster: RayCluster,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Code, weights and images all reach workers that have none of them in their own folders."""
+    """Code, weights, a listing and images in a store all reach workers that have none of them in their own folders."""
     items = make_images(range(400))
     (project.images / "123.png").write_bytes(b"no image")
-    items[123] = ("9b" * 32, "123.png")
-    with pytest.raises(DataError, match=r"^123\.png .*the features of the other 399 new images are kept"):
+    items[123] = (sha256_bytes(b"no image"), "123.png")
+    bucket = Bucket(server)
+    bucket.put_folder(project.images)
+    project.images = project.images.parent / "images.parquet"
+    write_listing(project.images, ImageListing.of(bucket.url, ObjectStore(bucket.url).objects()))
+    with pytest.raises(
+        ImageError, match=r"^123\.png is not an image.*the features of the other 399 new images are kept"
+    ):
         project.extract(items, engine="ray", actors=2, visible=True)
     assert f"on cpu, engine ray at {on_cluster.address} with 2 actors" in capsys.readouterr().err
     del items[123]
@@ -87,10 +108,21 @@ def test_an_actor_that_is_killed_costs_time_alone_and_an_image_that_changed_is_n
     assert project.path.read_bytes() == project.from_scratch(items, native, batch_size=2)
 
 
+def test_what_no_actor_can_do_is_told_in_one_line(
+    project: Project, make_images: MakeImages, on_cluster: RayCluster
+) -> None:
+    """The cluster promises GPUs: actors are laid out over them, and find none."""
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(BackboneError, match=r"^device is 'cuda' and torch \S+ sees no CUDA device: use auto or cpu$"):
+        project.extract(make_images(range(8)), engine="ray", device="auto")
+
+
 SCRIPT = """
 import sys
 from pathlib import Path
 from mirip.features.extract.extraction import extract_features
+from mirip.files import sha256_bytes
 from mirip.params import Recipe
 from stages import run
 folder, backbone = Path(sys.argv[1]), sys.argv[2]
