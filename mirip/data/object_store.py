@@ -38,8 +38,7 @@ AT_ONCE = 32
 PATIENCE_S = 120.0
 MAX_BYTES = 2 * 1024**3
 _READ_AHEAD_BYTES = 512 * 1024**2
-_CONNECT_S, _LONGEST_S = 5.0, 900.0
-_SILENCES = 4  # after a quarter of the patience without a byte, a request is made again
+_CONNECT_S, _SILENCE_S, _LONGEST_S = 5.0, 30.0, 900.0  # of a request, which is then made again
 _MOST_BACKOFF_S = 5.0
 _FIRST_CONTACT_S = 10.0
 _SAY_AFTER_S, _SAY_AGAIN_S = 10.0, 60.0
@@ -355,7 +354,7 @@ def _connected(store: ObjectStore, variables: frozenset[tuple[str, str]]) -> "Co
             client_options={
                 "allow_http": any("ENDPOINT" in name and value.startswith("http://") for name, value in variables),
                 "connect_timeout": timedelta(seconds=_CONNECT_S),
-                "read_timeout": timedelta(seconds=store.patience_s / _SILENCES),
+                "read_timeout": timedelta(seconds=_SILENCE_S),
                 "timeout": timedelta(seconds=_LONGEST_S),
             },
             retry_config={
