@@ -244,13 +244,15 @@ def too_fast(found: dict[str, dict[str, dict[str, float]]]) -> list[str]:
 
 
 def table(result: dict[str, Any]) -> list[list[str]]:
-    """Return header and rows of what is printed: seconds and memory of each stage at each number of rows."""
+    """Return header and rows of what is printed: CPU seconds and memory of each stage at each number of rows."""
     found = result["stages"]
     sizes = sorted(found, key=int)
     lines = [["stage", *(f"{int(rows):,} rows" for rows in sizes), "exponent of time", "of memory"]]
     for stage in STAGES:
         cells = [
-            f"{at['seconds']:.1f} s, {at['memory'] / 2**30:.2f} GiB" if (at := found[rows].get(stage)) else "left out"
+            f"{at['cpu_seconds']:.1f} s, {at['memory'] / 2**30:.2f} GiB"
+            if (at := found[rows].get(stage))
+            else "left out"
             for rows in sizes
         ]
         slopes = (exponent(found, stage, what) for what in ("cpu_seconds", "memory"))
@@ -259,7 +261,7 @@ def table(result: dict[str, Any]) -> list[list[str]]:
 
 
 def draw(result: dict[str, Any], path: Path) -> None:
-    """Draw seconds and memory of each stage against the number of rows."""
+    """Draw CPU seconds and memory of each stage against the number of rows."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator
 
@@ -277,7 +279,6 @@ def draw(result: dict[str, Any], path: Path) -> None:
     least = min(stages[stage]["cpu_seconds"] for stages in found.values() for stage in stages)
     n_log_n = guide * np.log(guide)
     of_time.plot(guide, least / 2 * n_log_n / n_log_n[0], color="#aaaaaa", linestyle="--", label="N log N")
-    of_memory.yaxis.set_major_locator(LogLocator(base=2))
     for axes, title in ((of_time, "CPU time (s)"), (of_memory, "Peak memory (GiB)")):
         axes.set(xscale="log", yscale="log", xlabel="Images", title=title)
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
@@ -285,6 +286,8 @@ def draw(result: dict[str, Any], path: Path) -> None:
         axes.yaxis.set_minor_formatter("")
         axes.grid(color="#e4e4e4", linewidth=0.8)
         axes.spines[["top", "right"]].set_visible(False)
+    of_memory.set_ylim(bottom=0.5)
+    of_memory.yaxis.set_major_locator(LogLocator(base=2))
     figure.legend(*of_time.get_legend_handles_labels(), loc="outside right center", frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, metadata={"Software": None})

@@ -14,12 +14,14 @@ _HASH_SIDE_PX = 32
 _MIN_DEVIATION = 2.0
 _PAIRS_AT_ONCE = 1 << 17  # they stay in the processor's cache
 _ROWS_AT_ONCE = 64  # that are compared with all others before it is looked what they tied together
+_TURNS = 4
 _MANY = 256  # hashes that agree are compared one with one up to so many
 _SEEN = 4096  # hashes that tell the share of ones of each bit
 # Rough costs on one core, which choose between ways to the same labels.
 _SECONDS_OF_A_MASK, _SECONDS_TO_SORT = 1e-4, 2e-7
 _SECONDS_TO_COMPARE, _SECONDS_TO_COMPARE_ALL = 1.5e-8, 2e-9
 _PLACES = np.arange(HASH_BITS, dtype=np.uint64)
+_ALL_BITS = np.uint64(HASH_BITS)
 
 
 def _lowest_frequencies() -> tuple[np.ndarray, np.ndarray]:
@@ -107,16 +109,22 @@ def _linked(hashes: np.ndarray, labels: np.ndarray, max_bits: int) -> np.ndarray
         labels: int64 of shape (N,): what is known to belong together.
         max_bits: largest Hamming distance.
     """
-    _, labels, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+    labels = np.unique(labels, return_inverse=True)[1]
     varying = np.bitwise_or.reduce(hashes ^ hashes[:1], initial=np.uint64(0))
-    if len(sizes) < 2 or np.bitwise_count(varying) <= max_bits:
+    if not labels.any() or np.bitwise_count(varying) <= max_bits:
         return np.zeros_like(labels)
     links = _Links(labels)
-    masks = _masks(hashes, varying, max_bits, sizes)
-    if not masks:
-        _link_all(hashes, max_bits, links)
-        return links.labels
-    for mask in masks:
+    places = np.flatnonzero((varying >> _PLACES) & np.uint64(1))
+    for turn in _PLACES[places[:: -(-len(places) // _TURNS)]]:
+        # Sorted from different bits on, neighbours are near where hashes lie close together: little is left then.
+        order = np.argsort(hashes >> turn | hashes << ((_ALL_BITS - turn) % _ALL_BITS))
+        _link_near(hashes, order[:-1], order[1:], max_bits, links)
+    links.fold()
+    masks, seconds_each = _masks(hashes, places, max_bits)
+    for n_done, mask in enumerate(masks):
+        if links.n_pairs() * _SECONDS_TO_COMPARE_ALL < (len(masks) - n_done) * seconds_each:
+            _link_all(hashes, max_bits, links)
+            break
         key = hashes & mask
         order = np.argsort(key)
         starts = np.flatnonzero(np.diff(key[order], prepend=~key[order[:1]]))
@@ -134,33 +142,37 @@ def _linked(hashes: np.ndarray, labels: np.ndarray, max_bits: int) -> np.ndarray
     return links.labels
 
 
-def _masks(hashes: np.ndarray, varying: np.uint64, max_bits: int, sizes: np.ndarray) -> list[np.uint64]:
-    """Choose sets of bits so that two hashes at most `max_bits` apart agree in one of them; none: compare all with all.
+def _masks(hashes: np.ndarray, places: np.ndarray, max_bits: int) -> tuple[list[np.uint64], float]:
+    """Choose sets of bits so that two hashes at most `max_bits` apart agree in one of them, and guess what one costs.
 
     Wide masks are many, and narrow ones leave many hashes that agree: the cheapest between is taken. How often two
     hashes agree is told by the share of ones of each bit, and each band gets its share of the bits that tell most.
+
+    Args:
+        hashes: uint64 of shape (N,), all different.
+        places: (B,) of the bits that are not the same in all of them, more than `max_bits`.
+        max_bits: largest Hamming distance.
+
+    Returns:
+        The masks, and the seconds that each takes.
     """
     n = len(hashes)
-    places = np.flatnonzero((varying >> _PLACES) & np.uint64(1))
     seen = hashes[:: -(-n // _SEEN)]
     ones = np.array([((seen >> _PLACES[place]) & np.uint64(1)).mean() for place in places])
     information = -np.log2(ones**2 + (1 - ones) ** 2)  # (B,) of the event that two hashes agree, in bits
-    n_pairs = (n**2 - int((sizes**2).sum())) / 2
-    best, least_s = 0, n_pairs * _SECONDS_TO_COMPARE_ALL
+    best, least_s = 1, math.inf
     for k in range(1, len(places) - max_bits + 1):
-        n_masks = math.comb(max_bits + k, k)
         agreeing = n * 0.5 ** (information.sum() * k / (max_bits + k))
-        seconds = n_masks * (_SECONDS_OF_A_MASK + n * (_SECONDS_TO_SORT + agreeing / 2 * _SECONDS_TO_COMPARE))
-        if seconds < least_s:
-            best, least_s = k, seconds
-    if not best:
-        return []
+        each_s = _SECONDS_OF_A_MASK + n * (_SECONDS_TO_SORT + agreeing / 2 * _SECONDS_TO_COMPARE)
+        if math.comb(max_bits + k, k) * each_s < least_s:
+            best, least_s = k, math.comb(max_bits + k, k) * each_s
     bands, told = [np.uint64(0)] * (max_bits + best), np.zeros(max_bits + best)
     for bit in np.argsort(-information, kind="stable"):
         band = int(told.argmin())
         bands[band] |= np.uint64(1) << _PLACES[places[bit]]
         told[band] += information[bit] + 1e-9  # so that each band gets a bit, even where none tells anything
-    return [np.bitwise_or.reduce(chosen) for chosen in itertools.combinations(bands, best)]
+    masks = [np.bitwise_or.reduce(chosen) for chosen in itertools.combinations(bands, best)]
+    return masks, least_s / len(masks)
 
 
 def _link_all(hashes: np.ndarray, max_bits: int, links: "_Links") -> None:
@@ -211,6 +223,10 @@ class _Links:
         self._n_found += self._found[-1].shape[1]
         if self._n_found > max(len(self.labels), _PAIRS_AT_ONCE):
             self.fold()
+
+    def n_pairs(self) -> int:
+        """Count the pairs of different labels, as of the last fold."""
+        return (len(self.labels) ** 2 - int((np.bincount(self.labels) ** 2).sum())) // 2
 
     def fold(self) -> None:
         """Bring `labels` up to date."""

@@ -75,11 +75,12 @@ def test_labels_are_the_transitive_closure(values: list[int], max_bits: int) -> 
     assert _same_partition(near_duplicate_labels(hashes, max_bits), _closure(hashes, max_bits))
 
 
-@given(_HASHES, st.integers(0, 16))
-def test_every_way_to_compare_gives_the_transitive_closure(values: list[int], max_bits: int) -> None:
+@given(_HASHES, st.integers(0, 16), st.sampled_from([0.0, 1.0]))
+def test_every_way_to_compare_gives_the_transitive_closure(values: list[int], max_bits: int, cost: float) -> None:
     hashes = np.array(values, dtype=np.uint64)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(duplicates, "_SECONDS_TO_COMPARE_ALL", 1.0)  # masks are taken wherever they can be
+        patched.setattr(duplicates, "_SECONDS_TO_COMPARE_ALL", cost)  # where it costs much, masks are taken
+        patched.setattr(duplicates, "_TURNS", 1)
         patched.setattr(duplicates, "_MANY", 2)  # and within them again, down to the last bits
         patched.setattr(duplicates, "_ROWS_AT_ONCE", 2)
         patched.setattr(duplicates, "_PAIRS_AT_ONCE", 8)
@@ -102,6 +103,9 @@ _CROWDS = {
     "all near one image": lambda rng, n: _BASE ^ _flipped(rng, n, 4),
     "around one image, most too far from each other": lambda rng, n: _BASE ^ _flipped(rng, n, 9),
     "equal in half of their bits": lambda rng, n: _BASE ^ rng.integers(0, 2**32, n, dtype=np.uint64),
+    "different in few bits, each a neighbour of many": lambda rng, n: (
+        _BASE ^ rng.permutation(2**17)[:n].astype(np.uint64)
+    ),
     "different in few bits": lambda rng, n: _BASE ^ rng.integers(0, 2**14, n, dtype=np.uint64),
     "clusters": lambda rng, n: (
         rng.integers(1, 2**64, 30, dtype=np.uint64)[rng.integers(0, 30, n)] ^ _flipped(rng, n, 3)
