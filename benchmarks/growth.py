@@ -38,6 +38,7 @@ from benchmarks.measuring import ROOT, anonymous_peak, machine, print_table, res
 from mirip.data import manifest as manifests
 from mirip.data import split as splits
 from mirip.data.tables import write_csv, write_table
+from mirip.data.thumbnails import Thumbnails
 from mirip.features.backbones.recipe import resolve
 from mirip.features.cache.store import FeatureStore
 from mirip.features.extract import extraction
@@ -110,7 +111,7 @@ class Project:
         if not self.with_images:
             write_csv(self.workspace.rejected, pd.DataFrame(columns=["row", "image_path", "reason"]))
             write_table(self.workspace.manifest, made_manifest(table))
-            write_table(self.workspace.thumbnails, made_thumbnails(self.rows))
+            made_thumbnails(self.rows, self.workspace.thumbnails.parent).write(self.workspace.thumbnails)
             return
         for number in range(0, self.rows, 1000):
             (self._images / f"{number // 1000:04d}").mkdir()
@@ -170,10 +171,12 @@ def made_manifest(table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def made_thumbnails(rows: int) -> pd.DataFrame:
+def made_thumbnails(rows: int, folder: Path) -> Thumbnails:
     """Return thumbnails of random bytes, for the images of a made-up manifest."""
-    rng = np.random.default_rng(4)
-    return pd.DataFrame({"image_sha256": sorted(made_keys(rows)), "jpeg": [rng.bytes(THUMBNAIL_BYTES)] * rows})
+    jpeg, thumbnails = np.random.default_rng(4).bytes(THUMBNAIL_BYTES), Thumbnails(folder)
+    for key in made_keys(rows):
+        thumbnails.add(key, jpeg)
+    return thumbnails
 
 
 def made_keys(rows: int) -> list[str]:
