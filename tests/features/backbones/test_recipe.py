@@ -243,9 +243,14 @@ def test_a_key_of_the_config_that_changes_no_value_changes_no_fingerprint(own: R
 def test_a_config_that_is_saved_again_by_the_library_changes_no_fingerprint(own: Recipe) -> None:
     from transformers import AutoConfig
 
-    before, text = resolve(own), (Path(own.backbone) / "config.json").read_text()
+    path = Path(own.backbone) / "config.json"
+    few = {
+        key: value for key, value in json.loads(path.read_text()).items() if key in ("model_type", *READ_OF_REWRITTEN)
+    }
+    path.write_text(json.dumps(few))  # as an earlier version may have written it
+    before = resolve(own)
     AutoConfig.from_pretrained(own.backbone).save_pretrained(own.backbone)
-    assert (Path(own.backbone) / "config.json").read_text() != text
+    assert len(json.loads(path.read_text())) > len(few)
     assert resolve(own) == before
 
 
