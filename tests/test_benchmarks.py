@@ -1,5 +1,6 @@
 """The scripts of benchmarks/ run: what they measure is for people to read."""
 
+import importlib.util
 import json
 import subprocess
 from pathlib import Path
@@ -9,19 +10,29 @@ from warm_python import commands_folder
 
 
 @pytest.mark.slow
-def test_extraction_is_timed_four_ways_and_all_give_the_same_embeddings(project_root: Path) -> None:
-    options = "--architecture tiny --image-size 28 --images 3 --runs 2 --compute-dtype float32 --markdown".split()
-    command = [str(commands_folder() / "python"), "-m", "benchmarks.extraction", *options]
+def test_extraction_is_timed_side_by_side_and_all_give_the_same_embeddings(project_root: Path, tmp_path: Path) -> None:
+    options = "--architecture tiny --image-size 28 --images 2 --batch-size 2 --runs 2 --ways plain mirip timm".split()
+    written = tmp_path / "measured.json"
+    command = [str(commands_folder() / "python"), "-m", "benchmarks.extraction", *options, "--json", str(written)]
     result = subprocess.run(command, cwd=project_root, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
+    found = json.loads(written.read_text())
+    ways = {(row["way"], row["dtype"]): row for row in found["rows"] if row["way"] != "timm"}
+    assert list(ways) == [
+        ("transformers, batches", "float32"),
+        ("transformers, batches", "bfloat16"),
+        ("transformers, one image at a time", "float32"),
+        ("Mirip", "float32"),
+        ("Mirip", "bfloat16"),
+    ]
+    for (_, dtype), row in ways.items():
+        assert row["cosine_error"] < (1e-4 if dtype == "bfloat16" else 1e-6)
+        assert len(row["forward_seconds"]) == len(row["files_seconds"]) == 2
     lines, _, note = result.stdout.partition("\n\n")
-    head, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in lines.splitlines())
-    assert head == ["way", "run 1", "run 2", "median images/s", "times plain", "cosine error"]
-    names = [row[0] for row in rows]
-    assert names == ["plain loop", "batches of 32", "transformers pipeline", "Mirip", "Mirip, whole call"]
-    assert rows[0][4] == "1.00"
-    assert max(float(row[5]) for row in rows) < 1e-4
-    assert "3 images of 6 megapixels" in note
+    assert len(lines.splitlines()) == 2 + len(found["rows"])
+    assert "2 images of 6 megapixels" in note
+    if importlib.util.find_spec("timm") is None:
+        assert found["skipped"] == ["timm: timm not installed"]
 
 
 @pytest.mark.slow

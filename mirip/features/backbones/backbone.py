@@ -184,6 +184,8 @@ class DINOv2FeatureExtractor(nn.Module):
             rewritten = is_rewritten(found.model_type, config)
             model = _load_dinov2(found, config, dtype) if rewritten else load_stock_backbone(found, dtype)
             self.model = model.to(device)
+            if isinstance(model, FrozenDinov2) and device.type == "cpu":
+                model.pack()
         return self.model
 
     def train(self, mode: bool = True) -> Self:

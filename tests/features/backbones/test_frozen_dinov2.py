@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from mirip.features.backbones import frozen_dinov2
 from mirip.features.backbones.frozen_dinov2 import FrozenDinov2
 from mirip.features.backbones.recipe import READ_OF_REWRITTEN, is_rewritten
 
@@ -42,6 +43,13 @@ class Pair(NamedTuple):
     config: dict[str, object]
 
     def frozen(self, dtype: torch.dtype = torch.float32) -> FrozenDinov2:
+        """As it runs on a CPU."""
+        model = self.unpacked(dtype)
+        model.pack()
+        return model
+
+    def unpacked(self, dtype: torch.dtype = torch.float32) -> FrozenDinov2:
+        """As it runs elsewhere."""
         return FrozenDinov2(self.tensors, self.config, MEAN, STD, dtype)
 
     def expected(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -115,6 +123,21 @@ def test_the_cls_token_alone_is_the_one_that_comes_with_the_patches(pair: Pair) 
     model, pixels = pair.frozen(), random_pixels(3, 56, 56)
     torch.testing.assert_close(model(pixels).cls, model(pixels, patches=True).cls, atol=1e-6, rtol=0)
     assert model(pixels).patches is None
+
+
+@pytest.mark.parametrize("kind", SIZES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_packed_weights_give_the_same_bits(tmp_path: Path, kind: str, dtype: torch.dtype) -> None:
+    """Features that were computed before weights were packed stay the features of their recipe."""
+    pair, pixels = make_pair(tmp_path, **SIZES[kind]), random_pixels(4, 84, 84)
+    packed, unpacked = pair.frozen(dtype), pair.unpacked(dtype)
+    assert torch.equal(packed(pixels).cls, unpacked(pixels).cls)
+    assert torch.equal(packed(pixels, patches=True).patches, unpacked(pixels, patches=True).patches)
+
+
+def test_without_onednn_nothing_is_packed(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frozen_dinov2, "_can_pack", lambda: False)
+    assert not any(parameter.is_mkldnn for parameter in pair.frozen(torch.bfloat16).parameters())
 
 
 def test_normalised_floats_and_pixels_are_the_same_input(pair: Pair) -> None:
@@ -210,10 +233,11 @@ def two_threads() -> Iterator[None]:
 @pytest.mark.slow
 @pytest.mark.usefixtures("two_threads")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_an_image_has_the_same_bits_wherever_it_is_in_its_batch(tmp_path: Path, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("side", [112, 336])
+def test_an_image_has_the_same_bits_wherever_it_is_in_its_batch(tmp_path: Path, dtype: torch.dtype, side: int) -> None:
     wide = {"hidden_size": 384, "num_hidden_layers": 2, "num_attention_heads": 6, "image_size": 112}
     frozen = make_pair(tmp_path, **wide).frozen(dtype)
-    images = torch.randint(0, 256, (8, 3, 112, 112), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    images = random_pixels(8, side, side)
     with torch.inference_mode():
         straight = frozen(images).cls
         for turn in range(1, 8):
