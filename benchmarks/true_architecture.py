@@ -4,12 +4,11 @@ Run     python -m benchmarks.true_architecture [--images 60] [--json FILE]     (
 Prints  a line a stage, and a verdict
 
 A clone of this repository in a temporary folder gets a backbone with seeded random weights and a recipe that is
-`dinov2-large` but for where its weights are. `dvc repro` runs there from the first stage to the last. Then every feature
-has to be a finite number of the right width, and some rows that are extracted again have to have the same bits.
+`dinov2-large` but for where its weights are. `dvc repro` runs there from the first stage to the last. Then every
+feature has to be a finite number, 1,024 a row, and some rows that are extracted again have to have the same bits.
 """
 
 import argparse
-import json
 import os
 import subprocess
 import sys
