@@ -15,17 +15,15 @@ import argparse
 import json
 import os
 import resource
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import yaml
 
+from benchmarks.cloned_pipeline import ROOT, ClonedPipeline
 from benchmarks.true_backbone import ARCHITECTURES, make_backbone
 from mirip.data.manifest import first_paths, read_manifest
 from mirip.features.backbones.backbone import hardware
@@ -33,7 +31,6 @@ from mirip.features.cache.feature_cache import FeatureCache
 from mirip.features.extract.extraction import extract_features
 from mirip.params import load_params
 
-ROOT = Path(__file__).parents[1]
 RECIPE = "true"
 SMALL = {  # what takes long and is no part of the question
     "data": {"max_rejected_fraction": 0.1},
@@ -42,45 +39,16 @@ SMALL = {  # what takes long and is no part of the question
 }
 
 
-def make_project(root: Path, options: argparse.Namespace) -> None:
-    """Clone the last commit into `root`, with a recipe of the true architecture."""
-    _run(root.parent, "git", "clone", "--quiet", str(ROOT), str(root))
+def make_project(root: Path, options: argparse.Namespace) -> ClonedPipeline:
+    """Make a clone in `root` with a recipe of the true architecture."""
+    project = ClonedPipeline(root)
     backbone = make_backbone(root / "models" / "backbones" / RECIPE, options.architecture, options.image_size)
-    params = yaml.safe_load((root / "params.yaml").read_text())
-    params["recipes"][RECIPE] = {"backbone": str(backbone.relative_to(root)), "image_size": options.image_size}
-    params["extract"] |= {"recipe": RECIPE, "batch_size": options.batch_size}
-    params["sample"] |= {"n_images": options.images, "n_artists": max(options.images * 2 // 3, 20)}
-    for section, changes in SMALL.items():
-        params[section] |= changes
-    (root / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
-    (root / "dvc.lock").unlink(missing_ok=True)
-    for name, value in (("user.name", "Mirip"), ("user.email", "mirip@example.org")):
-        _run(root, "git", "config", name, value)
-    _run(root, "git", "add", "-A")
-    _run(root, "git", "commit", "--quiet", "-m", "The true architecture")
-
-
-def stage_seconds(root: Path) -> dict[str, float]:
-    """Run `dvc repro`; return the seconds of each stage, DVC's own between stages included."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "dvc", "repro"],
-        cwd=root,
-        env=_environment(root),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    begun: list[tuple[str, float]] = []
-    printed: list[str] = []
-    for line in process.stdout or ():
-        printed.append(line)
-        if line.startswith("Running stage"):
-            begun.append((line.split("'")[1].rpartition(":")[2], time.monotonic()))
-            print(begun[-1][0], file=sys.stderr, flush=True)
-    if process.wait():
-        raise SystemExit("".join(printed[-40:]))
-    ends = [start for _, start in begun[1:]] + [time.monotonic()]
-    return {name: end - start for (name, start), end in zip(begun, ends, strict=True)}
+    recipe = {"backbone": str(backbone.relative_to(root)), "image_size": options.image_size}
+    sample = {"n_images": options.images, "n_artists": max(options.images * 2 // 3, 20)}
+    extract = {"recipe": RECIPE, "batch_size": options.batch_size}
+    project.set_params({**SMALL, "recipes": {RECIPE: recipe}, "extract": extract, "sample": sample})
+    project.commit("The true architecture")
+    return project
 
 
 def check(root: Path, again: int) -> dict[str, Any]:
@@ -117,10 +85,10 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Run everything in a temporary folder; return what the JSON holds."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "project"
-        make_project(root, options)
-        os.environ |= _environment(root)
+        project = make_project(root, options)
+        os.environ |= project.environment
         load = os.getloadavg()[0]
-        seconds = stage_seconds(root)
+        whole, seconds = project.run_dvc("repro")
         usage = resource.getrusage(resource.RUSAGE_CHILDREN)
         found = check(root, options.again)
         os.chdir(ROOT)
@@ -136,7 +104,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "batch_size": options.batch_size,
         **found,
         "stage_seconds": seconds,
-        "seconds": sum(seconds.values()),
+        "seconds": whole,
         "processor_seconds": usage.ru_utime + usage.ru_stime,
         "largest_process_gib": usage.ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20),
     }
@@ -155,20 +123,6 @@ def table(result: dict[str, Any]) -> str:
         f"{result['largest_process_gib']:.1f} GiB. {result['rows_extracted_again_with_equal_bits']} rows were "
         "extracted again and had the same bits."
     )
-
-
-def _environment(root: Path) -> dict[str, str]:
-    return os.environ | {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": str(root),  # the clone's own code, wherever mirip is installed
-        "DVC_ROOT": str(root),
-        "DVC_NO_ANALYTICS": "1",
-        "DVC_SITE_CACHE_DIR": str(root / ".dvc" / "tmp" / "site"),
-    }
-
-
-def _run(folder: Path, *command: str) -> None:
-    subprocess.run(command, cwd=folder, check=True)
 
 
 def main() -> None:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy.ndimage import sobel
 
 from mirip.data.pixels import shrink
 
@@ -73,6 +72,8 @@ def colourfulness(pixels: Pixels) -> float:
 
 def edge_density(pixels: Pixels) -> float:
     """Return the share of pixels with a Sobel magnitude above 0.1 of a full step from black to white."""
+    from scipy.ndimage import sobel  # most stages read a manifest and measure nothing
+
     gradient = np.hypot(sobel(pixels.luma, axis=0), sobel(pixels.luma, axis=1)) / _SOBEL_FULL_STEP
     return float((gradient > EDGE_THRESHOLD).mean())
 
