@@ -494,6 +494,8 @@ def test_a_listing_changes_exactly_when_an_object_does(
 
     assert listed() == f"{path}: 3 objects, 1.9e-08 GB"
     first, time_of_first = path.read_bytes(), path.stat().st_mtime_ns
+    assert main(["list-images", f"{bucket.url}/", "--output", str(path)]) == 0
+    assert capsys.readouterr().out.strip().endswith("GB, unchanged")
     bucket.put("a.jpg", b"a.jpg")  # the same again
     assert listed().endswith("GB, unchanged")
     assert (path.read_bytes(), path.stat().st_mtime_ns) == (first, time_of_first)
@@ -503,6 +505,28 @@ def test_a_listing_changes_exactly_when_an_object_does(
     assert listed().endswith("since it was listed last, 1 are new, 1 changed, 1 gone")
     assert [entry.path for entry in map(read_listing(path).find, ["a.jpg", "d.jpg", "sub/c.jpg"]) if entry]
     assert path.read_bytes() != first
+
+
+def test_a_damaged_listing_is_to_be_deleted(bucket: Bucket, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "images.parquet"
+    bucket.put("a.jpg", b"a")
+    path.write_bytes(b"PAR1 and then nothing of use")
+    command = ["list-images", bucket.url, "--output", str(path)]
+    assert main(command) == 1
+    said = "is damaged, and no listing can be read from it: delete it, and write one by `mirip list-images URL"
+    assert capsys.readouterr().err.startswith(f"error: {path} {said}")
+    path.unlink()
+    assert main(command) == 0
+
+
+@pytest.mark.parametrize("endpoint", ["127.0.0.1:9000", "", "ftp://store"])
+def test_an_endpoint_without_its_scheme_is_one_line(
+    endpoint: str, bucket: Bucket, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    assert main(["list-images", bucket.url, "--output", "images.parquet"]) == 1
+    said = f"error: AWS_ENDPOINT_URL is {endpoint!r}: begin it with http:// or https://, or unset it\n"
+    assert capfd.readouterr().err == said
 
 
 def test_what_changed_since_it_was_listed_is_an_error_and_no_rejected_row(
@@ -515,14 +539,14 @@ def test_what_changed_since_it_was_listed_is_an_error_and_no_rejected_row(
     assert manifest.equals(prepared(images).manifest)
     bucket.put("03.png", (images / "04.png").read_bytes())
     advice = rf"run `mirip list-images {bucket.url} --output {path}`"
-    with pytest.raises(DataError, match=f"changed since it was listed: {advice}"):
+    with pytest.raises(DataError, match=f"^03\\.png changed since it was listed: {advice}"):
         prepared(path)
     with pytest.raises(
         DataError, match=rf"03\.png changed since it was listed; the features of the other 38 .*{advice}"
     ):
         project.extract(manifest, path, "store")
     bucket.delete("03.png")
-    with pytest.raises(DataError, match=f"is gone since it was listed: {advice}"):
+    with pytest.raises(DataError, match=f"^03\\.png is gone since it was listed: {advice}"):
         prepared(path)
 
 

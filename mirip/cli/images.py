@@ -147,9 +147,10 @@ def list_images(options: argparse.Namespace) -> None:
 
     path: Path = options.output
     before = read_listing(path) if path.is_file() else None
-    listing = ImageListing.of(options.url, ObjectStore(options.url).objects())
+    url = options.url.rstrip("/")
+    listing = ImageListing.of(url, ObjectStore(url).objects())
     if not len(listing):
-        raise DataError(f"there is no object below {options.url}", "check the prefix")
+        raise DataError(f"there is no object below {url}", "check the prefix")
     write_listing(path, listing)
     print(f"{path}: {listing.summary(before)}")
 

@@ -133,8 +133,8 @@ def read_listing(path: Path) -> ImageListing:
         table = pq.read_table(path)
     except FileNotFoundError:
         raise DataError(f"{path} is not found", advice) from None
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path} is damaged ({' '.join(str(error).split())})", advice) from None
+    except (pa.ArrowException, OSError):
+        raise DataError(f"{path} is damaged, and no listing can be read from it", f"delete it, and {advice}") from None
     url = (table.schema.metadata or {}).get(_URL)
     if url is None or table.column_names != list(_COLUMNS):
         raise DataError(f"{path} is no listing of images", f"give a folder, a URL or a listing: {advice}")

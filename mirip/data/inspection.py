@@ -12,7 +12,7 @@ from mirip.data.duplicates import perceptual_hash
 from mirip.data.image_source import ImageSource, Read
 from mirip.data.pixels import encode_jpeg, shrink
 from mirip.data.statistics import LONGEST_PX, measure
-from mirip.errors import ImageError
+from mirip.errors import DataError, ImageError
 from mirip.files import sha256_bytes
 from mirip.interruption import awaited
 
@@ -100,6 +100,8 @@ def inspect_all(
             return _inspect(read(path), max_pixels, thumbnail_px)
         except ImageError as error:
             return Rejected(error.kind, str(error))
+        except DataError as error:  # it is not the one that was listed: the result would not be that of the listing
+            raise DataError(f"{path} {error.problem}", error.advice) from None
 
     wanted = [path for position, path in enumerate(paths) if position not in refused]
     n_threads = workers or os.cpu_count() or 1

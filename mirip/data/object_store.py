@@ -338,8 +338,11 @@ def _let_go(loop: asyncio.AbstractEventLoop, process: int) -> None:
 
 
 def _connection(store: ObjectStore) -> "Connection":
-    """Return the connection to a store as the environment names it now; raises StoreError."""
+    """Return the connection to a store as the environment names it now; raises StoreError, ParamsError."""
     variables = frozenset((name, value) for name, value in os.environ.items() if name.startswith(_VARIABLES))
+    for name, value in sorted(variables):
+        if "ENDPOINT" in name and not value.startswith(("http://", "https://")):
+            raise ParamsError(f"{name} is {value!r}", "begin it with http:// or https://, or unset it")
     _loop(store.url)
     return _connected(store, variables)
 

@@ -34,6 +34,7 @@ _START = (
 )
 _ADDRESS_TIMEOUT_S = 5.0
 _START_TIMEOUT_S = 180.0  # of Ray, on a machine that does other things too
+_CONNECT_TIMEOUT_S = 60.0  # to a cluster, the code included
 _STOP_TIMEOUT_S = 20.0
 _TICK_S = 0.1
 _AHEAD = 8  # messages that wait to be taken: where the store is slow, Ray waits
@@ -145,12 +146,19 @@ class RayEngine:
             EngineError: Ray is not installed, cannot be started, or does not answer at RAY_ADDRESS.
         """
         if find_spec("ray") is None:
-            raise EngineError("extract.engine is ray, and Ray is not installed", "run `pip install 'mirip[ray]'`")
+            raise EngineError("extract.engine is ray, and Ray is not installed", "run `uv pip install 'ray[data]'`")
         if self._settings.address is not None:
             check_address(self._settings.address)
         self._job = _Job(self._settings)
         try:
-            connected = self._job.next_message(_START_TIMEOUT_S)
+            starts = self._settings.address is None
+            connected = self._job.next_message(_START_TIMEOUT_S if starts else _CONNECT_TIMEOUT_S)
+            if connected is None and not starts:
+                raise EngineError(
+                    f"what answers at RAY_ADDRESS {self._settings.address} gave no answer of Ray for "
+                    f"{_CONNECT_TIMEOUT_S:.0f} s",
+                    "look at `ray status` there, or unset RAY_ADDRESS to use this machine alone",
+                )
             if not isinstance(connected, Connected):
                 raise self._job.death("did not start")
         except BaseException:

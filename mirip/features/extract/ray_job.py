@@ -8,6 +8,7 @@ block may have several shapes. Ray may run a step twice; whoever takes the rows 
 import logging
 import os
 import pickle
+import queue
 import secrets
 import sys
 import tempfile
@@ -104,8 +105,10 @@ def run_job() -> None:
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints must not break in between
     settings: RaySettings = receive(sys.stdin.buffer)
+    work: queue.Queue[Work | None] = queue.Queue()
+    threading.Thread(target=_watch_stdin, args=(work, settings), daemon=True).start()
     try:
-        _run(settings, answers)
+        _run(settings, work, answers)
         send(answers, "done")
     except MiripError as error:
         send(answers, error)
@@ -117,7 +120,7 @@ def run_job() -> None:
         ray.shutdown()
 
 
-def _run(settings: RaySettings, answers: IO[bytes]) -> None:
+def _run(settings: RaySettings, given: "queue.Queue[Work | None]", answers: IO[bytes]) -> None:
     beside = threading.Thread(target=import_module, args=("torch",), daemon=True)
     beside.start()  # while Ray starts
     ray = _connected(settings)
@@ -130,10 +133,8 @@ def _run(settings: RaySettings, answers: IO[bytes]) -> None:
         found.get("CPU", 0), found.get("GPU", 0), device=settings.device, actors=settings.actors, threads=threads
     )
     send(answers, Connected(laid_out.device, laid_out.actors))
-    work: Work | None = receive(sys.stdin.buffer)
-    if work is None:
+    if (work := given.get()) is None:
         return
-    threading.Thread(target=_end_with_stdin, daemon=True).start()
     plan = _Plan(settings, work.images, laid_out.device, threads, _libraries())
     if settings.address is not None:
         plan = replace(plan, backbone=_shipped(settings.resolved.folder))
@@ -149,12 +150,16 @@ def _run(settings: RaySettings, answers: IO[bytes]) -> None:
             send(answers, message)
 
 
-def _end_with_stdin() -> None:
-    """End this process when whoever started it ends, or wants no more."""
-    sys.stdin.buffer.read()
-    threading.Timer(5, os._exit, (1,)).start()
+def _watch_stdin(work: "queue.Queue[Work | None]", settings: RaySettings) -> None:
+    """Hand on what is to be computed, and end this process when whoever started it ends, or wants no more."""
+    while (message := receive(sys.stdin.buffer)) is not None:
+        work.put(message)
+    work.put(None)
     import ray
 
+    if settings.address is None and not ray.is_initialized():
+        return  # a Ray that is just starting here is stopped by whoever starts it, when it finds no work
+    threading.Timer(5, os._exit, (1,)).start()
     ray.shutdown()
     os._exit(1)
 

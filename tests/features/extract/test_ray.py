@@ -203,6 +203,19 @@ def test_a_wrong_address_is_told_at_once(
     assert time.monotonic() - start < 20
 
 
+def test_what_answers_and_is_not_ray_is_told_and_leaves_no_process(
+    project: Project, make_images: MakeImages, server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("ray")
+    monkeypatch.setattr("mirip.features.extract.ray._CONNECT_TIMEOUT_S", 4.0)
+    address = server.removeprefix("http://")
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    before = descendants(psutil.Process())
+    with pytest.raises(EngineError, match=f"what answers at RAY_ADDRESS {address} gave no answer of Ray for 4 s"):
+        project.extract(make_images(range(2)), engine="ray")
+    wait_until_gone([process for process in descendants(psutil.Process()) if process not in before])
+
+
 def test_without_ray_one_line_says_what_to_install(
     project: Project, make_images: MakeImages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
