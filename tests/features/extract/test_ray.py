@@ -220,7 +220,7 @@ def test_without_ray_one_line_says_what_to_install(
     project: Project, make_images: MakeImages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(EngineError, match=r"Ray is not installed: run `pip install 'mirip\[ray\]'`"):
+    with pytest.raises(EngineError, match=r"Ray is not installed: run `uv pip install 'ray\[data\]'`"):
         project.extract(make_images(range(2)), engine="ray")
 
 
