@@ -32,6 +32,7 @@ from PIL import Image
 from benchmarks.cloned_pipeline import ClonedPipeline
 from mirip.data.manifest import read_manifest
 from mirip.features.backbones.backbone import hardware
+from mirip.files import write_json
 
 STAGES = ("train", "evaluate", "audit", "report", "track")
 SHARES = {"S": 0.04, "A": 0.37, "B": 0.49, "C": 0.1}
@@ -146,8 +147,7 @@ def main() -> None:
         return
     result = measure(options)
     if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(result, indent=2) + "\n")
+        write_json(options.json, result)
     print(table(result))
 
 

@@ -48,6 +48,7 @@ from numpy.typing import NDArray
 from benchmarks.extraction_peers import NEEDS, WAYS, Pipeline
 from benchmarks.true_backbone import ARCHITECTURES, PATCH_PX, make_backbone
 from mirip.features.backbones.backbone import hardware
+from mirip.files import write_json
 from mirip.models.latency import made_photo
 
 LIBRARIES = ("torch", "transformers", "timm", "onnxruntime", "openvino", "pillow", "simplejpeg", "numpy", "h5py")
@@ -272,8 +273,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         result = measure(options, Path(folder))
     if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(result, indent=2) + "\n")
+        write_json(options.json, result)
     print(table(result))
 
 

@@ -38,6 +38,7 @@ import torch
 from benchmarks.true_backbone import ARCHITECTURES, flop_of_image, make_backbone
 from mirip.features.backbones.backbone import DINOv2FeatureExtractor, hardware, resolve_device
 from mirip.features.extract.extraction import extract_features
+from mirip.files import write_json
 from mirip.models.latency import made_photo, pair_latencies, time_calls, training_seconds
 from mirip.models.ranking import PairwiseRankingModel
 from mirip.params import Recipe, TrainParams
@@ -402,8 +403,7 @@ def measure(bench: Bench, json_path: Path | None, limit_s: float) -> dict[str, A
         result.setdefault("part_seconds", {})[name] = time.monotonic() - begun
         print(f"{name}: {result['part_seconds'][name]:.1f} s", flush=True)
         if json_path:
-            json_path.parent.mkdir(parents=True, exist_ok=True)
-            json_path.write_text(json.dumps(result, indent=2) + "\n")
+            write_json(json_path, result)
     return result
 
 

@@ -29,6 +29,7 @@ from mirip.data.manifest import first_paths, read_manifest
 from mirip.features.backbones.backbone import hardware
 from mirip.features.cache.feature_cache import FeatureCache
 from mirip.features.extract.extraction import extract_features
+from mirip.files import write_json
 from mirip.params import load_params
 
 RECIPE = "true"
@@ -142,8 +143,7 @@ def main() -> None:
     path = options.json.resolve() if options.json else None
     result = measure(options)
     if path:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(result, indent=2) + "\n")
+        write_json(path, result)
     print(table(result))
 
 
