@@ -9,15 +9,15 @@ Oquab et al., "DINOv2: Learning Robust Visual Features without Supervision", 202
 "Vision Transformers Need Registers", 2023.
 """
 
-import platform
 from collections.abc import Mapping, Sequence
-from functools import cache
 from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812 - its name everywhere
 from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from mirip.features.backbones.onednn import Linear, attend, attends_faster
 
 # Without cuDNN's attention: before 9.15.1 it is wrong at lengths that 128 does not divide, such as 2917 of 756 px.
 _ATTENTION = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
@@ -107,9 +107,9 @@ class FrozenDinov2(nn.Module):
             return self._run(self._embedded(images), last, patches)
 
     def pack(self) -> None:
-        """Lay out bfloat16 weights once for the products of a CPU; the backbone then stays there."""
+        """Lay out the weights once for the products of a CPU; the backbone then stays there."""
         for layer in self.modules():
-            if isinstance(layer, _Linear) and layer is not self.blocks[-1].qkv:  # which is taken apart
+            if isinstance(layer, Linear) and layer is not self.blocks[-1].qkv:  # which is taken apart
                 layer.pack()
 
     def _run(self, tokens: torch.Tensor, last: int, patches: bool) -> Tokens:
@@ -179,13 +179,13 @@ class _Block(nn.Module):
         # One product (T, D) x (D, 3 D) instead of three; a backbone without bias gets one of zeros.
         weight = torch.cat([part for part, _ in parts])
         bias = torch.cat([torch.zeros(len(part)) if bias is None else bias for part, bias in parts])
-        self.qkv = _Linear(weight, bias, dtype)
+        self.qkv = Linear(weight, bias, dtype)
         scale = found[prefix + "layer_scale1.lambda1"]
         self.out = _scaled_linear(found, prefix + "attention.output.dense.", scale, dtype)
         self.norm2 = _norm(found, prefix + "norm2.", eps, dtype)
         self.swiglu = f"{prefix}mlp.weights_in.weight" in found
         up, down = ("weights_in.", "weights_out.") if self.swiglu else ("fc1.", "fc2.")
-        self.up = _Linear(found[f"{prefix}mlp.{up}weight"], found[f"{prefix}mlp.{up}bias"], dtype)
+        self.up = Linear(found[f"{prefix}mlp.{up}weight"], found[f"{prefix}mlp.{up}bias"], dtype)
         self.down = _scaled_linear(found, f"{prefix}mlp.{down}", found[prefix + "layer_scale2.lambda1"], dtype)
 
     def forward(self, tokens: torch.Tensor, cls_only: bool) -> torch.Tensor:
@@ -199,8 +199,7 @@ class _Block(nn.Module):
         else:
             query, key, value = self.qkv(normed).chunk(3, dim=2)
         query, key, value = (self._by_head(part) for part in (query, key, value))
-        attend = _attend_by_one if cls_only and query.device.type == "cpu" else F.scaled_dot_product_attention
-        attended = attend(query, key, value)  # (B, heads, T or 1, D / heads)
+        attended = _attend(query, key, value)  # (B, heads, T or 1, D / heads)
         tokens = tokens + self.out(attended.transpose(1, 2).flatten(2))
         hidden = self.up(self.norm2(tokens))
         if self.swiglu:
@@ -216,6 +215,12 @@ class _Block(nn.Module):
         return part.view(*part.shape[:2], self.heads, -1).transpose(1, 2)
 
 
+def _attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    if query.shape[2] == 1 and query.device.type == "cpu":
+        return _attend_by_one(query, key, value)
+    return (attend if attends_faster(query) else F.scaled_dot_product_attention)(query, key, value)
+
+
 def _attend_by_one(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
     """Attend by a single query, (B, heads, 1, E), to T keys and values, (B, heads, T, E).
 
@@ -227,53 +232,8 @@ def _attend_by_one(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) 
     return attended.to(value.dtype)
 
 
-class _Linear(nn.Module):
-    """A linear layer for inference, (..., in) -> (..., out).
-
-    torch lays out a bfloat16 weight for oneDNN again at every product, and copies the bias first. Packed, the layer
-    gives the same bits a fifth faster.
-    """
-
-    def __init__(self, weight: torch.Tensor, bias: torch.Tensor, dtype: torch.dtype) -> None:
-        super().__init__()
-        self.weight, self.bias = (nn.Parameter(value.to(dtype), requires_grad=False) for value in (weight, bias))
-
-    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        if self.weight.is_mkldnn:
-            return _product(inputs, self.weight, self.bias)
-        return F.linear(inputs, self.weight, self.bias)
-
-    def pack(self) -> None:
-        # In float32 torch multiplies by MKL, whose sums round otherwise.
-        if self.weight.dtype == torch.bfloat16 and not self.weight.is_mkldnn and _can_pack():
-            packed = torch.ops.mkldnn._reorder_linear_weight(self.weight.data)
-            self.weight = nn.Parameter(packed, requires_grad=False)
-
-
-def _product(inputs: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-    result: torch.Tensor = torch.ops.mkldnn._linear_pointwise(inputs, weight, bias, "none", [], "")
-    return result
-
-
-@cache
-def _can_pack() -> bool:
-    """Tell whether torch has oneDNN's packed products, they run here, and are known to give the same bits.
-
-    With a matrix unit (AMX) they gain nothing in batches of four or more, and their bits were not compared.
-    """
-    has_matrix_unit = getattr(torch.cpu, "_is_amx_tile_supported", bool)()
-    if has_matrix_unit or platform.machine() not in ("x86_64", "AMD64"):
-        return False
-    try:
-        one = torch.ones(16, 16, dtype=torch.bfloat16)
-        _product(one, torch.ops.mkldnn._reorder_linear_weight(one), one[0])
-    except (AttributeError, RuntimeError):  # a build without these operators, or a processor without bfloat16
-        return False
-    return True
-
-
-def _scaled_linear(found: Tensors, name: str, scale: torch.Tensor, dtype: torch.dtype) -> _Linear:
-    return _Linear(found[name + "weight"] * scale[:, None], found[name + "bias"] * scale, dtype)
+def _scaled_linear(found: Tensors, name: str, scale: torch.Tensor, dtype: torch.dtype) -> Linear:
+    return Linear(found[name + "weight"] * scale[:, None], found[name + "bias"] * scale, dtype)
 
 
 def _norm(found: Tensors, name: str, eps: float, dtype: torch.dtype) -> nn.LayerNorm:
