@@ -1,9 +1,9 @@
 """How time and memory of each stage grow with the number of images: 1,000, 10,000, 100,000, and a million if asked.
 
-Run     python -m benchmarks.growth --json benchmarks/growth.json     (about an hour on two cores)
-        python -m benchmarks.growth --json benchmarks/growth.json --rows 1000000 --until evaluate       (hours)
+Run     python -m benchmarks.growth --json docs/benchmarks/growth.json     (about an hour on two cores)
+        python -m benchmarks.growth --json docs/benchmarks/growth.json --rows 1000000 --until evaluate       (hours)
 Try     python -m benchmarks.growth --rows 200 400
-Then    python -m benchmarks.growth --from benchmarks/growth.json --markdown --plot docs/images/growth.png
+Then    python -m benchmarks.growth --from docs/benchmarks/growth.json --markdown --plot docs/images/growth.png
 
 All is made up: small JPEG files of coloured blobs, a table with tiers, artists of about three images and twelve
 departments, and features that tell something of the tier. Above --images-up-to rows no files are made: the stage

@@ -496,17 +496,17 @@ def test_a_listing_changes_exactly_when_an_object_does(
         assert main(["list-images", bucket.url, "--output", str(path)]) == 0
         return capsys.readouterr().out.strip()
 
-    assert listed() == f"{path}: 3 objects, 1.9e-08 GB"
+    assert listed() == f"{path}: 3 objects, 19 bytes"
     first, time_of_first = path.read_bytes(), path.stat().st_mtime_ns
     assert main(["list-images", f"{bucket.url}/", "--output", str(path)]) == 0
-    assert capsys.readouterr().out.strip().endswith("GB, unchanged")
+    assert capsys.readouterr().out.strip().endswith("bytes, unchanged")
     bucket.put("a.jpg", b"a.jpg")  # the same again
-    assert listed().endswith("GB, unchanged")
+    assert listed().endswith("bytes, unchanged")
     assert (path.read_bytes(), path.stat().st_mtime_ns) == (first, time_of_first)
     bucket.put("a.jpg", b"A.jpg")  # of the same size
     bucket.put("d.jpg", b"d")
     bucket.delete("b.jpg")
-    assert listed().endswith("since it was listed last, 1 are new, 1 changed, 1 gone")
+    assert listed().endswith("since it was listed last, 1 new, 1 changed, 1 gone")
     assert [entry.path for entry in map(read_listing(path).find, ["a.jpg", "d.jpg", "sub/c.jpg"]) if entry]
     assert path.read_bytes() != first
 

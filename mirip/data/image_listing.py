@@ -25,6 +25,7 @@ from mirip.files import write_bytes
 SUFFIX = ".parquet"
 _URL = b"mirip.url"
 _COLUMNS = {"path": pa.large_string(), "size": pa.int64(), "etag": pa.large_string()}
+_UNITS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 
 
 class ImageListing:
@@ -55,14 +56,16 @@ class ImageListing:
 
     def summary(self, before: "ImageListing | None" = None) -> str:
         """Say in one line what is listed, and what is not as in an earlier listing of the same URL."""
-        said = f"{len(self):,} objects, {sum(_values(self.table.column('size'))) / 1e9:.3g} GB"
+        n_bytes = sum(_values(self.table.column("size")))
+        unit, name = next(((unit, name) for unit, name in _UNITS if n_bytes >= unit), (1, "bytes"))
+        said = f"{len(self):,} object{'s' * (len(self) != 1)}, {n_bytes / unit:.3g} {name}"
         if before is None or before.url != self.url:
             return said
         now, then = ({entry[0]: entry[1:] for entry in listing._rows()} for listing in (self, before))
         new, gone = len(now.keys() - then.keys()), len(then.keys() - now.keys())
         changed = sum(path in then and then[path] != value for path, value in now.items())
         if new or gone or changed:
-            return f"{said}; since it was listed last, {new:,} are new, {changed:,} changed, {gone:,} gone"
+            return f"{said}; since it was listed last, {new:,} new, {changed:,} changed, {gone:,} gone"
         return f"{said}, unchanged"
 
     def find(self, relative: str) -> StoredObject | None:

@@ -165,8 +165,7 @@ class ImageStore:
     @contextmanager
     def reading(self, relatives: Sequence[str]) -> Iterator[Read]:
         """See ImageSource."""
-        if isinstance(self._location, Path) or not all(map(str.isascii, relatives)):
-            self._listing()
+        self._list_for(relatives)
         keys = (key for relative in relatives if (key := self._key(relative)) is not None)
         with self._objects().reading(keys) as reading:
             yield lambda relative: self._read(relative, reading.get)
@@ -182,9 +181,13 @@ class ImageStore:
 
     def shared(self, relatives: Sequence[str]) -> tuple[ImageReader, list[str]]:
         """See ImageSource."""
+        self._list_for(relatives)
+        return ObjectKeys(self._objects()), [self._key(relative) or relative for relative in relatives]
+
+    def _list_for(self, relatives: Sequence[str]) -> None:
+        """List what is there, where that costs no request or a name may have another Unicode form."""
         if isinstance(self._location, Path) or not all(map(str.isascii, relatives)):
             self._listing()
-        return ObjectKeys(self._objects()), [self._key(relative) or relative for relative in relatives]
 
     def _key(self, relative: str) -> str | None:
         """Return the key that an image is first looked for by; None where there is none."""

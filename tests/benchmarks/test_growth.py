@@ -69,7 +69,7 @@ def test_a_made_up_manifest_has_the_columns_of_one() -> None:
 
 
 def test_the_page_shows_what_was_measured() -> None:
-    result = json.loads((ROOT / "benchmarks/growth.json").read_text())
+    result = json.loads((ROOT / "docs/benchmarks/growth.json").read_text())
     page = (ROOT / "docs/benchmarks.md").read_text()
     for line in table(result):
         assert f"| {' | '.join(line)} |" in page

@@ -62,8 +62,10 @@ def keep_features(engine: Engine, items: Sequence[ImageItem], store: FeatureStor
         raise KeyboardInterrupt
     if failed:
         item, error = failed[0]
-        others = f" (and {len(failed) - 1} more files)" if len(failed) > 1 else ""
-        problem = f"{item.path} {error.problem}{others}; the features of the other {n_kept} new images are kept"
+        n_more = len(failed) - 1
+        more = f" (and {n_more} more file{'s' * (n_more > 1)})" if n_more else ""
+        kept = f"; the features of the other {n_kept} new image{'s' * (n_kept > 1)} are kept" if n_kept else ""
+        problem = f"{item.path} {error.problem}{more}{kept}"
         if isinstance(error, ImageError):
             raise ImageError(problem, error.advice, kind=error.kind)
         raise DataError(problem, error.advice)

@@ -139,6 +139,8 @@ def extract_features(
             )
         if missing:
             new = [ImageItem(sha256, image_path) for sha256, image_path in paths.items() if sha256 in missing]
+            if visible and engine == "ray":
+                print("extract: starting Ray", file=sys.stderr)  # which takes some seconds
             with _engine(
                 engine,
                 resolved,
