@@ -225,7 +225,8 @@ def table(result: dict[str, Any]) -> str:
 def _rates(seconds: list[float] | None, n: int) -> str:
     if not seconds:
         return ""
-    digits = 2 if n / np.median(seconds) < 10 else 1
+    rate = n / float(np.median(seconds))
+    digits = 1 if rate >= 10 else 2 if rate >= 1 else 3
     middle, low, high = (f"{n / taken:.{digits}f}" for taken in (float(np.median(seconds)), max(seconds), min(seconds)))
     return f"{middle} ({low} to {high})"
 

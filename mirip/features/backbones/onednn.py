@@ -72,27 +72,31 @@ def attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch
     attended = torch.empty(n, n_tokens, heads, width, dtype=value.dtype)
     attend_in_image = _attend_by_heads if n_tokens <= _FEW_TOKENS else _attend_by_queries
     for image in range(n):
-        out = attended[image].transpose(0, 1)
-        attend_in_image(query[image].float() / width**0.5, key[image].float(), value[image], out)
+        attend_in_image(query[image], key[image], value[image], attended[image].transpose(0, 1))
     return attended.transpose(1, 2)
 
 
 def _attend_by_heads(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, out: torch.Tensor) -> None:
-    """Attend in all heads of an image at once; all (heads, T, E), query and key float32."""
-    weights = torch.bmm(query, key.transpose(1, 2))  # (heads, T, T)
+    """Attend in all heads of an image at once; all (heads, T, E)."""
+    weights = torch.bmm(_scaled(query), key.float().transpose(1, 2))  # (heads, T, T)
     torch.softmax(weights, dim=2, out=weights)
     out.copy_(torch.bmm(weights.to(value.dtype), value))
 
 
 def _attend_by_queries(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, out: torch.Tensor) -> None:
-    """Attend head by head and some queries at a time; all (heads, T, E), query and key float32."""
+    """Attend in one head after the other, some queries at a time; all (heads, T, E)."""
     for head in range(len(query)):
-        keys, values = key[head].contiguous(), value[head].T.contiguous()  # as _product wants them: (T, E), (E, T)
-        parts = zip(torch.split(query[head], _QUERIES), torch.split(out[head], _QUERIES), strict=True)
-        for some, result in parts:
+        keys, values = key[head].float().contiguous(), value[head].T.contiguous()  # (T, E), (E, T)
+        queries = torch.split(_scaled(query[head]), _QUERIES)
+        for some, result in zip(queries, torch.split(out[head], _QUERIES), strict=True):
             weights = _product(some.contiguous(), keys, None)  # (queries, T)
             torch.softmax(weights, dim=1, out=weights)
             result.copy_(_product(weights.to(value.dtype), values, None))  # (queries, E)
+
+
+def _scaled(query: torch.Tensor) -> torch.Tensor:
+    """Return queries (..., E) as float32, over the root of E."""
+    return query.float() / query.shape[-1] ** 0.5
 
 
 def _product(inputs: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
