@@ -96,7 +96,8 @@ def _attend_by_queries(query: torch.Tensor, key: torch.Tensor, value: torch.Tens
 
 def _scaled(query: torch.Tensor) -> torch.Tensor:
     """Return queries (..., E) as float32, over the root of E."""
-    return query.float() / query.shape[-1] ** 0.5
+    scaled: torch.Tensor = query.float() / query.shape[-1] ** 0.5
+    return scaled
 
 
 def _product(inputs: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
