@@ -22,8 +22,9 @@ unexport PYTHONDONTWRITEBYTECODE # where it is set, each of many processes would
 
 .PHONY: install repro test test-fast check format coverage docs serve ui sweep lock clean
 
-# One worker a processor. The tests of a file stay on one worker, and files are handed out in the order of conftest.py.
-TEST_JOBS ?= auto
+# One worker more than there are processors: tests also wait for servers and other processes. The tests of a file stay on
+# one worker, and files are handed out in the order of conftest.py.
+TEST_JOBS ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
 PYTEST := python -m pytest -n $(TEST_JOBS) --dist loadfile --no-loadscope-reorder
 
 GRID ?= train.learning_rate=0.0001,0.0003 train.loss=logistic,squared train.pair_balance=natural,balanced \
