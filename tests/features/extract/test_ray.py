@@ -109,7 +109,7 @@ def test_what_no_actor_can_do_is_told_in_one_line(
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
     with pytest.raises(BackboneError, match=r"^device is 'cuda' and torch \S+ sees no CUDA device: use auto or cpu$"):
-        project.extract(make_images(range(8)), engine="ray", device="auto")
+        project.extract(make_images(range(8)), engine="ray", actors=1, device="auto")
 
 
 SCRIPT = """
@@ -234,7 +234,7 @@ def test_a_head_that_dies_is_told_in_one_line_and_what_was_computed_is_kept(
     with pytest.raises(
         EngineError, match=r"^the Ray cluster at .* died while features were computed: start it and run"
     ):
-        project.extract(items, engine="ray", actors=2, batch_size=4)
+        project.extract(items, engine="ray", actors=1, batch_size=4)
     thread.join()
     kept = rows_kept(project)
     assert 0 < kept < 500
