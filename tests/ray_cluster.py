@@ -112,7 +112,7 @@ def actors(processes: list[psutil.Process]) -> list[psutil.Process]:
     return found
 
 
-def wait_until_gone(processes: list[psutil.Process], seconds: float = 120) -> None:
+def wait_until_gone(processes: list[psutil.Process], seconds: float = 30) -> None:
     """Wait until all processes have ended; a zombie has."""
     deadline = time.monotonic() + seconds
     while still := [process for process in processes if is_running(process)]:

@@ -122,3 +122,9 @@ def test_a_sweep_goes_on_and_runs_every_point_of_its_grid_once_under_a_readable_
     assert sorted(listed[1::2]) == ["lr0.001-dropout0.1", "lr0.001-dropout0.3"]
     assert listed[::2] == sorted(listed[::2], reverse=True)
     assert project.run("make", "sweep", f"GRID={' '.join(GRID)}").count("has run already") == 2
+
+
+def test_a_sweep_that_fails_says_where_to_look(typed: Typed) -> None:
+    project = typed.project
+    output = project.run("mirip", "sweep", "train.learning_rate=-1", check=False)
+    assert "1 of 1 experiments failed: see `dvc queue logs" in output

@@ -20,7 +20,7 @@ from ray_cluster import RayCluster, actors, descendants, interrupt, wait_until_g
 
 from mirip.data.image_listing import ImageListing, write_listing
 from mirip.data.object_store import ObjectStore
-from mirip.errors import BackboneError, DataError, EngineError
+from mirip.errors import BackboneError, DataError, EngineError, ImageError
 from mirip.features.cache.rows import read_rows
 from mirip.files import sha256_bytes
 from mirip.params import Recipe
@@ -57,27 +57,38 @@ def rows_kept(project: Project) -> int:
     return sum(len(read_rows(path).keys) for path in project.store.glob("*/*.h5"))
 
 
-def test_on_a_cluster_the_bytes_are_the_same_whatever_happens(
+def test_on_a_cluster_the_bytes_are_the_same_and_one_broken_file_is_named(
     project: Project,
     make_images: MakeImages,
     server: str,
     on_cluster: RayCluster,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Code, weights, a listing and images in a store all reach workers that have none of them in their own folders.
-
-    One image is broken, one changed since it was prepared, and an actor is killed: that costs time alone. The images
-    have many shapes, so that no batch is full of what came in a row.
-    """
-    native = project.recipe.model_copy(update={"fit": "native", "image_size": 56})
+    """Code, weights, a listing and images in a store all reach workers that have none of them in their own folders."""
     items = make_images(range(400))
     (project.images / "123.png").write_bytes(b"no image")
     items[123] = (sha256_bytes(b"no image"), "123.png")
-    Image.new("RGB", (20, 20)).save(project.images / "7.png")
     bucket = Bucket(server)
     bucket.put_folder(project.images)
     project.images = project.images.parent / "images.parquet"
     write_listing(project.images, ImageListing.of(bucket.url, ObjectStore(bucket.url).objects()))
+    with pytest.raises(
+        ImageError, match=r"^123\.png is not an image.*the features of the other 399 new images are kept"
+    ):
+        project.extract(items, engine="ray", actors=2, visible=True)
+    assert f"on cpu, engine ray at {on_cluster.address} with 2 actors" in capsys.readouterr().err
+    del items[123]
+    assert project.extract(items).computed == 0
+    assert project.path.read_bytes() == project.from_scratch(items)
+
+
+def test_an_actor_that_is_killed_costs_time_alone_and_an_image_that_changed_is_named(
+    project: Project, make_images: MakeImages, on_cluster: RayCluster
+) -> None:
+    """Images of many shapes, so that no batch is full of what came in a row."""
+    native = project.recipe.model_copy(update={"fit": "native", "image_size": 56})
+    items = make_images(range(250))
+    Image.new("RGB", (20, 20)).save(project.images / "7.png")
     kept: list[int] = []
 
     def kill() -> None:
@@ -88,18 +99,13 @@ def test_on_a_cluster_the_bytes_are_the_same_whatever_happens(
 
     thread = threading.Thread(target=kill, daemon=True)
     thread.start()
-    broken, changed = r"123\.png is not an image.*", r"7\.png .*changed since.*"
-    with pytest.raises(
-        DataError,
-        match=rf"^({broken}|{changed}) \(and 1 more file\); the features of the other 398 new images are kept",
-    ):
-        project.extract(items, native, engine="ray", actors=2, visible=True)
+    with pytest.raises(DataError, match=r"^7\.png .*changed since; .*other 249 new.*: run `dvc repro prepare`"):
+        project.extract(items, native, engine="ray", actors=2, batch_size=2)
     thread.join()
-    assert 0 < kept[0] < 398
-    assert f"on cpu, engine ray at {on_cluster.address} with 2 actors" in capsys.readouterr().err
-    items = [item for number, item in enumerate(items) if number not in (7, 123)]
-    assert project.extract(items, native).computed == 0
-    assert project.path.read_bytes() == project.from_scratch(items, native)
+    assert 0 < kept[0] < 249
+    del items[7]
+    assert project.extract(items, native, batch_size=2).computed == 0
+    assert project.path.read_bytes() == project.from_scratch(items, native, batch_size=2)
 
 
 def test_what_no_actor_can_do_is_told_in_one_line(
@@ -109,7 +115,7 @@ def test_what_no_actor_can_do_is_told_in_one_line(
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
     with pytest.raises(BackboneError, match=r"^device is 'cuda' and torch \S+ sees no CUDA device: use auto or cpu$"):
-        project.extract(make_images(range(8)), engine="ray", actors=1, device="auto")
+        project.extract(make_images(range(8)), engine="ray", device="auto")
 
 
 SCRIPT = """
@@ -234,7 +240,7 @@ def test_a_head_that_dies_is_told_in_one_line_and_what_was_computed_is_kept(
     with pytest.raises(
         EngineError, match=r"^the Ray cluster at .* died while features were computed: start it and run"
     ):
-        project.extract(items, engine="ray", actors=1, batch_size=4)
+        project.extract(items, engine="ray", actors=2, batch_size=4)
     thread.join()
     kept = rows_kept(project)
     assert 0 < kept < 500
