@@ -30,6 +30,7 @@ from benchmarks.extraction import make_images
 from mirip.features.backbones.backbone import hardware
 from mirip.files import sha256_file
 from mirip.params import Recipe
+from mirip.wording import counted
 
 ARCHITECTURES = {
     "small": {"hidden_size": 384, "num_hidden_layers": 12, "num_attention_heads": 6, "image_size": 518},
@@ -64,7 +65,7 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     paths = make_images(folder / "images", options.images)
     items = [(sha256_file(path), path.name) for path in paths]
     settings: dict[str, dict[str, Any]] = {"local": {"engine": "local"}}
-    settings |= {f"Ray, {n} actor{'s' if n > 1 else ''}": {"engine": "ray", "actors": n} for n in options.actors}
+    settings |= {f"Ray, {counted(n, 'actor')}": {"engine": "ray", "actors": n} for n in options.actors}
     seconds: dict[str, dict[int, list[float]]] = {way: {options.few: [], options.images: []} for way in settings}
     load_before = os.getloadavg()[0]
     digests: set[tuple[int, str]] = set()

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 
 # The rooms from the ground floor up. A module imports from its own room and from rooms below it, never from above.
 FLOORS = [
-    ("errors", "files", "interruption", "locks", "params", "progress", "randomness", "workspace"),
+    ("errors", "files", "interruption", "locks", "params", "progress", "randomness", "wording", "workspace"),
     ("metrics",),
     ("sample",),
     ("data",),
@@ -169,8 +169,8 @@ def test_a_stage_depends_on_the_packages_that_it_imports(stage: str) -> None:
             candidates = [path.with_suffix(".py"), path / "__init__.py"]
             todo += [found for found in candidates if module.startswith("mirip.") and found.is_file()]
     needed = {path.relative_to(ROOT) for path in seen if path.is_relative_to(ROOT / "mirip")}
-    # These decide how an error or a progress bar looks, who waits for whom, and how one ends, never a value.
-    needed -= {Path("mirip") / f"{name}.py" for name in ("errors", "progress", "locks", "interruption")}
+    # These decide how a message or a progress bar looks, who waits for whom, and how one ends, never a value.
+    needed -= {Path("mirip") / f"{name}.py" for name in ("errors", "progress", "locks", "interruption", "wording")}
     missing = {str(path) for path in needed if not any(path.is_relative_to(folder) for folder in declared)}
     assert not missing
 

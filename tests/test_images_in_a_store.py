@@ -496,12 +496,12 @@ def test_a_listing_changes_exactly_when_an_object_does(
         assert main(["list-images", bucket.url, "--output", str(path)]) == 0
         return capsys.readouterr().out.strip()
 
-    assert listed() == f"{path}: 3 objects, 19 bytes"
+    assert listed() == f"{path}: 3 objects, 19 B"
     first, time_of_first = path.read_bytes(), path.stat().st_mtime_ns
     assert main(["list-images", f"{bucket.url}/", "--output", str(path)]) == 0
-    assert capsys.readouterr().out.strip().endswith("bytes, unchanged")
+    assert capsys.readouterr().out.strip().endswith(" B, unchanged")
     bucket.put("a.jpg", b"a.jpg")  # the same again
-    assert listed().endswith("bytes, unchanged")
+    assert listed().endswith(" B, unchanged")
     assert (path.read_bytes(), path.stat().st_mtime_ns) == (first, time_of_first)
     bucket.put("a.jpg", b"A.jpg")  # of the same size
     bucket.put("d.jpg", b"d")

@@ -77,8 +77,9 @@ def explain(options: argparse.Namespace) -> None:
 
 def verify(options: argparse.Namespace) -> None:
     """Check the features file and its store, byte by byte; exit code 1 and a list of what is wrong."""
-    from mirip.cli.cache_text import advised, counted
+    from mirip.cli.cache_text import advised
     from mirip.features.cache.verification import Mend
+    from mirip.wording import counted
 
     params = _params(options)
     path = params.features_path
@@ -106,8 +107,9 @@ def verify(options: argparse.Namespace) -> None:
 
 def stats(options: argparse.Namespace) -> None:
     """List the features files of all recipes, and what the store holds."""
-    from mirip.cli.cache_text import aligned, file_columns, holding_columns, size
+    from mirip.cli.cache_text import aligned, file_columns, holding_columns
     from mirip.features.cache.inventory import list_features, list_store
+    from mirip.wording import size
 
     params = _params(options)
     root = private_folder().store
@@ -125,9 +127,10 @@ def stats(options: argparse.Namespace) -> None:
 
 def gc(options: argparse.Namespace) -> None:
     """Remove rows from the store, whole fingerprints at a time, the least recently used first."""
-    from mirip.cli.cache_text import aligned, holding_columns, size
+    from mirip.cli.cache_text import aligned, holding_columns
     from mirip.features.cache.eviction import evict, order_of_removal
     from mirip.features.cache.inventory import list_store
+    from mirip.wording import size
 
     if options.max_gib is None and options.unused_days is None:
         raise ParamsError("mirip cache gc needs a limit", "give --max-gib X, --unused-days N, or both")

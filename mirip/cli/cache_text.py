@@ -9,6 +9,7 @@ from mirip.features.cache.inventory import FeaturesFile, Holding
 from mirip.features.cache.verification import Mend
 from mirip.features.extract.explanation import Explanation
 from mirip.params import Params
+from mirip.wording import counted, size
 
 
 def explained(params: Params, found: Explanation) -> Iterator[str]:
@@ -104,21 +105,6 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
         ).rstrip()
         for row in rows
     ]
-
-
-def counted(n: int, noun: str) -> str:
-    """Return e.g. "1 row", "2 rows"."""
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
-
-
-def size(n_bytes: float) -> str:
-    """Return e.g. "205 MiB"."""
-    units = ["B", "KiB", "MiB", "GiB"]
-    while n_bytes >= 1024 and len(units) > 1:
-        n_bytes /= 1024
-        units.pop(0)
-    unit = units[0]
-    return f"{n_bytes:.0f} {unit}" if unit == "B" or n_bytes >= 100 else f"{n_bytes:.3g} {unit}"
 
 
 def _recipe_in_words(holding: Holding) -> str:

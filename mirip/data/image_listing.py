@@ -21,11 +21,11 @@ from mirip.data.image_files import normalised_path
 from mirip.data.object_store import StoredObject
 from mirip.errors import DataError
 from mirip.files import write_bytes
+from mirip.wording import counted, size
 
 SUFFIX = ".parquet"
 _URL = b"mirip.url"
 _COLUMNS = {"path": pa.large_string(), "size": pa.int64(), "etag": pa.large_string()}
-_UNITS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 
 
 class ImageListing:
@@ -56,9 +56,7 @@ class ImageListing:
 
     def summary(self, before: "ImageListing | None" = None) -> str:
         """Say in one line what is listed, and what is not as in an earlier listing of the same URL."""
-        n_bytes = sum(_values(self.table.column("size")))
-        unit, name = next(((unit, name) for unit, name in _UNITS if n_bytes >= unit), (1, "bytes"))
-        said = f"{len(self):,} object{'s' * (len(self) != 1)}, {n_bytes / unit:.3g} {name}"
+        said = f"{counted(len(self), 'object', ',')}, {size(sum(_values(self.table.column('size'))))}"
         if before is None or before.url != self.url:
             return said
         now, then = ({entry[0]: entry[1:] for entry in listing._rows()} for listing in (self, before))

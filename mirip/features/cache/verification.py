@@ -16,6 +16,7 @@ from mirip.features.cache.feature_cache import stored_recipe
 from mirip.features.cache.rows import Rows, as_keys, blocks_of, read_rows
 from mirip.features.cache.store import open_shard
 from mirip.params import Recipe
+from mirip.wording import counted
 
 
 @dataclass(frozen=True)
@@ -170,9 +171,7 @@ def verify_store(root: Path, fingerprint: str) -> Findings:
         except FileNotFoundError:
             continue  # a running extraction merged it into another
     found.notes.append(
-        f"store: {len(shards)} shard{'s' * (len(shards) != 1)}, {n_rows} rows"
-        if shards
-        else "store: nothing of this recipe"
+        f"store: {counted(len(shards), 'shard')}, {n_rows} rows" if shards else "store: nothing of this recipe"
     )
     return found
 

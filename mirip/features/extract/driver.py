@@ -14,6 +14,7 @@ from mirip.errors import CacheError, DataError, EngineError, ImageError
 from mirip.features.cache.store import FeatureStore
 from mirip.features.extract.engine import Computed, Engine, Failed, ImageItem
 from mirip.progress import Progress
+from mirip.wording import counted
 
 
 def keep_features(engine: Engine, items: Sequence[ImageItem], store: FeatureStore, *, visible: bool = True) -> None:
@@ -62,9 +63,8 @@ def keep_features(engine: Engine, items: Sequence[ImageItem], store: FeatureStor
         raise KeyboardInterrupt
     if failed:
         item, error = failed[0]
-        n_more = len(failed) - 1
-        more = f" (and {n_more} more file{'s' * (n_more > 1)})" if n_more else ""
-        kept = f"; the features of the other {n_kept} new image{'s' * (n_kept > 1)} are kept" if n_kept else ""
+        more = f" (and {counted(len(failed) - 1, 'more file')})" if len(failed) > 1 else ""
+        kept = f"; the features of the other {counted(n_kept, 'new image')} are kept" if n_kept else ""
         problem = f"{item.path} {error.problem}{more}{kept}"
         if isinstance(error, ImageError):
             raise ImageError(problem, error.advice, kind=error.kind)

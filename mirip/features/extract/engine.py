@@ -50,6 +50,7 @@ class Engine(Protocol):
 
     Attributes:
         name: as `extract.engine` names it.
+        opening: what entering it waits for, for people; empty where it is entered at once.
         device: cpu or cuda; known once it is entered.
         place: where it computes, for people, such as "cpu, engine local"; likewise.
         hardware: what computed, such as "NVIDIA H200"; known after the first outcome.
@@ -57,6 +58,7 @@ class Engine(Protocol):
     """
 
     name: str
+    opening: str
     device: str
     place: str
     hardware: str

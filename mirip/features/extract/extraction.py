@@ -139,9 +139,7 @@ def extract_features(
             )
         if missing:
             new = [ImageItem(sha256, image_path) for sha256, image_path in paths.items() if sha256 in missing]
-            if visible and engine == "ray":
-                print("extract: starting Ray", file=sys.stderr)  # which takes some seconds
-            with _engine(
+            found = _engine(
                 engine,
                 resolved,
                 device,
@@ -150,7 +148,10 @@ def extract_features(
                 batch_size=batch_size,
                 workers=workers,
                 max_image_pixels=max_image_pixels,
-            ) as used:
+            )
+            if visible and found.opening:
+                print(f"extract: {found.opening}", file=sys.stderr)
+            with found as used:
                 if visible:
                     _announce(len(missing), len(paths), resolved, used.place)
                 keep_features(used, new, store, visible=visible)

@@ -41,6 +41,7 @@ class LocalEngine:
     """
 
     name = "local"
+    opening = ""
 
     def __init__(
         self,

@@ -26,6 +26,7 @@ from mirip.data.image_source import ImageReader, ImageSource
 from mirip.errors import EngineError, MiripError
 from mirip.features.backbones.recipe import ResolvedRecipe
 from mirip.features.extract.engine import Computed, Failed, ImageItem, Outcome
+from mirip.wording import counted
 from mirip.workspace import main_root
 
 LENGTH = struct.Struct("<Q")  # of a message, which follows as a pickle
@@ -124,8 +125,10 @@ class RayEngine:
         max_image_pixels: int,
     ) -> None:
         given = os.environ.get("RAY_ADDRESS", "").strip()
+        address = None if given in ("", "local") else given
+        self.opening = "starting Ray" if address is None else f"connecting to Ray at {address}"
         self._settings = RaySettings(
-            address=None if given in ("", "local") else given,
+            address=address,
             resolved=resolved,
             device=device,
             actors=actors,
@@ -164,8 +167,7 @@ class RayEngine:
         except BaseException:
             self._job.stop()
             raise
-        n, self.device = connected.actors, connected.device
-        self._actors = f"{n} actor{'s' if n > 1 else ''}"
+        self.device, self._actors = connected.device, counted(connected.actors, "actor")
         where = "" if self._settings.address is None else f" at {self._settings.address}"
         self.place = f"{self.device}, engine {self.name}{where} with {self._actors}"
         return self

@@ -37,6 +37,7 @@ _BLOCK_BYTES = 256 << 20  # a block of fitted images is not cut below this
 _STORE_BYTES = 2 << 30  # shared memory of a Ray that is started for the extraction
 _MOST_DEATHS = 10  # of actors one after the other, while they load the backbone: after that, it is no accident
 _MOST_SILENCE_S = 3600.0  # Ray runs a step that crashes again and again, until nothing has come for so long
+_SHUTDOWN_S = 15.0  # for Ray to end in order: killed midway, it leaves processes for up to a minute
 _CALLS = 5000  # of a process that decodes, before another takes its place
 _DECODING_CPUS = 0.5  # beside actors that compute on CPUs, so that decoding finds room wherever an actor does
 
@@ -159,7 +160,7 @@ def _watch_stdin(work: "queue.Queue[Work | None]", settings: RaySettings) -> Non
 
     if settings.address is None and not ray.is_initialized():
         return  # a Ray that is just starting here is stopped by whoever starts it, when it finds no work
-    threading.Timer(5, os._exit, (1,)).start()
+    threading.Timer(_SHUTDOWN_S, os._exit, (1,)).start()
     ray.shutdown()
     os._exit(1)
 

@@ -21,7 +21,7 @@ ITEMS = [ImageItem(f"{number:064x}", f"{number}.png") for number in range(4)]
 class Scripted:
     """An engine that yields given outcomes."""
 
-    name = device = place = hardware = "scripted"
+    name = opening = device = place = hardware = "scripted"
 
     def __init__(self, *outcomes: Outcome) -> None:
         self._outcomes, self.ready_at, self.is_closed = outcomes, time.monotonic(), False
@@ -77,6 +77,21 @@ def test_a_failure_that_comes_twice_is_one_and_the_others_are_kept(store: Featur
     with pytest.raises(ImageError, match=r"^2\.png is truncated; the features of the other 3 new images are kept$"):
         keep_features(Scripted(failed, rows_of(0, 1), failed, rows_of(3)), ITEMS, store, visible=False)
     assert n_rows(store) == 3
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([0], r"^2\.png is truncated \(and 2 more files\); the features of the other 1 new image are kept$"),
+        ([0, 1], r"^2\.png is truncated \(and 1 more file\); the features of the other 2 new images are kept$"),
+        ([], r"^2\.png is truncated \(and 3 more files\)$"),
+    ],
+)
+def test_all_failures_are_counted(store: FeatureStore, rows: list[int], said: str) -> None:
+    numbers = [2, *(number for number in (0, 1, 3) if number not in rows)]
+    failures = [Failed(ITEMS[number], ImageError("is truncated", kind="truncated")) for number in numbers]
+    with pytest.raises(ImageError, match=said):
+        keep_features(Scripted(*failures, *([rows_of(*rows)] if rows else [])), ITEMS, store, visible=False)
 
 
 def test_a_failure_of_an_image_that_came_in_the_end_is_none(store: FeatureStore) -> None:

@@ -76,7 +76,9 @@ def test_on_a_cluster_the_bytes_are_the_same_and_one_broken_file_is_named(
         ImageError, match=r"^123\.png is not an image.*the features of the other 399 new images are kept"
     ):
         project.extract(items, engine="ray", actors=2, visible=True)
-    assert f"on cpu, engine ray at {on_cluster.address} with 2 actors" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert said.startswith(f"extract: connecting to Ray at {on_cluster.address}\n")
+    assert f"on cpu, engine ray at {on_cluster.address} with 2 actors" in said
     del items[123]
     assert project.extract(items).computed == 0
     assert project.path.read_bytes() == project.from_scratch(items)
