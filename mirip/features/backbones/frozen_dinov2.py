@@ -218,7 +218,9 @@ class _Block(nn.Module):
 def _attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
     if query.shape[2] == 1 and query.device.type == "cpu":
         return _attend_by_one(query, key, value)
-    return (attend if attends_faster(query) else F.scaled_dot_product_attention)(query, key, value)
+    if attends_faster(query):
+        return attend(query, key, value)
+    return F.scaled_dot_product_attention(query, key, value)
 
 
 def _attend_by_one(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812 - its name everywhere
 
 _FEWEST_TOKENS = 50  # fewer were not measured
-_FEW_TOKENS = 400  # up to here the logits of all heads are held at once, above those of some queries of one head
+_FEW_TOKENS = 400  # up to here it is faster to hold the logits of all heads, above it of some queries of one head
 _QUERIES = 512
 
 
@@ -20,7 +20,7 @@ class Linear(nn.Module):
     """A linear layer for inference, (..., in) -> (..., out), that can be packed.
 
     torch lays out a bfloat16 weight for oneDNN again at every product, and multiplies float32 by MKL. Packed, a layer
-    takes a fifth less time in bfloat16 and, on processors for which MKL is not made, half as long in float32.
+    takes a fifth less time in bfloat16. In float32 it takes half as long on an AMD processor, for which MKL is slow.
     """
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor, dtype: torch.dtype) -> None:
@@ -42,9 +42,10 @@ class Linear(nn.Module):
 
 @cache
 def is_faster(dtype: torch.dtype) -> bool:
-    """Tell whether torch has oneDNN's products, they run here in that type, and are known to be faster.
+    """Tell whether products go by oneDNN: torch has them, they run here in that type, and there is no matrix unit.
 
-    With a matrix unit (AMX) they gain nothing in batches of four or more.
+    With a matrix unit (AMX) they gain nothing in batches of four or more. AMD's processors were measured; those of
+    Intel without a matrix unit were not.
     """
     has_matrix_unit = getattr(torch.cpu, "_is_amx_tile_supported", bool)()
     if has_matrix_unit or platform.machine() not in ("x86_64", "AMD64"):
@@ -65,8 +66,8 @@ def attends_faster(query: torch.Tensor) -> bool:
 def attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
     """Return softmax(query key' / sqrt(E)) value, all (B, heads, T, E).
 
-    Logits and softmax are float32 in either type. They are held for one image or, where tokens are many, for some
-    queries of one head: so they stay near the processor, and memory does not grow with the square of T.
+    Logits and softmax are float32 in either type. Those of one image are held at once or, where tokens are many, those
+    of some queries of one head: they stay in the processor's cache, and memory does not grow with the square of T.
     """
     n, heads, n_tokens, width = query.shape
     attended = torch.empty(n, n_tokens, heads, width, dtype=value.dtype)
